@@ -1,0 +1,173 @@
+"""What can go wrong, and what each error carries.
+
+    ChatStreamError
+    ├── ConfigError (ValueError)        nothing was sent
+    │   └── MissingEnvVar
+    ├── ConnectionFailed                no response: refused, reset, DNS, TLS, proxy
+    ├── UnexpectedStatus                status, body, message, code, retry_after
+    │   ├── RetryLimit                  retries spent
+    │   └── QuotaExceeded
+    ├── StreamError                     "stream disconnected before completion: …"
+    │   ├── IdleTimeout (TimeoutError)
+    │   ├── StreamTruncated
+    │   ├── ProtocolViolation           not SSE, not JSON, broken framing
+    │   │   └── StreamTooLarge          a line, an event or the stream over its limit
+    │   └── ProviderError               the server reported an error inside the stream
+    ├── DeadlineExceeded (TimeoutError)
+    └── Cancelled
+
+Rules:
+- Nothing is lost: what was received before the error is its ``partial``.
+- The key is in no message, no attribute and no pickle.
+- An exception of another library becomes one of these at an edge (transport, sse, chunks), nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:  # for readers and type checkers only: at run time this room stands first and alone
+    from .aggregate import Turn
+    from .retry import Attempt
+
+MAX_EXCERPT = 2048  # characters of a broken payload that an error shows (M9)
+
+
+def excerpt(text: str) -> str:
+    """The first 2 kB of ``text``, on one line when printed with ``repr``."""
+    return text if len(text) <= MAX_EXCERPT else text[: MAX_EXCERPT - 1] + "…"
+
+
+class ChatStreamError(Exception):
+    """The root: ``except ChatStreamError`` catches whatever this library raises on purpose.
+
+    ``partial`` is the `Turn` received before the error (None when nothing was read), ``attempts`` the requests
+    made so far, ``request_id`` the server's name for the last of them, ``retryable`` whether the same call may
+    succeed later.
+    """
+
+    partial: Turn | None = None
+    attempts: tuple[Attempt, ...] = ()
+    request_id: str | None = None
+    retryable: bool = False
+
+
+class ConfigError(ChatStreamError, ValueError):
+    """The call can't be right as it is; nothing was sent. The message says what to change."""
+
+
+class MissingEnvVar(ConfigError):
+    """The environment variable that names the key is unset or blank."""
+
+    def __init__(self, variable: str, instructions: str | None = None) -> None:
+        super().__init__(variable, instructions)
+        self.variable = variable
+        self.instructions = instructions
+
+    def __str__(self) -> str:
+        hint = f" {self.instructions}" if self.instructions else ""
+        return f"Missing environment variable: `{self.variable}`.{hint}"
+
+
+class ConnectionFailed(ChatStreamError):
+    """No response came: refused, reset, name not resolved, TLS or proxy trouble."""
+
+    retryable = True
+
+
+class UnexpectedStatus(ChatStreamError):
+    """The server answered with a status other than 200.
+
+    ``status`` is the HTTP status, ``body`` its text (at most 64 KiB), ``message`` the human sentence found in it,
+    ``code`` the server's own code (a word, a number, or None), ``retry_after`` the seconds it asked to wait.
+    """
+
+    headline: ClassVar[str] = "unexpected status"
+
+    def __init__(
+        self,
+        status: int,
+        body: str = "",
+        message: str = "",
+        code: str | int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(status, body, message, code, retry_after)
+        self.status = status
+        self.body = body
+        self.message = message or excerpt(body)
+        self.code = code
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        wait = f" (retry after {self.retry_after:g} s)" if self.retry_after is not None else ""
+        named = f", request id: {self.request_id}" if self.request_id else ""
+        return f"{self.headline} {self.status}: {self.message or 'no body'}{wait}{named}"
+
+
+class RetryLimit(UnexpectedStatus):
+    """The last of all allowed attempts was refused too."""
+
+    headline = "retries spent, last status"
+    retryable = True
+
+
+class QuotaExceeded(UnexpectedStatus):
+    """The account has nothing left to spend: waiting does not help, so it was not tried again."""
+
+    headline = "quota exceeded, status"
+
+
+class StreamError(ChatStreamError):
+    """The answer began, or was due to begin, and did not come to its end."""
+
+    def __str__(self) -> str:
+        return f"stream disconnected before completion: {super().__str__()}"
+
+
+class IdleTimeout(StreamError, TimeoutError):
+    """No complete event came within the idle time."""
+
+    retryable = True
+
+    def __init__(self, message: str = "idle timeout waiting for SSE") -> None:
+        super().__init__(message)
+
+
+class StreamTruncated(StreamError):
+    """The bytes ended before the answer did."""
+
+    retryable = True
+
+
+class ProtocolViolation(StreamError):
+    """What came is not Chat Completions over SSE: not SSE, not JSON, or broken HTTP framing."""
+
+
+class StreamTooLarge(ProtocolViolation):
+    """A line, an event or the whole stream grew over its limit (see `Limits`)."""
+
+
+class ProviderError(StreamError):
+    """The server reported an error inside a stream that had begun with status 200.
+
+    ``message`` is its sentence, ``code`` its code as sent (a word, a number, or None), ``type`` its kind.
+    """
+
+    def __init__(self, message: str, code: str | int | None = None, type: str | None = None) -> None:
+        super().__init__(message, code, type)
+        self.message = message
+        self.code = code
+        self.type = type
+
+    def __str__(self) -> str:
+        code = f" (code: {self.code})" if self.code is not None else ""
+        return f"stream disconnected before completion: {self.message}{code}"
+
+
+class DeadlineExceeded(ChatStreamError, TimeoutError):
+    """The overall time for this call is over, counted over all its attempts."""
+
+
+class Cancelled(ChatStreamError):
+    """`ResponseStream.cancel` was called."""

@@ -1,0 +1,162 @@
+"""What a stream says: first to the machine, as chunks of one spelling; then to the caller, as events.
+
+    payload ─chunks▶ Chunk ─machine▶ ResponseEvent
+
+Rules:
+- Chunks, the inner words, are named tuples: one is made per SSE event, at a third of a frozen dataclass's price.
+- Events, the public words, are frozen dataclasses: they narrow under ``match`` and ``isinstance``.
+- Nothing here knows how any server spells it, nor how the bytes came.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Union
+
+from .items import ResponseItem
+
+Status = Literal["completed", "incomplete", "unconfirmed"]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUsage:
+    """Token counts as the server reported them; None where it gave none. Nothing is added up or guessed.
+
+    ``cached_input_tokens`` is the part of ``input_tokens`` that a prompt cache served, ``reasoning_output_tokens``
+    the part of ``output_tokens`` spent on reasoning (some servers count it beside instead).
+    """
+
+    input_tokens: int | None = None
+    cached_input_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_output_tokens: int | None = None
+    total_tokens: int | None = None
+
+
+# ── the inner words: what every server's chunk becomes ──────────────────────────────────────────────────────────
+
+
+class CallDelta(NamedTuple):
+    """A fragment of a tool call; None where the server said nothing. ``index`` is a key, not a position."""
+
+    index: int | None = None
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+class ChoiceDelta(NamedTuple):
+    """What one chunk adds to one choice."""
+
+    index: int = 0
+    text: str = ""
+    reasoning: str = ""
+    refusal: str = ""
+    calls: tuple[CallDelta, ...] = ()
+    finish_reason: str | None = None
+
+
+class ErrorDetail(NamedTuple):
+    """An error that the server reported inside the stream."""
+
+    message: str
+    code: str | int | None = None
+    type: str | None = None
+
+
+class Chunk(NamedTuple):
+    """One message of the server. ``done`` is its ``[DONE]``; ``raw`` the JSON object it came as."""
+
+    choices: tuple[ChoiceDelta, ...] = ()
+    response_id: str | None = None
+    model: str | None = None
+    usage: TokenUsage | None = None
+    error: ErrorDetail | None = None
+    done: bool = False
+    raw: dict[str, Any] | None = None
+
+
+# ── the public words ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """The answer has begun; held back until its first event with content."""
+
+    response_id: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutputTextDelta:
+    """A piece of the answer's text."""
+
+    delta: str
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """A piece of the model's reasoning."""
+
+    delta: str
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalDelta:
+    """A piece of a refusal."""
+
+    delta: str
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionCallDelta:
+    """A piece of a function call's arguments; ``delta`` may be empty when only the name is known yet."""
+
+    delta: str
+    call_id: str
+    name: str
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OutputItemDone:
+    """A whole item: from a stream each function call, from `aggregate` also the message and the reasoning."""
+
+    item: ResponseItem
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The answer is whole; always the last event, and exactly once.
+
+    ``finish_reason`` is the first choice's, as the server spelled it. ``status`` is ``completed``, ``incomplete``
+    (cut by ``length`` or ``content_filter``, or a call whose arguments are not whole) or ``unconfirmed`` (the
+    server said ``[DONE]`` but gave no finish reason).
+    """
+
+    response_id: str | None = None
+    model: str | None = None
+    token_usage: TokenUsage | None = None
+    finish_reason: str | None = None
+    status: Status = "completed"
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Nothing has arrived for the ``heartbeat`` seconds that the caller asked for; the stream is still open."""
+
+
+ResponseEvent = Union[
+    Created,
+    OutputTextDelta,
+    ReasoningDelta,
+    RefusalDelta,
+    FunctionCallDelta,
+    OutputItemDone,
+    Completed,
+    Heartbeat,
+]
