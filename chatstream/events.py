@@ -133,7 +133,8 @@ class OutputItemDone:
 class Completed:
     """The answer is whole; always the last event, and exactly once.
 
-    ``finish_reason`` is the first choice's, as the server spelled it. ``status`` is ``completed``, ``incomplete``
+    ``finish_reason`` is the first choice's, as the server spelled it, ``finish_reasons`` has the pair (choice,
+    reason) of every choice in order of index. ``status`` is ``completed``, ``incomplete``
     (cut by ``length`` or ``content_filter``, or a call whose arguments are not whole) or ``unconfirmed`` (the
     server said ``[DONE]`` but gave no finish reason).
     """
@@ -143,6 +144,7 @@ class Completed:
     token_usage: TokenUsage | None = None
     finish_reason: str | None = None
     status: Status = "completed"
+    finish_reasons: tuple[tuple[int, str | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
