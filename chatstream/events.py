@@ -11,11 +11,13 @@ Rules:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Union
+from secrets import token_hex
+from typing import Any, Literal, NamedTuple, Protocol, Union
 
 from .items import ResponseItem
 
 Status = Literal["completed", "incomplete", "unconfirmed"]
+CUT = ("length", "content_filter")  # the finish reasons of an answer that is not whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,26 @@ class TokenUsage:
     total_tokens: int | None = None
 
 
-# ── the inner words: what every server's chunk becomes ──────────────────────────────────────────────────────────
+# ── the inner words: a payload, and what every server's chunk becomes ───────────────────────────────────────────
+
+HEARTBEAT = f"heartbeat-{token_hex(8)}"  # an event name that no server can guess: time passed, nothing came
+
+
+class Payload(Protocol):
+    """One SSE event: its name (``message`` when the server gave none) and its data."""
+
+    @property
+    def event(self) -> str: ...
+
+    @property
+    def data(self) -> str: ...
+
+
+class PlainPayload(NamedTuple):
+    """A payload that was no SSE event on the wire."""
+
+    event: str
+    data: str
 
 
 class CallDelta(NamedTuple):
@@ -57,11 +78,13 @@ class ChoiceDelta(NamedTuple):
 
 
 class ErrorDetail(NamedTuple):
-    """An error that the server reported inside the stream."""
+    """An error that the server reported: ``passing`` when trying again may help, ``quota`` when the account is spent."""
 
     message: str
     code: str | int | None = None
     type: str | None = None
+    passing: bool = False
+    quota: bool = False
 
 
 class Chunk(NamedTuple):
@@ -73,6 +96,7 @@ class Chunk(NamedTuple):
     usage: TokenUsage | None = None
     error: ErrorDetail | None = None
     done: bool = False
+    heartbeat: bool = False
     raw: dict[str, Any] | None = None
 
 
