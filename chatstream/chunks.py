@@ -8,7 +8,9 @@ Rules:
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from collections.abc import Iterable, Iterator
 from json import JSONDecoder
 from typing import Any
@@ -52,7 +54,8 @@ class ChunkReader:
             if end != len(data) and data[end:].strip():
                 raise ValueError("more than one JSON text in an event")
         except (ValueError, RecursionError) as error:
-            return self._undecodable(data, str(error))
+            self._undecodable(data, str(error))
+            return None
         return chunk_of(body)
 
     def _word(self, data: str) -> Chunk | None:
@@ -66,7 +69,8 @@ class ChunkReader:
                 return chunk_of(body)
             except (ValueError, TypeError, AttributeError, RecursionError):
                 pass
-        return self._undecodable(data, "not a JSON object")
+        self._undecodable(data, "not a JSON object")
+        return None
 
     def _undecodable(self, data: str, reason: str) -> None:
         if not self._skip_undecodable:
@@ -96,8 +100,8 @@ def chunk_of(body: dict[str, Any]) -> Chunk:
     usage = body.get("usage")
     if usage is None and "x_groq" in body:  # Groq, before it had usage chunks
         usage = (body["x_groq"] or {}).get("usage")
-    deltas = ()
-    if choices.__class__ is list:
+    deltas: tuple[ChoiceDelta, ...] = ()
+    if isinstance(choices, list):
         deltas = tuple([_choice(choice) for choice in choices if choice.__class__ is dict])
         if any(delta.finish_reason for delta in deltas):
             error = error or _choice_error(choices)
@@ -259,6 +263,19 @@ def error_detail(body: Any) -> ErrorDetail | None:
     return None
 
 
+def error_of_body(body: str) -> ErrorDetail:
+    """What the body of a refusal says in one sentence: JSON in any shape, a page's title, or the text itself."""
+    try:
+        detail = error_detail(json.loads(body))
+    except (ValueError, RecursionError):
+        detail = None
+    if detail:
+        return detail
+    if title := re.search(r"<(title|h1)[^>]*>\s*(.*?)\s*</\1>", body, re.IGNORECASE | re.DOTALL):
+        return _detail(excerpt(html.unescape(title[2])))
+    return _detail(excerpt(body.strip()))
+
+
 def _error_object(error: dict[str, Any]) -> ErrorDetail:
     metadata = error.get("metadata")
     raw = metadata.get("raw") if metadata.__class__ is dict else None
@@ -300,7 +317,7 @@ def _text_or_json(value: Any) -> str:
 def _code(error: dict[str, Any]) -> str | int | None:
     for key in ("code", "status_code"):
         if (code := error.get(key)).__class__ in (str, int) and code != "":
-            return code  # type: ignore[no-any-return]  # just checked
+            return code
     return None
 
 

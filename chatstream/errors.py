@@ -27,8 +27,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:  # for readers and type checkers only: at run time this room stands first and alone
-    from .aggregate import Turn
     from .retry import Attempt
+    from .turn import Turn
 
 MAX_EXCERPT = 2048  # characters of a broken payload that an error shows (M9)
 

@@ -58,9 +58,9 @@ class PlainPayload(NamedTuple):
 
 
 class CallDelta(NamedTuple):
-    """A fragment of a tool call; None where the server said nothing. ``index`` is a key, not a position."""
+    """A fragment of a tool call; None where the server said nothing. ``slot`` is its index: a key, not a position."""
 
-    index: int | None = None
+    slot: int | None = None
     call_id: str | None = None
     name: str | None = None
     arguments: str = ""
@@ -69,7 +69,7 @@ class CallDelta(NamedTuple):
 class ChoiceDelta(NamedTuple):
     """What one chunk adds to one choice."""
 
-    index: int = 0
+    choice: int = 0
     text: str = ""
     reasoning: str = ""
     refusal: str = ""
@@ -78,7 +78,7 @@ class ChoiceDelta(NamedTuple):
 
 
 class ErrorDetail(NamedTuple):
-    """An error that the server reported: ``passing`` when trying again may help, ``quota`` when the account is spent."""
+    """An error that the server reported: ``passing`` if trying again may help, ``quota`` if the account is spent."""
 
     message: str
     code: str | int | None = None

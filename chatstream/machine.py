@@ -72,14 +72,14 @@ class _Call:
 class _Choice:
     """One choice: its calls in the order they began, and the keys under which fragments find them."""
 
-    __slots__ = ("by_id", "by_index", "calls", "finish_reason", "index")
+    __slots__ = ("by_id", "by_slot", "calls", "finish_reason", "index")
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.finish_reason: str | None = None
         self.calls: list[_Call] = []
         self.by_id: dict[str, _Call] = {}
-        self.by_index: dict[int, _Call] = {}
+        self.by_slot: dict[int, _Call] = {}
 
     def call_of(self, fragment: CallDelta) -> _Call:
         """The call that a fragment belongs to, by id before index before order; a new one if there is none."""
@@ -90,18 +90,18 @@ class _Choice:
         if fragment.call_id:
             self.by_id[fragment.call_id] = call
             call.call_id = call.call_id or fragment.call_id
-        if fragment.index is not None:
-            self.by_index[fragment.index] = call
+        if fragment.slot is not None:
+            self.by_slot[fragment.slot] = call
         call.name = call.name or fragment.name or ""
         return call
 
     def _known(self, fragment: CallDelta) -> _Call | None:
         if fragment.call_id:
             # Copilot, Cerebras: a new id is a new call even under an old index, unless that call still lacks its id
-            here = self.by_index.get(fragment.index) if fragment.index is not None else None
+            here = self.by_slot.get(fragment.slot) if fragment.slot is not None else None
             return self.by_id.get(fragment.call_id) or (here if here and not here.call_id else None)
-        if fragment.index is not None:
-            call = self.by_index.get(fragment.index)
+        if fragment.slot is not None:
+            call = self.by_slot.get(fragment.slot)
             # a whole call, and then a named one under the same index: another call
             return None if call and fragment.name and fragment.arguments and call.whole else call
         last = self.calls[-1] if self.calls else None
@@ -193,7 +193,7 @@ class Machine:
         return events
 
     def _read_choice(self, delta: ChoiceDelta, events: list[ResponseEvent]) -> None:
-        index = delta.index
+        index = delta.choice
         choice = self._choices.get(index)
         if choice is None:
             choice = self._choices[index] = _Choice(index)
@@ -234,9 +234,7 @@ class Machine:
         for call in choice.calls:
             yield from self._announce(choice, call)
 
-    def _close_calls(
-        self, choice: _Choice, but: _Call | None = None, at_end: bool = False
-    ) -> Iterator[ResponseEvent]:
+    def _close_calls(self, choice: _Choice, but: _Call | None = None, at_end: bool = False) -> Iterator[ResponseEvent]:
         """Hand over the calls whose arguments are whole, and at the end all others too."""
         for call in choice.calls:
             if not call.done and call is not but and (at_end or call.whole):

@@ -61,7 +61,7 @@ class SSEReader:
 
     def events(self) -> Iterator[Payload]:
         """The events as the SSE specification dispatches them, and nothing else."""
-        for event in SSEClient(self._blocks()).events():  # type: ignore[arg-type]  # any iterable of bytes does
+        for event in SSEClient(self._blocks()).events():
             if event.event != HEARTBEAT:
                 self.seen += 1
             yield event
@@ -94,7 +94,7 @@ class SSEReader:
         return b""
 
     def _last_words(self) -> Iterator[Payload]:
-        for event in SSEClient([self.tail + b"\n\n"]).events():  # type: ignore[arg-type]
+        for event in SSEClient(iter([self.tail + b"\n\n"])).events():
             if event.data.strip() in DONE or _is_json_object(event.data):
                 self.seen += 1
                 yield event

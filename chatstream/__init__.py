@@ -1,0 +1,87 @@
+"""chatstream: Chat Completions, streamed into a plain ``for`` loop.
+
+    import chatstream
+
+    for text in chatstream.stream("Why is the sky blue?", model="gpt-4.1-mini").text():
+        print(text, end="", flush=True)
+
+All public names are here; each is loaded from its room when it is first used, so that the import costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from ._version import __version__
+
+_ROOMS = {
+    "turn": ("Timing", "Turn", "aggregate", "collect"),
+    "client": ("Client",),
+    "errors": (
+        "Cancelled",
+        "ChatStreamError",
+        "ConfigError",
+        "ConnectionFailed",
+        "DeadlineExceeded",
+        "IdleTimeout",
+        "MissingEnvVar",
+        "ProtocolViolation",
+        "ProviderError",
+        "QuotaExceeded",
+        "RetryLimit",
+        "StreamError",
+        "StreamTooLarge",
+        "StreamTruncated",
+        "UnexpectedStatus",
+    ),
+    "events": (
+        "Completed",
+        "Created",
+        "FunctionCallDelta",
+        "Heartbeat",
+        "OutputItemDone",
+        "OutputTextDelta",
+        "ReasoningDelta",
+        "RefusalDelta",
+        "ResponseEvent",
+        "TokenUsage",
+    ),
+    "items": (
+        "FunctionCall",
+        "FunctionCallOutput",
+        "LocalShellCall",
+        "Message",
+        "Reasoning",
+        "ResponseItem",
+    ),
+    "parts": ("InputAudio", "InputFile", "InputImage", "InputText", "Other", "OutputText", "Refusal"),
+    "prompt": ("Prompt",),
+    "provider": ("Provider",),
+    "retry": ("Attempt", "RetryInfo"),
+    "sse": ("Limits",),
+    "response": ("ResponseStream", "read_events"),
+    "tools": ("Tool",),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = ["__version__", "stream", *_ROOM_OF]  # noqa: PLE0604  # all are strings
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module 'chatstream' has no attribute {name!r}")
+    value = getattr(import_module(f".{_ROOM_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def stream(prompt: Any, *, model: str | None = None, provider: Any = "openai", **fields: Any) -> Any:
+    """Ask once, and return the answer as a `ResponseStream`; see `Client.stream`. One client is kept per provider."""
+    from .client import shared_client
+
+    return shared_client(provider).stream(prompt, model=model, **fields)

@@ -1,0 +1,116 @@
+"""The command line: a question in, the answer streamed to stdout.
+
+    chatstream "question" --provider local
+    git diff | chatstream "Review this:" - -m gpt-4.1-mini
+
+Rules:
+- stdout has the answer's text and nothing else; everything else goes to stderr.
+- What a terminal would obey (escape sequences, control and bidi characters) reaches none: it is shown, not sent.
+- Exit status: 0 done, 1 an error in one line, 2 wrong usage, 130 on Ctrl-C, the partial answer kept on screen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import unicodedata
+from collections.abc import Sequence
+from typing import TextIO
+
+from ._version import __version__
+from .client import Client
+from .errors import ChatStreamError, ConfigError
+from .events import OutputTextDelta
+from .prompt import Prompt
+from .response import ResponseStream
+
+_KEPT = "\n\t"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line on ``argv``, and return its exit status."""
+    options = _parser().parse_args(argv)
+    try:
+        return _answer(options)
+    except BrokenPipeError:
+        # Whoever read us has gone. Python flushes stdout once more at exit: give it somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except ChatStreamError as error:
+        print(f"chatstream: {shown(str(error))}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="chatstream", description="Ask a model, and stream its answer.")
+    parser.add_argument("question", nargs="+", help="what to ask; - stands for what comes in on stdin")
+    parser.add_argument("-m", "--model", help="the model's name, as its server knows it")
+    parser.add_argument("-s", "--system", help="instructions that the model gets first")
+    parser.add_argument("-p", "--provider", default="openai", help="a ready-made provider's id (default: openai)")
+    parser.add_argument("--max-tokens", type=int, help="the most that the answer may have")
+    parser.add_argument("--temperature", type=float, help="how freely the model chooses its words")
+    parser.add_argument("--deadline", type=float, help="seconds that the whole call may take")
+    parser.add_argument("--stats", action="store_true", help="usage, finish reason and time on stderr at the end")
+    parser.add_argument("--version", action="version", version=f"chatstream {__version__}")
+    return parser
+
+
+def _answer(options: argparse.Namespace) -> int:
+    question = " ".join(sys.stdin.read() if word == "-" else word for word in options.question).strip()
+    if not question:
+        raise ConfigError("there is no question: give one as an argument, or - and a text on stdin")
+    fields = {"max_tokens": options.max_tokens, "temperature": options.temperature}
+    client = Client(options.provider, model=options.model, deadline=options.deadline)
+    prompt = Prompt(options.system, question)
+    with client.stream(prompt, **{name: value for name, value in fields.items() if value is not None}) as stream:
+        _print_answer(stream, sys.stdout)
+    if options.stats:
+        print(_stats(stream), file=sys.stderr)
+    return 0
+
+
+def _print_answer(stream: ResponseStream, out: TextIO) -> None:
+    """The text as it comes; a line end behind it, also when it breaks off, so that what follows begins a line."""
+    last = ""
+    try:
+        for event in stream:
+            if isinstance(event, OutputTextDelta) and event.choice == 0:
+                last = shown(event.delta) if out.isatty() else event.delta
+                out.write(last)
+                out.flush()
+    finally:
+        if last and not last.endswith("\n"):
+            out.write("\n")
+            out.flush()
+
+
+def _stats(stream: ResponseStream) -> str:
+    turn, timing = stream.turn, stream.timing
+    usage = turn.token_usage
+    tokens = f"{usage.input_tokens} tokens in, {usage.output_tokens} out" if usage else "no usage reported"
+    first = f"first after {timing.first_event:.2f} s, " if timing.first_event is not None else ""
+    return shown(f"[{turn.model}: {turn.finish_reason or turn.status}; {tokens}; {first}{timing.total:.2f} s]")
+
+
+def shown(text: str) -> str:
+    """``text`` with every character that a terminal would obey replaced by a picture of it (U+2400 and U+FFFD)."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(map(_picture, text))
+
+
+def _picture(character: str) -> str:
+    if character in _KEPT:
+        return character
+    code = ord(character)
+    if code < 0x20 or code == 0x7F:
+        return chr(0x2400 + code) if code < 0x20 else "\u2421"
+    # Cc: C1 controls; Cs: lone surrogates, which no terminal can show
+    return "\ufffd" if unicodedata.category(character) in ("Cc", "Cs") or _reorders(character) else character
+
+
+def _reorders(character: str) -> bool:
+    return character in "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029"

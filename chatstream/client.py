@@ -1,0 +1,148 @@
+"""Client: who is asked, and what its calls have in common.
+
+Rules:
+- Threads may share a client; after a fork each process opens connections of its own.
+- A misuse is a `ConfigError` before anything is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+from types import TracebackType
+from typing import Any
+
+import requests
+
+from .errors import ConfigError
+from .prompt import PromptLike
+from .provider import Provider
+from .response import ResponseStream
+from .retry import RetryInfo
+from .sender import Call, Sender
+from .sse import Limits
+from .transport import Transport
+from .watch import Watch
+
+
+class Client:
+    """Streams answers from one provider.
+
+    ``provider`` is the id of a ready-made one or a `Provider`, ``model`` the default for its calls, ``deadline`` the
+    seconds each call may take over all its attempts. ``on_retry`` is told before each wait; ``session`` is a
+    `requests.Session` of your own, with its proxies and certificates; ``limits`` bounds what is read.
+    """
+
+    def __init__(
+        self,
+        provider: str | Provider = "openai",
+        *,
+        model: str | None = None,
+        deadline: float | None = None,
+        on_retry: Callable[[RetryInfo], object] | None = None,
+        session: requests.Session | None = None,
+        limits: Limits = Limits(),  # noqa: B008  # frozen
+    ) -> None:
+        self.provider = _provider(provider)
+        self.model = model
+        self.deadline = deadline
+        self.limits = limits
+        self._on_retry = on_retry
+        self._transport = Transport(session)
+        self._sender: Sender | None = None
+        self._lock = Lock()
+        Watch(deadline)  # refuses a wrong deadline now
+
+    def stream(
+        self,
+        prompt: PromptLike,
+        *,
+        model: str | None = None,
+        deadline: float | None = None,
+        heartbeat: float | None = None,
+        **fields: Any,
+    ) -> ResponseStream:
+        """Ask, and return the answer as soon as its headers are here.
+
+        ``prompt`` is a text, a `Prompt`, or a list of items and message dicts. ``deadline`` replaces the client's;
+        with ``heartbeat`` the loop gets a `Heartbeat` after each such time (seconds) in which nothing came. All other
+        ``fields`` are sent as they are. Raises `ConfigError` before sending; `ConnectionFailed`, `UnexpectedStatus`,
+        `IdleTimeout`, `ProtocolViolation`, `DeadlineExceeded` when no answer begins.
+        """
+        if heartbeat is not None and not (isinstance(heartbeat, (int, float)) and heartbeat > 0):
+            raise ConfigError(f"heartbeat is a number of seconds above 0, not {heartbeat!r}")
+        choices = fields.get("n") or 1
+        if not isinstance(choices, int) or choices < 1:
+            raise ConfigError(f"n is how many choices you want, 1 or more, not {choices!r}")
+        sender = self._open()
+        chosen = model or self.model or sender.provider.model or ""
+        watch = Watch(self.deadline if deadline is None else deadline)
+        call = Call(prompt, chosen, fields, watch)
+        return ResponseStream(sender, call, choices, self.limits, heartbeat)
+
+    def _open(self) -> Sender:
+        """The sender of all calls; the embedded server is started here, on first use."""
+        with self._lock:
+            if self._sender is None:
+                provider = self.provider
+                if provider == Provider.named("local"):
+                    from .local import local_provider
+
+                    provider = local_provider()
+                self._sender = Sender(provider, self._transport, self.limits, self._on_retry)
+            return self._sender
+
+    def close(self) -> None:
+        """Close the connections kept for reuse. The client may be used again."""
+        self._transport.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client({self.provider!r}, model={self.model!r})"
+
+    def __copy__(self) -> Client:
+        return self._like(self.provider)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Client:
+        return self._like(self.provider)
+
+    def __reduce__(self) -> tuple[Callable[..., Client], tuple[Any, ...]]:
+        """A pickled client comes back without its key, its session and its ``on_retry``."""
+        return _unpickled, (self.provider, self.model, self.deadline, self.limits)
+
+    def _like(self, provider: Provider) -> Client:
+        return Client(
+            provider,
+            model=self.model,
+            deadline=self.deadline,
+            on_retry=self._on_retry,
+            session=self._transport.given,
+            limits=self.limits,
+        )
+
+
+def _provider(given: object) -> Provider:
+    if isinstance(given, Provider):
+        return given
+    if isinstance(given, str):
+        return Provider.named(given)
+    raise ConfigError(f"provider is the id of a ready-made one or a Provider, not {type(given).__name__}")
+
+
+_shared: dict[Provider, Client] = {}
+
+
+def shared_client(provider: str | Provider) -> Client:
+    """The client behind `chatstream.stream`: one for each provider, so that its connections are used again."""
+    return _shared.setdefault(resolved := _provider(provider), Client(resolved))
+
+
+def _unpickled(provider: Provider, model: str | None, deadline: float | None, limits: Limits) -> Client:
+    return Client(provider, model=model, deadline=deadline, limits=limits)

@@ -1,0 +1,221 @@
+"""POST → bytes: the only room that knows requests.
+
+    Transport.post ──▶ Reply: status, headers ──read()──▶ bytes, as they come
+
+Rules:
+- ``read1`` delivers what is there at once, in every framing and encoding, and bounds what a bomb unpacks to.
+- A connection that had gone stale in the pool is replaced at once; that is no attempt of its own.
+- The key travels by ``auth=``, and errors are rebuilt from their cause's words, without the request that holds it.
+- Exceptions of requests, urllib3 and http.client become ours here (`failures`), nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from http.cookiejar import DefaultCookiePolicy
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+
+from . import failures
+from .errors import ChatStreamError, ConnectionFailed, IdleTimeout, ProtocolViolation, StreamError
+from .sockets import Exchange, WatchedAdapter, current_exchange
+from .watch import Watch
+
+READ_SIZE = 65536  # bytes, the most that one read returns
+DRAIN_SECONDS = 0.1
+REQUEST_ID_HEADERS = ("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "cf-ray")
+
+
+class _KeyAuth(AuthBase):
+    """Puts the key into its header, or nothing: given either way, so that no ``.netrc`` entry takes its place."""
+
+    def __init__(self, header: tuple[str, str] | None) -> None:
+        self._header = header
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._header:
+            request.headers[self._header[0]] = self._header[1]
+        return request
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is sent: ``key`` is the header that carries the key, kept apart from the others."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    key: tuple[str, str] | None = field(default=None, repr=False)
+    connect_timeout: float = 10.0
+
+
+class Reply:
+    """An answer whose headers are here; its bytes are read on demand."""
+
+    def __init__(self, response: requests.Response, exchange: Exchange) -> None:
+        self.status: int = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+        self.request_id = next((response.headers[h] for h in REQUEST_ID_HEADERS if h in response.headers), None)
+        self._response = response
+        self._exchange = exchange
+        self._read1 = response.raw.read1
+        self._full = False  # whether the last read may have left decoded bytes behind
+        self._ended = False
+
+    def read(self) -> bytes:
+        """The next bytes, at most 64 KiB, as soon as any are there; ``b""`` at the end.
+
+        Raises `StreamTruncated` when the framing says that more was to come, `ProtocolViolation` when it is broken,
+        and what the watch decides. After an error the connection is closed.
+        """
+        if self._ended:
+            return b""
+        try:
+            data: bytes = self._read1(READ_SIZE, decode_content=True)
+        except Exception as error:
+            failure = failures.of_reading(error, self._exchange)
+        else:
+            self._full = len(data) == READ_SIZE
+            self._ended = not data
+            return data
+        self.close()
+        raise failure
+
+    def wait(self, seconds: float) -> bool:
+        """Whether bytes, or the end, come within ``seconds``; for between two reads."""
+        file = self._exchange.file
+        buffered = getattr(self._response.raw._fp, "fp", None)  # http.client's file; None after the end
+        if self._full or self._ended or file is None or buffered is None:
+            return True
+        file.probing = True
+        try:
+            rest = buffered.peek(1)
+        finally:
+            file.probing = False
+        return rest not in (b"", b"\r\n") or file.wait(seconds)  # the line end of the last chunk says nothing
+
+    def read_body(self, limit: int, seconds: float) -> bytes:
+        """The beginning of the body, as much as comes within ``limit`` bytes and ``seconds``. Closes."""
+        body = b""
+        self._exchange.watch.renew()
+        self._exchange.watch.allow(seconds, IdleTimeout)
+        try:
+            while len(body) < limit and (data := self.read()):
+                body += data
+        except StreamError:
+            pass  # what there is will do
+        self.close()
+        return body[:limit]
+
+    def drain(self) -> None:
+        """Read what is left for a tenth of a second, so that the connection can be used again; else close it."""
+        try:
+            self.read_body(READ_SIZE, DRAIN_SECONDS)
+        except ChatStreamError:
+            self.close()
+
+    def close(self) -> None:
+        """Give the connection up, unless its answer was read to the end. May be called twice."""
+        self._ended = True
+        self._response.close()
+
+
+class Transport:
+    """One blocking session, shared by threads, made anew after a fork."""
+
+    def __init__(self, session: requests.Session | None = None) -> None:
+        self.given = session
+        self._session: requests.Session | None = None
+        self._process = 0
+        self._lock = threading.Lock()
+
+    def post(self, request: Request, watch: Watch) -> Reply:
+        """Send one request and wait for the headers of its answer, whatever its status.
+
+        Follows one 307 or 308 to the same origin. Raises `ConnectionFailed`, `ProtocolViolation`, `ConfigError` for
+        what can't be sent, and what the watch decides.
+        """
+        reply = self._post(request, watch)
+        if reply.status in (307, 308) and (target := _same_origin(request.url, reply.headers.get("Location", ""))):
+            reply.drain()
+            watch.renew()
+            reply = self._post(replace(request, url=target), watch)
+        return reply
+
+    def _post(self, request: Request, watch: Watch) -> Reply:
+        while True:
+            exchange = Exchange(watch)
+            token = current_exchange.set(exchange)
+            try:
+                return _checked(Reply(self._send(request), exchange))
+            except ChatStreamError:
+                raise
+            except Exception as error:
+                failure = failures.of_sending(error, exchange, request.url)
+            finally:
+                current_exchange.reset(token)
+                watch.release()
+            if not (exchange.reused and isinstance(failure, ConnectionFailed)):
+                raise failure
+
+    def _send(self, request: Request) -> requests.Response:
+        return self._open_session().post(
+            request.url,
+            data=request.body,
+            headers=dict(request.headers),
+            auth=_KeyAuth(request.key),
+            timeout=(request.connect_timeout, None),
+            stream=True,
+            allow_redirects=False,
+        )
+
+    def _open_session(self) -> requests.Session:
+        with self._lock:
+            if self._session is None or self._process != os.getpid():
+                self._session = _watched(self.given) if self.given is not None else _own_session()
+                self._process = os.getpid()
+            return self._session
+
+    def close(self) -> None:
+        """Close the connections in the pool; the next request opens new ones. A given session is its owner's."""
+        with self._lock:
+            if self._session is not None and self.given is None:
+                self._session.close()
+            self._session = None
+
+
+def _own_session() -> requests.Session:
+    session = requests.Session()
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.headers.clear()
+    session.headers["Accept-Encoding"] = requests.utils.default_headers()["Accept-Encoding"]
+    return _watched(session)
+
+
+def _watched(session: requests.Session) -> requests.Session:
+    """Mount our adapter in place of requests' own; one that the session's owner mounted stays."""
+    for prefix, adapter in list(session.adapters.items()):
+        if type(adapter) in (HTTPAdapter, WatchedAdapter):
+            session.mount(prefix, WatchedAdapter())
+    return session
+
+
+def _same_origin(url: str, location: str) -> str | None:
+    target = urljoin(url, location)
+    return target if location and urlsplit(target)[:2] == urlsplit(url)[:2] else None
+
+
+def _checked(reply: Reply) -> Reply:
+    """Refuse what can't be read: an interim answer as the last word, an encoding below the chunks."""
+    framing = reply.headers.get("Transfer-Encoding", "chunked").strip().lower()
+    if reply.status < 200 or reply.status in (204, 205) or framing not in ("chunked", "identity"):
+        reply.close()
+        what = f"status {reply.status}" if framing == "chunked" else f"Transfer-Encoding: {framing}"
+        raise ProtocolViolation(f"the server answered with {what}, which carries no stream")
+    return reply

@@ -1,0 +1,108 @@
+"""The clock and the cancel switch of one call.
+
+    connecting · sending · waiting · reading · sleeping ──all ask──▶ Watch.remaining()
+
+Rules:
+- Whoever waits asks for the time that is left just before it waits, so drips and comments extend nothing.
+- The first reason to stop is the verdict; it is kept, and everyone who asks later gets the same.
+- `cancel` may come from any thread; it wakes whoever waits by shutting the socket down.
+- Only the monotonic clock counts: the wall clock may jump.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic
+
+from .errors import Cancelled, ChatStreamError, ConfigError, DeadlineExceeded
+
+
+class Watch:
+    """Keeps the time of one call, over all its attempts. ``deadline`` is in seconds from now, None for no end."""
+
+    def __init__(self, deadline: float | None = None) -> None:
+        if deadline is not None and not (isinstance(deadline, (int, float)) and deadline > 0):
+            raise ConfigError(f"deadline is a number of seconds above 0, not {deadline!r}")
+        self.started = monotonic()
+        self.verdict: ChatStreamError | None = None
+        self._deadline = math.inf if deadline is None else self.started + deadline
+        self._until = math.inf
+        self._expiry: Callable[[], ChatStreamError] = DeadlineExceeded
+        self._cancelled = threading.Event()
+        self._lock = threading.RLock()  # a signal handler may cancel the thread it interrupts
+        self._socket: socket.socket | None = None
+        self._owned = False
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the call began."""
+        return monotonic() - self.started
+
+    def renew(self) -> None:
+        """Forget a verdict that concerned one attempt only: the deadline and `cancel` find theirs again."""
+        self.verdict = None
+        self._until = math.inf
+
+    def allow(self, seconds: float, expiry: Callable[[], ChatStreamError]) -> None:
+        """From now on wait at most ``seconds`` more; ``expiry`` makes the error when they are over."""
+        self._until = monotonic() + seconds
+        self._expiry = expiry
+
+    def remaining(self) -> float:
+        """Seconds that one wait may take now. Raises the verdict when there are none, or after `cancel`."""
+        self.check()
+        now = monotonic()
+        left = min(self._until, self._deadline) - now
+        if left <= 0:
+            over = self._deadline <= now
+            raise self._decide(DeadlineExceeded("the deadline passed") if over else self._expiry())
+        return min(left, threading.TIMEOUT_MAX)
+
+    def check(self) -> None:
+        """Raise the verdict if there is one."""
+        if self._cancelled.is_set():
+            self._decide(Cancelled("the stream was cancelled"))
+        if self.verdict is not None:
+            raise self.verdict
+
+    def _decide(self, verdict: ChatStreamError) -> ChatStreamError:
+        with self._lock:
+            self.verdict = self.verdict or verdict
+        return self.verdict
+
+    def check_time_for(self, seconds: float) -> None:
+        """Raise at once if the deadline comes before ``seconds`` are over."""
+        self.check()
+        if monotonic() + seconds >= self._deadline:
+            raise self._decide(DeadlineExceeded(f"the deadline comes before the next attempt, in {seconds:.3g} s"))
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep; wakes on `cancel` and raises then."""
+        self._cancelled.wait(seconds)
+        self.check()
+
+    def attach(self, sock: socket.socket | None, owned: bool = False) -> None:
+        """Remember the socket that `cancel` shuts down, and close the one before if it was ``owned``."""
+        with self._lock:
+            if self._owned and self._socket is not None:
+                self._socket.close()
+            self._socket, self._owned = sock, owned
+        if sock is not None:
+            self.check()
+
+    def release(self) -> None:
+        """Close the socket that only this watch holds; one that a connection holds stays known."""
+        if self._owned:
+            self.attach(None)
+
+    def cancel(self) -> None:
+        """End the call; a thread that waits for it wakes at once. May be called twice, and from any thread."""
+        self._cancelled.set()
+        with self._lock:
+            if self._socket is not None:
+                with suppress(OSError):  # closed already, or never connected
+                    self._socket.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,45 @@
+"""Real llama.cpp servers. Where it is not installed these tests are skipped, unless CHATSTREAM_REQUIRE_E2E is set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from fewshot import TEMPLATE
+
+from chatstream.local import LocalServer
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    missing = find_spec("xllamacpp") is None and not os.environ.get("CHATSTREAM_REQUIRE_E2E")
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+            if missing:
+                item.add_marker(pytest.mark.skip(reason="llama.cpp (xllamacpp) is not installed"))
+
+
+@pytest.fixture(scope="session")
+def llama() -> Iterator[LocalServer]:
+    """The embedded model as users get it."""
+    with LocalServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def tool_llama() -> Iterator[LocalServer]:
+    """The same model behind a template that knows tools; `fewshot` has the conversations for it."""
+    with LocalServer(chat_template=TEMPLATE) as server:
+        yield server
+
+
+@pytest.fixture
+def killable_llama() -> Iterator[LocalServer]:
+    """A server of the test's own, to be killed by its ``pid``."""
+    with LocalServer() as server:
+        yield server
