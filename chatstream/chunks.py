@@ -20,6 +20,8 @@ from .events import HEARTBEAT, CallDelta, ChoiceDelta, Chunk, ErrorDetail, Paylo
 
 DONE_WORDS = ("[DONE]", "DONE")  # the bare one: some gateways
 REASONING_KEYS = ("reasoning_content", "reasoning", "reasoning_text")  # DeepSeek and most; vLLM, Groq; Copilot
+TEXT_KEYS = frozenset(("content", "role"))
+TELLING_KEYS = frozenset(("error", "x_groq"))
 QUOTA_WORDS = ("quota", "billing", "insufficient_balance", "credit")
 PASSING_WORDS = ("rate_limit", "ratelimit", "overloaded", "server_error", "timeout", "unavailable", "too_many")
 
@@ -93,6 +95,28 @@ def _named(payload: Payload) -> Chunk | None:
 
 def chunk_of(body: dict[str, Any]) -> Chunk:
     """The chunk that one JSON object spells."""
+    return _plain(body) or _any(body)
+
+
+def _plain(body: dict[str, Any]) -> Chunk | None:
+    """The commonest chunk, read the short way: text for one choice, and nothing else that `_any` would find."""
+    try:
+        (choice,) = body["choices"]
+        delta = choice["delta"]
+        text = delta["content"]
+        if text.__class__ is not str or not text or not delta.keys() <= TEXT_KEYS:
+            return None
+        if choice["finish_reason"] or body.get("usage") or not body.keys().isdisjoint(TELLING_KEYS):
+            return None
+        index = choice["index"]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    return Chunk(
+        (ChoiceDelta(index or 0, text),), body.get("id") or None, body.get("model") or None, plain=True, raw=body
+    )
+
+
+def _any(body: dict[str, Any]) -> Chunk:
     choices = body.get("choices")
     error = None
     if not choices or "error" in body:

@@ -88,7 +88,10 @@ class ErrorDetail(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """One message of the server. ``done`` is its ``[DONE]``; ``raw`` the JSON object it came as."""
+    """One message of the server: ``raw`` is the JSON object it came as, ``done`` its ``[DONE]``.
+
+    ``plain`` marks the commonest one, which does nothing but add text to one choice.
+    """
 
     choices: tuple[ChoiceDelta, ...] = ()
     response_id: str | None = None
@@ -97,6 +100,7 @@ class Chunk(NamedTuple):
     error: ErrorDetail | None = None
     done: bool = False
     heartbeat: bool = False
+    plain: bool = False
     raw: dict[str, Any] | None = None
 
 

@@ -113,10 +113,12 @@ class _Choice:
 class Machine:
     """Reads the chunks of one answer of ``choices`` choices.
 
-    ``finished`` says whether every choice asked for has its finish reason, `so_far` what is known of the answer.
+    ``finished`` says whether every choice asked for, and every other one that began, has its finish reason; `so_far`
+    what is known of the answer.
     """
 
     def __init__(self, choices: int = 1, eof_completes: bool = False, new_call_id: Callable[[], str] = make_call_id):
+        self.finished = False
         self._asked = choices
         self._eof_completes = eof_completes
         self._new_call_id = new_call_id
@@ -145,7 +147,12 @@ class Machine:
         yield self.so_far()
 
     def _read_all(self, chunks: Iterable[Chunk]) -> Iterator[ResponseEvent]:
+        known = self._choices
         for chunk in chunks:
+            if chunk.plain and self._created and chunk.choices[0].choice in known:
+                index, text, *_ = chunk.choices[0]
+                yield OutputTextDelta(text, index)
+                continue
             if chunk.done:
                 self._done = True
                 break
@@ -158,11 +165,6 @@ class Machine:
                 raise _provider_error(chunk.error)
         if missing := self._missing():
             raise StreamTruncated(self._truncation(missing))
-
-    @property
-    def finished(self) -> bool:
-        """Whether every choice asked for, and every other one that began, has its finish reason."""
-        return not self._unfinished()
 
     def so_far(self) -> Completed:
         """What is known of the answer, in the form of its last event."""
@@ -208,6 +210,7 @@ class Machine:
         if delta.finish_reason:
             choice.finish_reason = delta.finish_reason
             events.extend(self._close_calls(choice))
+        self.finished = not self._unfinished()
 
     def _read_call(self, choice: _Choice, fragment: CallDelta) -> Iterator[ResponseEvent]:
         started = len(choice.calls)

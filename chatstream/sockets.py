@@ -73,6 +73,14 @@ class WatchedFile(io.RawIOBase):
         self.ended = not size
         return size
 
+    def buffered(self, reader: io.BufferedReader) -> bytes:
+        """What ``reader``, which reads from this file, holds already."""
+        self.probing = True
+        try:
+            return reader.peek(1)
+        finally:
+            self.probing = False
+
     def wait(self, seconds: float) -> bool:
         """Whether the socket has bytes, or its end, within ``seconds``."""
         if getattr(self._socket, "pending", int)():  # decrypted bytes that no poll knows of
@@ -93,14 +101,46 @@ class _Response(http.client.HTTPResponse):
         super().__init__(sock, *args, **kwargs)
         exchange = _exchange()
         self.fp.close()
-        exchange.file = WatchedFile(sock, exchange.watch)
-        self.fp = io.BufferedReader(exchange.file, BUFFER_SIZE)
+        self._file = exchange.file = WatchedFile(sock, exchange.watch)
+        self.fp = io.BufferedReader(self._file, BUFFER_SIZE)
+
+    def _read1_chunked(self, n: int) -> bytes:
+        """One chunk, as http.client reads it, and those behind it that are here already, without asking for more."""
+        data: bytes = super()._read1_chunked(n)  # type: ignore[misc]  # not in the stubs
+        if not data or self.chunk_left:
+            return data
+        parts, size = whole_chunks(self._file.buffered(self.fp), n - len(data))
+        self.fp.read(size)
+        return b"".join([data, *parts])
 
     def _read_next_chunk_size(self) -> int:
         size: int = super()._read_next_chunk_size()  # type: ignore[misc]  # not in the stubs
         if not 0 <= size < MAX_CHUNK:
             raise ValueError(f"chunk size {size}")
         return size
+
+
+def whole_chunks(buffer: bytes, limit: int) -> tuple[list[bytes], int]:
+    """The plain, whole chunks at the start of ``buffer``, each behind the line end of the one before it, up to
+    ``limit`` bytes; and how many bytes of the buffer they are. What is not plain is left to http.client."""
+    parts: list[bytes] = []
+    end = 0
+    while buffer.startswith(b"\r\n", end):
+        line_end = buffer.find(b"\r\n", end + 2, end + 20)
+        digits = buffer[end + 2 : line_end]
+        if line_end < 0 or not digits.isalnum():
+            break
+        try:
+            size = int(digits, 16)
+        except ValueError:
+            break
+        start = line_end + 2
+        limit -= size
+        if not size or limit < 0 or start + size > len(buffer):
+            break
+        parts.append(buffer[start : start + size])
+        end = start + size
+    return parts, end
 
 
 class _Connection(HTTPConnection):

@@ -90,15 +90,11 @@ class Reply:
     def wait(self, seconds: float) -> bool:
         """Whether bytes, or the end, come within ``seconds``; for between two reads."""
         file = self._exchange.file
-        buffered = getattr(self._response.raw._fp, "fp", None)  # http.client's file; None after the end
-        if self._full or self._ended or file is None or buffered is None:
+        reader = getattr(self._response.raw._fp, "fp", None)  # http.client's; None after the end
+        if self._full or self._ended or file is None or reader is None:
             return True
-        file.probing = True
-        try:
-            rest = buffered.peek(1)
-        finally:
-            file.probing = False
-        return rest not in (b"", b"\r\n") or file.wait(seconds)  # the line end of the last chunk says nothing
+        # the line end of the last chunk may be there already, and says nothing
+        return file.buffered(reader) not in (b"", b"\r\n") or file.wait(seconds)
 
     def read_body(self, limit: int, seconds: float) -> bytes:
         """The beginning of the body, as much as comes within ``limit`` bytes and ``seconds``. Closes."""
@@ -127,10 +123,14 @@ class Reply:
 
 
 class Transport:
-    """One blocking session, shared by threads, made anew after a fork."""
+    """One blocking session, shared by threads, made anew after a fork.
 
-    def __init__(self, session: requests.Session | None = None) -> None:
+    ``session`` is the caller's own; without one, ``direct`` keeps the environment's proxies out of the way.
+    """
+
+    def __init__(self, session: requests.Session | None = None, direct: bool = False) -> None:
         self.given = session
+        self._direct = direct
         self._session: requests.Session | None = None
         self._process = 0
         self._lock = threading.Lock()
@@ -178,7 +178,7 @@ class Transport:
     def _open_session(self) -> requests.Session:
         with self._lock:
             if self._session is None or self._process != os.getpid():
-                self._session = _watched(self.given) if self.given is not None else _own_session()
+                self._session = _watched(self.given) if self.given is not None else _own_session(self._direct)
                 self._process = os.getpid()
             return self._session
 
@@ -190,8 +190,9 @@ class Transport:
             self._session = None
 
 
-def _own_session() -> requests.Session:
+def _own_session(direct: bool) -> requests.Session:
     session = requests.Session()
+    session.trust_env = not direct
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.headers.clear()
     session.headers["Accept-Encoding"] = requests.utils.default_headers()["Accept-Encoding"]

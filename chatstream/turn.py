@@ -152,9 +152,6 @@ class Collector:
 
     def add(self, event: ResponseEvent) -> None:
         """Take one event."""
-        if event.__class__ is OutputTextDelta and event.choice == 0:  # nearly all of them
-            self._first_text.append(event.delta)
-            return
         match event:
             case OutputTextDelta():
                 self._choice(event.choice).text.append(event.delta)
@@ -173,9 +170,12 @@ class Collector:
 
     def pass_on(self, events: Iterable[ResponseEvent]) -> Iterator[ResponseEvent]:
         """The same events, each noted before it is handed over."""
-        add = self.add
+        add, add_text = self.add, self._first_text.append
         for event in events:
-            add(event)
+            if event.__class__ is OutputTextDelta and not event.choice:  # nearly all of them
+                add_text(event.delta)
+            else:
+                add(event)
             yield event
 
     def gather(self, events: Iterable[ResponseEvent]) -> Iterator[ResponseEvent]:
