@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Lock
 from types import TracebackType
-from typing import Any
-
-import requests
+from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigError
 from .prompt import PromptLike
@@ -23,6 +21,9 @@ from .sender import Call, Sender
 from .sse import Limits
 from .transport import Transport
 from .watch import Watch
+
+if TYPE_CHECKING:
+    import requests
 
 
 class Client:
@@ -48,7 +49,8 @@ class Client:
         self.deadline = deadline
         self.limits = limits
         self._on_retry = on_retry
-        self._transport = Transport(session)
+        self._is_local = self.provider == Provider.named("local")
+        self._transport = Transport(session, direct=self._is_local)
         self._sender: Sender | None = None
         self._lock = Lock()
         Watch(deadline)  # refuses a wrong deadline now
@@ -81,14 +83,10 @@ class Client:
         return ResponseStream(sender, call, choices, self.limits, heartbeat)
 
     def _open(self) -> Sender:
-        """The sender of all calls; the embedded server is started here, on first use."""
+        """The sender of all calls; the embedded server is started here on first use, and again if it has died."""
+        provider = _running() if self._is_local else self.provider
         with self._lock:
-            if self._sender is None:
-                provider = self.provider
-                if provider == Provider.named("local"):
-                    from .local import local_provider
-
-                    provider = local_provider()
+            if self._sender is None or self._sender.provider != provider:
                 self._sender = Sender(provider, self._transport, self.limits, self._on_retry)
             return self._sender
 
@@ -126,6 +124,12 @@ class Client:
             session=self._transport.given,
             limits=self.limits,
         )
+
+
+def _running() -> Provider:
+    from .local import local_provider
+
+    return local_provider()
 
 
 def _provider(given: object) -> Provider:
