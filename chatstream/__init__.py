@@ -36,6 +36,7 @@ _ROOMS = {
         "UnexpectedStatus",
     ),
     "events": (
+        "ChoiceEnd",
         "Completed",
         "Created",
         "FunctionCallDelta",

@@ -19,6 +19,7 @@ from .errors import StreamError as StreamError
 from .errors import StreamTooLarge as StreamTooLarge
 from .errors import StreamTruncated as StreamTruncated
 from .errors import UnexpectedStatus as UnexpectedStatus
+from .events import ChoiceEnd as ChoiceEnd
 from .events import Completed as Completed
 from .events import Created as Created
 from .events import FunctionCallDelta as FunctionCallDelta

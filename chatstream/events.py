@@ -10,14 +10,15 @@ Rules:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Any, Literal, NamedTuple, Protocol, Union
 
 from .items import ResponseItem
 
 Status = Literal["completed", "incomplete", "unconfirmed"]
-CUT = ("length", "content_filter")  # the finish reasons of an answer that is not whole
+Finish = Literal["stop", "length", "tool_calls", "content_filter", "error", "other"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,8 @@ class ChoiceDelta(NamedTuple):
     refusal: str = ""
     calls: tuple[CallDelta, ...] = ()
     finish_reason: str | None = None
+    finish: Finish | None = None
+    extra: dict[str, Any] | None = None
 
 
 class ErrorDetail(NamedTuple):
@@ -88,7 +91,8 @@ class ErrorDetail(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """One message of the server: ``raw`` is the JSON object it came as, ``done`` its ``[DONE]``.
+    """One message of the server: ``raw`` is the JSON object it came as, ``done`` its ``[DONE]``, ``extra`` what it
+    says beside the choices (citations, search results, timings).
 
     ``plain`` marks the commonest one, which does nothing but add text to one choice.
     """
@@ -98,6 +102,7 @@ class Chunk(NamedTuple):
     model: str | None = None
     usage: TokenUsage | None = None
     error: ErrorDetail | None = None
+    extra: dict[str, Any] | None = None
     done: bool = False
     heartbeat: bool = False
     plain: bool = False
@@ -158,13 +163,29 @@ class OutputItemDone:
 
 
 @dataclass(frozen=True, slots=True)
+class ChoiceEnd:
+    """How one choice ended.
+
+    ``finish_reason`` is the server's word, ``finish`` what it means in the words of OpenAI. ``status`` is
+    ``completed``, ``incomplete`` (cut by ``length`` or ``content_filter``, or inside a call) or ``unconfirmed`` (the
+    server gave no finish reason). ``extra`` has what else it sent, as it sent it: ``logprobs``, ``annotations``,
+    ``audio``, ``citations``, ``search_results``, … .
+    """
+
+    index: int = 0
+    finish_reason: str | None = None
+    finish: Finish | None = None
+    status: Status = "completed"
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Completed:
     """The answer is whole; always the last event, and exactly once.
 
-    ``finish_reason`` is the first choice's, as the server spelled it, ``finish_reasons`` has the pair (choice,
-    reason) of every choice in order of index. ``status`` is ``completed``, ``incomplete``
-    (cut by ``length`` or ``content_filter``, or a call whose arguments are not whole) or ``unconfirmed`` (the
-    server said ``[DONE]`` but gave no finish reason).
+    ``finish_reason`` is the first choice's, as the server spelled it; ``choices`` tells how each choice ended.
+    ``status`` is that of the whole answer: ``incomplete`` if one choice is, ``unconfirmed`` if the server said
+    ``[DONE]`` but gave no finish reason at all.
     """
 
     response_id: str | None = None
@@ -172,7 +193,7 @@ class Completed:
     token_usage: TokenUsage | None = None
     finish_reason: str | None = None
     status: Status = "completed"
-    finish_reasons: tuple[tuple[int, str | None], ...] = ()
+    choices: tuple[ChoiceEnd, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,18 +16,22 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
 from secrets import token_hex
+from typing import Any
 
+from .calls import CallTable, OpenCall
 from .errors import ChatStreamError, ProviderError, StreamTruncated
 from .events import (
-    CUT,
     CallDelta,
     ChoiceDelta,
+    ChoiceEnd,
     Chunk,
     Completed,
     Created,
     ErrorDetail,
+    Finish,
     FunctionCallDelta,
     Heartbeat,
     OutputItemDone,
@@ -39,6 +43,9 @@ from .events import (
     TokenUsage,
 )
 from .items import FunctionCall, arguments_are_whole
+from .usage import total
+
+CUT = ("length", "content_filter")  # after these an answer is not whole
 
 
 def make_call_id() -> str:
@@ -46,68 +53,25 @@ def make_call_id() -> str:
     return f"call_{token_hex(12)}"
 
 
-class _Call:
-    """A tool call as its fragments come in."""
-
-    __slots__ = ("announced", "call_id", "done", "fragments", "name", "parts")
-
-    def __init__(self) -> None:
-        self.call_id = ""
-        self.name = ""
-        self.fragments = 0
-        self.parts: list[str] = []
-        self.announced = -1  # how many of the parts the caller has been given
-        self.done = False
-
-    @property
-    def arguments(self) -> str:
-        return "".join(self.parts)
-
-    @property
-    def whole(self) -> bool:
-        """Whether the arguments are a whole JSON object already; its last character tells cheaply when not."""
-        return bool(self.parts) and self.parts[-1].rstrip().endswith("}") and arguments_are_whole(self.arguments)
-
-
 class _Choice:
-    """One choice: its calls in the order they began, and the keys under which fragments find them."""
+    """One choice of the answer."""
 
-    __slots__ = ("by_id", "by_slot", "calls", "finish_reason", "index")
+    __slots__ = ("calls", "cut", "extra", "finish", "finish_reason", "index")
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.finish_reason: str | None = None
-        self.calls: list[_Call] = []
-        self.by_id: dict[str, _Call] = {}
-        self.by_slot: dict[int, _Call] = {}
+        self.finish: Finish | None = None
+        self.calls = CallTable()
+        self.cut = False  # a call of it is not whole
+        self.extra: dict[str, Any] = {}
 
-    def call_of(self, fragment: CallDelta) -> _Call:
-        """The call that a fragment belongs to, by id before index before order; a new one if there is none."""
-        call = self._known(fragment)
-        if call is None:
-            call = _Call()
-            self.calls.append(call)
-        if fragment.call_id:
-            self.by_id[fragment.call_id] = call
-            call.call_id = call.call_id or fragment.call_id
-        if fragment.slot is not None:
-            self.by_slot[fragment.slot] = call
-        call.name = call.name or fragment.name or ""
-        return call
-
-    def _known(self, fragment: CallDelta) -> _Call | None:
-        if fragment.call_id:
-            # Copilot, Cerebras: a new id is a new call even under an old index, unless that call still lacks its id
-            here = self.by_slot.get(fragment.slot) if fragment.slot is not None else None
-            return self.by_id.get(fragment.call_id) or (here if here and not here.call_id else None)
-        if fragment.slot is not None:
-            call = self.by_slot.get(fragment.slot)
-            # a whole call, and then a named one under the same index: another call
-            return None if call and fragment.name and fragment.arguments and call.whole else call
-        last = self.calls[-1] if self.calls else None
-        if last and fragment.name and (last.whole or last.name != fragment.name):
-            return None  # Mistral, Gemini: whole calls, one after the other, with neither index nor id
-        return last
+    def end(self, trusted: bool, extra: dict[str, Any]) -> ChoiceEnd:
+        """How it ended, or stands. ``trusted`` says that no finish reason is needed."""
+        status: Status = "completed" if self.finish_reason or trusted else "unconfirmed"
+        if self.cut or self.finish in CUT:
+            status = "incomplete"
+        return ChoiceEnd(self.index, self.finish_reason, self.finish, status, {**extra, **self.extra})
 
 
 class Machine:
@@ -125,7 +89,7 @@ class Machine:
         self._choices: dict[int, _Choice] = {}
         self._created = False
         self._done = False
-        self._calls_cut = False
+        self._extra: dict[str, Any] = {}
         self._response_id: str | None = None
         self._model: str | None = None
         self._usage: TokenUsage | None = None
@@ -137,8 +101,7 @@ class Machine:
         try:
             yield from self._read_all(chunks)
         except ChatStreamError:
-            for choice in self._in_order():
-                yield from self._held_back(choice)
+            yield from self._held_back()
             raise
         for choice in self._in_order():
             yield from self._close_calls(choice, at_end=True)
@@ -168,15 +131,9 @@ class Machine:
 
     def so_far(self) -> Completed:
         """What is known of the answer, in the form of its last event."""
-        choices = self._in_order()
-        return Completed(
-            self._response_id,
-            self._model,
-            self._total_usage(),
-            choices[0].finish_reason if choices else None,
-            self._status(),
-            tuple((choice.index, choice.finish_reason) for choice in choices),
-        )
+        ends = tuple(choice.end(self._eof_completes, self._extra) for choice in self._in_order())
+        first = ends[0].finish_reason if ends else None
+        return Completed(self._response_id, self._model, self._total_usage(), first, _status(ends), ends)
 
     # ── reading ──
 
@@ -189,6 +146,8 @@ class Machine:
             self._usage = chunk.usage
             if not chunk.choices:
                 self._late_usages.append(chunk.usage)
+        if chunk.extra:
+            self._extra.update(chunk.extra)
         events: list[ResponseEvent] = []
         for delta in chunk.choices:
             self._read_choice(delta, events)
@@ -207,49 +166,45 @@ class Machine:
             events.append(RefusalDelta(delta.refusal, index))
         for fragment in delta.calls:
             events.extend(self._read_call(choice, fragment))
+        if delta.extra:
+            join_extra(choice.extra, delta.extra)
         if delta.finish_reason:
-            choice.finish_reason = delta.finish_reason
+            choice.finish_reason, choice.finish = delta.finish_reason, delta.finish
             events.extend(self._close_calls(choice))
         self.finished = not self._unfinished()
 
     def _read_call(self, choice: _Choice, fragment: CallDelta) -> Iterator[ResponseEvent]:
-        started = len(choice.calls)
-        call = choice.call_of(fragment)
-        if len(choice.calls) > started:
+        started = len(choice.calls.calls)
+        call = choice.calls.call_of(fragment)
+        if len(choice.calls.calls) > started:
             yield from self._close_calls(choice, but=call)
         if call.done:
             return  # a server repeats itself, or pads a whole call with blanks
-        call.fragments += 1
-        if fragment.arguments:
-            call.parts.append(fragment.arguments)
+        call.add(fragment.arguments)
         if call.call_id or call.fragments > 1:  # an id that is not there may still come with the next fragment
             yield from self._announce(choice, call)
 
-    def _announce(self, choice: _Choice, call: _Call) -> Iterator[ResponseEvent]:
+    def _announce(self, choice: _Choice, call: OpenCall) -> Iterator[ResponseEvent]:
         """Give the caller what it does not have of a call: at first its name, then arguments."""
-        if call.announced < len(call.parts):
+        delta = call.news()
+        if delta is not None:
             call.call_id = call.call_id or self._new_call_id()
-            delta = "".join(call.parts[max(call.announced, 0) :])
-            call.announced = len(call.parts)
             yield FunctionCallDelta(delta, call.call_id, call.name, choice.index)
 
-    def _held_back(self, choice: _Choice) -> Iterator[ResponseEvent]:
-        for call in choice.calls:
-            yield from self._announce(choice, call)
+    def _held_back(self) -> Iterator[ResponseEvent]:
+        for choice in self._in_order():
+            for call in choice.calls.calls:
+                yield from self._announce(choice, call)
 
-    def _close_calls(self, choice: _Choice, but: _Call | None = None, at_end: bool = False) -> Iterator[ResponseEvent]:
+    def _close_calls(
+        self, choice: _Choice, but: OpenCall | None = None, at_end: bool = False
+    ) -> Iterator[ResponseEvent]:
         """Hand over the calls whose arguments are whole, and at the end all others too."""
-        for call in choice.calls:
+        for call in choice.calls.calls:
             if not call.done and call is not but and (at_end or call.whole):
                 yield from self._announce(choice, call)
                 call.done = True
-                yield OutputItemDone(self._item(choice, call), choice.index)
-
-    def _item(self, choice: _Choice, call: _Call) -> FunctionCall:
-        arguments = call.arguments
-        whole = arguments_are_whole(arguments) and (arguments != "" or choice.finish_reason not in CUT)
-        self._calls_cut = self._calls_cut or not whole
-        return FunctionCall(call.name, arguments, call.call_id, "completed" if whole else "incomplete")
+                yield OutputItemDone(_item(choice, call), choice.index)
 
     # ── ending ──
 
@@ -272,32 +227,42 @@ class Machine:
             return "the answer ended without a finish reason"
         return f"the answer ended without a finish reason for choice {', '.join(map(str, missing))}"
 
-    def _status(self) -> Status:
-        reasons = [choice.finish_reason for choice in self._choices.values()]
-        if self._calls_cut or any(reason in CUT for reason in reasons):
-            return "incomplete"
-        return "completed" if any(reasons) or self._eof_completes else "unconfirmed"
-
     def _total_usage(self) -> TokenUsage | None:
         """The last usage; llama.cpp sends one per choice, behind the choices: then their sum."""
         if len(self._choices) < 2 or len(self._late_usages) != len(self._choices):
             return self._usage
-        return TokenUsage(*(_sum(counts) for counts in zip(*map(_counts, self._late_usages), strict=True)))
+        return total(self._late_usages)
 
 
-def _counts(usage: TokenUsage) -> tuple[int | None, ...]:
-    return (
-        usage.input_tokens,
-        usage.cached_input_tokens,
-        usage.output_tokens,
-        usage.reasoning_output_tokens,
-        usage.total_tokens,
-    )
+def _item(choice: _Choice, call: OpenCall) -> FunctionCall:
+    """The finished call; its arguments are judged, not mended (M4). No arguments at all stand for ``{}``."""
+    arguments = call.arguments
+    whole = arguments_are_whole(arguments) and (arguments != "" or choice.finish not in CUT)
+    choice.cut = choice.cut or not whole
+    return FunctionCall(call.name, arguments, call.call_id, "completed" if whole else "incomplete")
 
 
-def _sum(counts: tuple[int | None, ...]) -> int | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None
+def _status(ends: tuple[ChoiceEnd, ...]) -> Status:
+    """Of the whole answer: cut if one choice is, and as good as the best of them otherwise."""
+    statuses = {end.status for end in ends}
+    if "incomplete" in statuses:
+        return "incomplete"
+    return "completed" if "completed" in statuses else "unconfirmed"
+
+
+def join_extra(old: dict[str, Any], new: Mapping[str, Any]) -> None:
+    """Put what a chunk brings to what is there: lists grow, objects are joined inside, words of them too where they
+    come in pieces (audio); of anything else the last stands."""
+    for key, value in new.items():
+        before = old.get(key)
+        if isinstance(before, list) and isinstance(value, list):
+            before.extend(value)
+        elif isinstance(before, dict) and isinstance(value, dict):
+            join_extra(before, value)
+        elif isinstance(before, str) and isinstance(value, str) and key in ("data", "transcript"):
+            old[key] = before + value
+        elif value is not None:
+            old[key] = deepcopy(value)  # the chunk stays as it came
 
 
 def _provider_error(detail: ErrorDetail) -> ProviderError:

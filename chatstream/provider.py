@@ -69,7 +69,7 @@ class Provider:
       ``other_tools``: let tools through that are not functions.
     - ``keepalive_resets_idle``: comments count as life. ``skip_undecodable``: drop and count events that are not
       JSON. ``eof_completes``: for a server that sends neither finish reason nor ``[DONE]``.
-    - ``think_tags``: the tags around reasoning inside the text, like ``("<think>", "</think>")``; none by default.
+    - ``think_tags``: names of tags inside which a model writes its reasoning into the text, like ``("think",)``.
     """
 
     name: str

@@ -15,14 +15,16 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
+from typing import Any
 
 from .chunks import ChunkReader
 from .errors import ChatStreamError, DeadlineExceeded, IdleTimeout, StreamError
-from .events import Heartbeat, OutputTextDelta, ResponseEvent
+from .events import Chunk, Heartbeat, OutputTextDelta, ResponseEvent
 from .machine import Machine
 from .retry import Attempt
 from .sender import Call, Sender
 from .sse import Limits, SSEReader
+from .think import split_thinking
 from .transport import Reply
 from .turn import Collector, Timing, Turn
 
@@ -58,7 +60,10 @@ class ResponseStream:
         self._machine = Machine(self._choices, provider.eof_completes)
         self._collector = Collector()
         self._sse = SSEReader(self._bytes(self._reply), self._limits)
-        self._chunks = ChunkReader(self._sse.payloads(), provider.skip_undecodable)
+        self._reader = ChunkReader(self._sse.payloads(), provider.skip_undecodable)
+        self._chunks: Iterable[Chunk] = self._reader
+        if provider.think_tags:
+            self._chunks = split_thinking(self._reader, provider.think_tags)
 
     # ── what the caller does with it ──
 
@@ -152,9 +157,14 @@ class ResponseStream:
         return Timing(self._headers_after, self._first_event, self._total)
 
     @property
+    def raw(self) -> dict[str, Any] | None:
+        """The server's own JSON behind the event handed over last, with all that has no place in an event."""
+        return self._reader.last.raw if self._reader.last else None
+
+    @property
     def skipped(self) -> int:
         """How many undecodable events were left out (``skip_undecodable``)."""
-        return self._chunks.skipped
+        return self._reader.skipped
 
     # ── the loop ──
 

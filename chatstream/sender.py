@@ -22,7 +22,6 @@ from time import time
 from typing import Any
 
 from ._version import __version__
-from .chunks import error_of_body
 from .errors import (
     ChatStreamError,
     ConfigError,
@@ -36,6 +35,7 @@ from .errors import (
 from .prompt import PromptLike, request_body
 from .provider import Provider
 from .retry import Attempt, RetryBudget, RetryInfo, asked_wait, backoff, is_retryable
+from .server_errors import error_of_body
 from .sse import Limits
 from .transport import Reply, Request, Transport
 from .watch import Watch

@@ -9,13 +9,15 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from .errors import ChatStreamError, StreamTruncated
 from .events import (
-    CUT,
+    ChoiceEnd,
     Completed,
+    Finish,
     FunctionCallDelta,
     Heartbeat,
     OutputItemDone,
@@ -49,7 +51,9 @@ class Turn:
 
     With several choices it shows the first; ``choices`` has such a view of each, in order of index. ``status`` is
     ``completed``; ``incomplete`` when it was cut off (by ``length``, ``content_filter``, or inside a call, or because
-    the stream has not ended yet); ``unconfirmed`` when the server ended it without a finish reason.
+    the stream has not ended yet); ``unconfirmed`` when the server ended it without a finish reason. ``finish_reason``
+    is the server's word, ``finish`` what it means in the words of OpenAI. ``extra`` has what else it sent, as it sent
+    it: ``logprobs``, ``annotations``, ``audio``, ``citations``, ``search_results``, ``timings``, … .
     """
 
     items: tuple[ResponseItem, ...] = ()
@@ -59,6 +63,8 @@ class Turn:
     model: str | None = None
     status: Status = "incomplete"
     timing: Timing | None = None
+    finish: Finish | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
     _choices: tuple[Turn, ...] = field(default=(), repr=False)
 
     @property
@@ -189,7 +195,7 @@ class Collector:
                 yield event
         if self.completed is None:
             raise StreamTruncated("the events ended without Completed")
-        for index in self._indexes({}):
+        for index in self._indexes(()):
             for item in self._choice(index).items():
                 yield OutputItemDone(item, index)
         yield self.completed
@@ -202,36 +208,26 @@ class Collector:
     def turn(self, so_far: Completed | None = None, timing: Timing | None = None) -> Turn:
         """The turn as collected. ``so_far`` tells what is known of an answer that has not completed."""
         end = self.completed or so_far or Completed()
-        reasons = dict(end.finish_reasons)
-        indexes = self._indexes(reasons)
-        reasons.setdefault(indexes[0], end.finish_reason)
-        views = tuple(
-            Turn(
-                self._choice(index).items(),
-                reasons.get(index),
-                end.token_usage,
-                end.response_id,
-                end.model,
-                self._status(index, reasons.get(index), end.status if len(indexes) == 1 else None),
-                timing,
-            )
-            for index in indexes
-        )
+        ends = {choice.index: choice for choice in end.choices}
+        views = tuple(self._view(index, ends.get(index), end, timing) for index in self._indexes(ends))
         return views[0] if len(views) == 1 else replace(views[0], _choices=views)
 
-    def _indexes(self, reasons: dict[int, str | None]) -> list[int]:
-        return sorted(reasons.keys() | {index for index, choice in self._choices.items() if choice.items()}) or [0]
+    def _view(self, index: int, how: ChoiceEnd | None, end: Completed, timing: Timing | None) -> Turn:
+        how = how or ChoiceEnd(index, end.finish_reason, None, end.status)
+        return Turn(
+            self._choice(index).items(),
+            how.finish_reason,
+            end.token_usage,
+            end.response_id,
+            end.model,
+            how.status if self.completed else "incomplete",
+            timing,
+            how.finish,
+            how.extra,
+        )
 
-    def _status(self, index: int, finish_reason: str | None, whole: Status | None) -> Status:
-        """The status of one choice; ``whole`` is the answer's own, if this is its only choice."""
-        if self.completed is None:
-            return "incomplete"
-        if whole:
-            return whole
-        calls = self._choice(index).calls.values()
-        if finish_reason in CUT or any(_call_item(call).status != "completed" for call in calls):
-            return "incomplete"
-        return "completed" if finish_reason else "unconfirmed"
+    def _indexes(self, ends: Iterable[int]) -> list[int]:
+        return sorted({*ends, *(index for index, choice in self._choices.items() if choice.items())}) or [0]
 
 
 def aggregate(events: Iterable[ResponseEvent]) -> Iterator[ResponseEvent]:

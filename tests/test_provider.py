@@ -60,10 +60,10 @@ def test_a_provider_is_a_value():
 
 def test_the_callers_mapping_may_change_without_harm():
     headers = {"X-Team": "blue"}
-    provider = acme(http_headers=headers, query_params=MappingProxyType({"v": "1"}), think_tags=["<a>", "</a>"])
+    provider = acme(http_headers=headers, query_params=MappingProxyType({"v": "1"}), think_tags=["a"])
     headers["X-Team"] = "red"
     assert provider.headers() == {"X-Team": "blue"}
-    assert provider.think_tags == ("<a>", "</a>")
+    assert provider.think_tags == ("a",)
     assert pickle.loads(pickle.dumps(provider)) == provider
 
 
@@ -96,8 +96,8 @@ def test_the_callers_mapping_may_change_without_harm():
         ("http_headers", {1: "a"}),
         ("http_headers", None),
         ("env_http_headers", {"X": None}),
-        ("think_tags", "<think>"),
-        ("think_tags", ("<think>", "")),
+        ("think_tags", "think"),
+        ("think_tags", ("think", "")),
         ("echo_reasoning", "thoughts"),
         ("env_key", "sk-pasted-by-mistake"),
         ("key_header", "api key"),
@@ -411,7 +411,7 @@ base_url = "https://api.example.com/v1"
 env_key = "ACME_KEY"
 query_params = { v = "1" }
 stream_idle_timeout = 30
-think_tags = ["<think>", "</think>"]
+think_tags = ["think", "thought"]
 [model_providers.house]
 name = "Our house"
 base_url = "http://127.0.0.1:8080/v1"
@@ -420,7 +420,7 @@ base_url = "http://127.0.0.1:8080/v1"
 
 def test_own_providers_come_from_toml(toml: Any):
     own = Provider.from_toml(toml(TWO))
-    tags = ("<think>", "</think>")
+    tags = ("think", "thought")
     assert own == {
         "acme": acme(env_key="ACME_KEY", query_params={"v": "1"}, stream_idle_timeout=30, think_tags=tags),
         "house": Provider("Our house", "http://127.0.0.1:8080/v1"),

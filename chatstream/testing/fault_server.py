@@ -1,0 +1,133 @@
+"""Scripts → bytes, pauses and faults on a real socket: a Chat Completions server that does what a test says.
+
+A script is a list of steps; each request is answered by the next script, and the last one again and again.
+
+>>> from chatstream import Client, Provider, StreamTruncated
+>>> from chatstream.testing import FaultServer, cut, delta, head, status, text_answer
+>>> broken = [head(), delta("Hel"), cut()]
+>>> with FaultServer(status(503), text_answer("Hello"), broken) as server:
+...     client = Client(Provider("test", server.url), model="any")
+...     print(client.stream("Hi").collect().text, len(server.requests), server.requests[0].json["model"])
+...     try:
+...         list(client.stream("Hi"))
+...     except StreamTruncated as error:
+...         print(error.partial.text, error.retryable)
+...     client.close()
+Hello 2 any
+Hel True
+
+Rules:
+- One thread per connection; 127.0.0.1, a free port, HTTP/1.1 with keep-alive, TLS if a context is given.
+- A step waits only where its script says so; every wait ends when the server closes.
+- A script that ends without `end`, `cut` or `reset` leaves its answer open: the client waits for the rest.
+- A step is a function of the `Wire`: write your own where these do not do.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from contextlib import suppress
+from types import TracebackType
+
+from .scripts import Script, read_nothing, status
+from .wire import Over, ReceivedRequest, Wire
+
+
+class FaultServer:
+    """Answers each request with the next script, and all others with the last; a context manager.
+
+    ``tls`` is a server-side context for https. Without ``repeat`` a request beyond the last script gets a status 400
+    that says so. ``url`` is the base URL to ask, ``requests`` what has come so far, ``connections`` how often a
+    client has connected.
+    """
+
+    def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None, repeat: bool = True) -> None:
+        self.requests: list[ReceivedRequest] = []
+        self.connections = 0
+        self._scripts = list(scripts)
+        if not repeat or not scripts:
+            self._scripts.append(status(400, "no script is left for this request"))
+        self._played = 0
+        self._tls = tls
+        self._gone: set[int] = set()
+        self._changed = threading.Condition()
+        self._closing = threading.Event()
+        self._wires: list[Wire] = []
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port: int = self._listener.getsockname()[1]
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}/v1"
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def client_closed(self, connection: int = 1, within: float = 1.0) -> bool:
+        """Whether the client has closed its ``connection``, or does so ``within`` so many seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: connection in self._gone, within)
+
+    def close(self) -> None:
+        """End all connections and threads. May be called twice."""
+        if not self._closing.is_set():
+            self._closing.set()
+            socket.create_connection(("127.0.0.1", self.port)).close()  # wakes the thread that accepts
+            self._threads[0].join()
+            for wire in self._wires:
+                wire.shut()
+            for thread in self._threads:
+                thread.join()
+
+    def __enter__(self) -> FaultServer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _accept(self) -> None:
+        with self._listener:
+            while True:
+                sock, _ = self._listener.accept()
+                if self._closing.is_set():
+                    sock.close()
+                    return
+                self.connections += 1
+                self._wires.append(Wire(sock, self.connections, self._closing))
+                self._threads.append(threading.Thread(target=self._serve, args=self._wires[-1:], daemon=True))
+                self._threads[-1].start()
+
+    def _serve(self, wire: Wire) -> None:
+        with suppress(Over):
+            try:
+                self._converse(wire)
+            except (OSError, ValueError):  # the client went, in the middle of a word maybe
+                self._note_gone(wire)
+        wire.close()
+
+    def _converse(self, wire: Wire) -> None:
+        if self._next_script()[:1] == [read_nothing]:
+            for step in self._take_script():
+                step(wire)
+        if self._tls:
+            wire.start_tls(self._tls)
+        while True:
+            request = wire.receive()
+            with self._changed:
+                self.requests.append(request)
+            for step in self._take_script():
+                step(wire)
+
+    def _note_gone(self, wire: Wire) -> None:
+        with self._changed:
+            self._gone.add(wire.number)
+            self._changed.notify_all()
+
+    def _next_script(self) -> Script:
+        return list(self._scripts[min(self._played, len(self._scripts) - 1)])
+
+    def _take_script(self) -> Script:
+        with self._changed:
+            script = self._next_script()
+            self._played += 1
+            return script

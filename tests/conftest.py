@@ -1,0 +1,92 @@
+"""What every test gets: an environment of nobody, and servers and clients that are closed behind it."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from support import KEY, server_context
+
+from chatstream import Client, Provider, retry
+from chatstream.testing import FaultServer, Script
+
+STRANGERS = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "NETRC", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+CLIENT_OPTIONS = ("model", "deadline", "on_retry", "session", "limits")
+
+Serve = Callable[..., FaultServer]
+Connect = Callable[..., Client]
+
+
+@pytest.fixture(autouse=True)
+def _environment_of_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No proxy, no certificate bundle, no key and no ``.netrc`` of whoever runs the tests."""
+    for name in list(os.environ):
+        if name.upper() in STRANGERS or name.startswith("OPENAI_"):
+            monkeypatch.delenv(name)
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("NETRC", str(home / "netrc"))
+
+
+@pytest.fixture
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The backoff as always, only a hundred times as fast."""
+    monkeypatch.setattr(retry, "FIRST_DELAY", 0.002)
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Starts a `FaultServer` with the scripts given."""
+    with ExitStack() as stack:
+        yield lambda *scripts, **options: stack.enter_context(FaultServer(*scripts, **options))
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """Makes a client of a server, or of a URL; its options are those of `Client` and `Provider`."""
+    with ExitStack() as stack:
+
+        def connected(to: FaultServer | str, **options: Any) -> Client:
+            own = {"model": "m1"} | {name: options.pop(name) for name in CLIENT_OPTIONS if name in options}
+            url = to if isinstance(to, str) else to.url
+            provider = Provider(**{"name": "test", "base_url": url, "api_key": KEY} | options)
+            return stack.enter_context(Client(provider, **own))
+
+        yield connected
+
+
+@pytest.fixture
+def ask(serve: Serve, connect: Connect) -> Callable[..., Any]:
+    """Opens one stream to a server that answers with the script given."""
+
+    def asked(script: Script, *more: Script, heartbeat: float | None = None, n: int | None = None, **options: Any):
+        fields = {} if n is None else {"n": n}
+        return connect(serve(script, *more), **options).stream("Hi", heartbeat=heartbeat, **fields)
+
+    return asked
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """An authority that nobody trusts unless told to."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def tls(authority: trustme.CA) -> ssl.SSLContext:
+    """A server's context with a certificate for 127.0.0.1."""
+    return server_context(authority, "127.0.0.1")
+
+
+@pytest.fixture
+def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes requests trust the authority, in the way its users do."""
+    bundle = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))

@@ -1,0 +1,39 @@
+"""What several tests say, spelled once."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import trustme
+
+from chatstream import OutputTextDelta
+from chatstream.testing import Script, delta, done, end, finish
+
+KEY = "sk-Zq7-the-key"
+THREE: Script = [delta("one "), delta("two "), delta("three ")]
+REST: Script = [finish(), done(), end()]
+
+
+def server_context(authority: trustme.CA, name: str) -> ssl.SSLContext:
+    """For a server that calls itself ``name``."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    return context
+
+
+def text_of(events: list[Any]) -> str:
+    """The text that a list of events says."""
+    return "".join(event.delta for event in events if isinstance(event, OutputTextDelta))
+
+
+@contextmanager
+def within(most: float, least: float = 0.0) -> Iterator[None]:
+    """The block takes so many seconds."""
+    started = time.monotonic()
+    yield
+    took = time.monotonic() - started
+    assert least <= took <= most, f"took {took:.3f} s, not {least} to {most} s"
