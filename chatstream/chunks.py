@@ -16,38 +16,29 @@ from typing import Any
 
 from .errors import ProtocolViolation, excerpt
 from .events import HEARTBEAT, CallDelta, ChoiceDelta, Chunk, Finish, Payload
+from .extras import extra_of
 from .server_errors import choice_error, error_detail, make_detail, stream_error
 from .usage import usage_of
 
 DONE_WORDS = ("[DONE]", "DONE")  # the bare one: some gateways
 REASONING_KEYS = ("reasoning_content", "reasoning", "reasoning_text")  # DeepSeek and most; vLLM, Groq; Copilot
-PLAIN_BODY_KEYS = frozenset(
-    ["id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier", "obfuscation", "provider", "p"]
+PLAIN_BODY_KEYS = frozenset(("id", "object", "created", "model", "choices", "usage", "system_fingerprint")).union(
+    ("service_tier", "obfuscation", "provider", "p")  # OpenRouter's upstream, Mistral's padding
 )
 PLAIN_CHOICE_KEYS = frozenset(("index", "delta", "finish_reason", "logprobs", "native_finish_reason"))
 PLAIN_DELTA_KEYS = frozenset(("content", "role"))
 READ_BODY_KEYS = PLAIN_BODY_KEYS | {"error", "x_groq", "base_resp", "detail", "message"}
 READ_CHOICE_KEYS = PLAIN_CHOICE_KEYS - {"logprobs"} | {"message", "error", "usage"}
 READ_DELTA_KEYS = PLAIN_DELTA_KEYS | {"tool_calls", "function_call", "refusal", *REASONING_KEYS}
-FINISHES: dict[str, Finish] = {
-    "stop": "stop",
-    "eos": "stop",  # Together
-    "eos_token": "stop",  # TGI
-    "stop_sequence": "stop",
-    "end_turn": "stop",
-    "length": "length",
-    "max_tokens": "length",
-    "model_length": "length",  # Mistral
-    "tool_calls": "tool_calls",
-    "tool_use": "tool_calls",
-    "function_call": "tool_calls",  # OpenAI, before tools
-    "content_filter": "content_filter",
-    "safety": "content_filter",
-    "recitation": "content_filter",
-    "error": "error",
-    "insufficient_system_resource": "error",  # DeepSeek
+FINISHES: dict[Finish, tuple[str, ...]] = {
+    "stop": ("stop", "eos", "eos_token", "stop_sequence", "end_turn"),  # Together, TGI, Anthropic behind gateways
+    "length": ("length", "max_tokens", "model_length", "max_output_tokens"),  # Gemini, Mistral, OpenRouter
+    "tool_calls": ("tool_calls", "tool_use", "function_call"),  # the last one: OpenAI, before tools
+    "content_filter": ("content_filter", "safety", "recitation"),  # Gemini
+    "error": ("error", "insufficient_system_resource"),  # OpenRouter, DeepSeek
 }
 
+_MEANING = {word: finish for finish, words in FINISHES.items() for word in words}
 _DONE = Chunk(done=True)
 _HEARTBEAT = Chunk(heartbeat=True)
 _decode = JSONDecoder().raw_decode
@@ -160,7 +151,7 @@ def _any(body: dict[str, Any]) -> Chunk:
         body.get("model") or None,
         usage_of(usage) if usage else None,
         error,
-        _extra(body, READ_BODY_KEYS),
+        extra_of(body, READ_BODY_KEYS),
         raw=body,
     )
 
@@ -180,8 +171,8 @@ def _choice(choice: dict[str, Any]) -> ChoiceDelta:
         _string(delta.get("refusal")),
         tuple([_call(call) for call in calls if call.__class__ is dict]),
         reason,
-        FINISHES.get(str(reason).lower(), "other") if reason else None,
-        {**_extra(choice, READ_CHOICE_KEYS), **_extra(delta, READ_DELTA_KEYS)} or None,
+        _MEANING.get(str(reason).lower(), "other") if reason else None,
+        {**extra_of(choice, READ_CHOICE_KEYS), **extra_of(delta, READ_DELTA_KEYS)} or None,
     )
 
 
@@ -189,12 +180,6 @@ def _delta(choice: dict[str, Any]) -> dict[str, Any]:
     """The choice's delta; Azure sends null or none, an answer that was not streamed has a message instead."""
     delta = choice.get("delta") if "delta" in choice else choice.get("message")
     return delta if isinstance(delta, dict) else {}
-
-
-def _extra(body: dict[str, Any], read: frozenset[str]) -> dict[str, Any]:
-    """What else is in ``body``, and is more than a word or a number."""
-    unread = body.keys() - read
-    return {key: body[key] for key in unread if body[key] and body[key].__class__ in (list, dict)} if unread else {}
 
 
 def _parts(content: Any) -> tuple[str, str]:

@@ -16,8 +16,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from copy import deepcopy
+from collections.abc import Callable, Iterable, Iterator
 from secrets import token_hex
 from typing import Any
 
@@ -42,6 +41,7 @@ from .events import (
     Status,
     TokenUsage,
 )
+from .extras import join_extra
 from .items import FunctionCall, arguments_are_whole
 from .usage import total
 
@@ -248,21 +248,6 @@ def _status(ends: tuple[ChoiceEnd, ...]) -> Status:
     if "incomplete" in statuses:
         return "incomplete"
     return "completed" if "completed" in statuses else "unconfirmed"
-
-
-def join_extra(old: dict[str, Any], new: Mapping[str, Any]) -> None:
-    """Put what a chunk brings to what is there: lists grow, objects are joined inside, words of them too where they
-    come in pieces (audio); of anything else the last stands."""
-    for key, value in new.items():
-        before = old.get(key)
-        if isinstance(before, list) and isinstance(value, list):
-            before.extend(value)
-        elif isinstance(before, dict) and isinstance(value, dict):
-            join_extra(before, value)
-        elif isinstance(before, str) and isinstance(value, str) and key in ("data", "transcript"):
-            old[key] = before + value
-        elif value is not None:
-            old[key] = deepcopy(value)  # the chunk stays as it came
 
 
 def _provider_error(detail: ErrorDetail) -> ProviderError:

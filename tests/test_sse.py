@@ -262,13 +262,13 @@ def test_a_text_that_begins_like_a_field_is_still_a_text(text):
 
 @pytest.mark.parametrize("body", [b"", b"\n", b" \r\n\r\n", BOM, BOM[:1], b": ping\n\n: ping\n\n", b"id: 1\nretry: 3\n\n"])
 def test_an_empty_answer_has_no_payloads(body):
-    assert payloads(*cut(body, 1)) == payloads(body) == []
+    assert payloads(*cut(body, 1)) == payloads(*cut(body, 1000)) == []
 
 
-@pytest.mark.parametrize("whole", [b"data: 1\n\n", b"event: error\n", b"id: 1\n", b"retry: 1\n", b": c\n", BOM + b"data: 1"])
+@pytest.mark.parametrize("whole", [b"data: 1\n", b"event: error\n", b"id: 1\n", b"retry: 1\n", b": c\n", BOM + b"data: 1"])
 def test_a_stream_cut_within_its_first_line_is_not_taken_for_a_text(whole):
-    for end in range(len(whole)):
-        assert payloads(whole[:end]) == []
+    for end in range(1, len(whole)):
+        assert payloads(whole[:end]) == payloads(*cut(whole[:end], 1)) == []
 
 
 def test_an_unknown_field_before_the_first_event_does_not_make_a_text_of_a_stream():
@@ -410,9 +410,9 @@ def bounded(source: Iterable[bytes], limit: int) -> Iterator[bytes]:
         yield piece
 
 
-@pytest.mark.parametrize("line", [b"data: x\n", b"data: " + b"x" * 500_000 + b"\n"], ids=["lines", "one line"])
-def test_one_event_in_many_pieces_takes_linear_time(line):
-    data = line * (500_000 // len(line)) + b"\n"
+@pytest.mark.parametrize("event", [b"data: x\n" * 40_000, b"data: " + b"x" * 320_000 + b"\n"], ids=["lines", "one line"])
+def test_one_event_in_many_pieces_takes_linear_time(event):
+    data = event + b"\n"
     limits = Limits(event_lines=10**6)
     begin = time.process_time()
     assert len(payloads(*cut(data, 1), limits=limits)) == 1

@@ -1,0 +1,33 @@
+"""What servers send beside text and calls: logprobs, annotations, audio, citations, search results, timings.
+
+the keys of a chunk that nobody else reads ─▶ ``extra``, as the server sent it, joined over the chunks
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from copy import deepcopy
+from typing import Any
+
+PIECES = ("data", "transcript")  # audio comes in pieces under these
+
+
+def extra_of(body: dict[str, Any], read: Set[str]) -> dict[str, Any]:
+    """What of ``body`` is not among the keys ``read``, and is more than a word or a number."""
+    unread = body.keys() - read
+    return {key: body[key] for key in unread if body[key] and body[key].__class__ in (list, dict)} if unread else {}
+
+
+def join_extra(old: dict[str, Any], new: Mapping[str, Any]) -> None:
+    """Put what a chunk brings to what is there: lists grow, objects are joined inside, words of them too where they
+    come in pieces (audio); of anything else the last stands."""
+    for key, value in new.items():
+        before = old.get(key)
+        if isinstance(before, list) and isinstance(value, list):
+            before.extend(value)
+        elif isinstance(before, dict) and isinstance(value, dict):
+            join_extra(before, value)
+        elif isinstance(before, str) and isinstance(value, str) and key in PIECES:
+            old[key] = before + value
+        elif value is not None:
+            old[key] = deepcopy(value)  # the chunk stays as it came
