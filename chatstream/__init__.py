@@ -60,6 +60,7 @@ _ROOMS = {
     "prompt": ("Prompt",),
     "provider": ("Provider",),
     "retry": ("Attempt", "RetryInfo"),
+    "schema": ("partial_json", "response_format"),
     "sse": ("Limits",),
     "response": ("ResponseStream", "read_events"),
     "tools": ("Tool",),

@@ -50,6 +50,8 @@ from .response import ResponseStream as ResponseStream
 from .response import read_events as read_events
 from .retry import Attempt as Attempt
 from .retry import RetryInfo as RetryInfo
+from .schema import partial_json as partial_json
+from .schema import response_format as response_format
 from .sse import Limits as Limits
 from .tools import Tool as Tool
 from .turn import Timing as Timing

@@ -152,6 +152,7 @@ def _any(body: dict[str, Any]) -> Chunk:
         usage_of(usage) if usage else None,
         error,
         extra_of(body, READ_BODY_KEYS),
+        done=bool(deltas) and all("message" in choice and "delta" not in choice for choice in choices or ()),
         raw=body,
     )
 

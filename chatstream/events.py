@@ -91,8 +91,8 @@ class ErrorDetail(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """One message of the server: ``raw`` is the JSON object it came as, ``done`` its ``[DONE]``, ``extra`` what it
-    says beside the choices (citations, search results, timings).
+    """One message of the server: ``raw`` is the JSON object it came as, ``extra`` what it says beside the choices
+    (citations, search results, timings). ``done`` is its ``[DONE]``, or that it is a whole answer in one.
 
     ``plain`` marks the commonest one, which does nothing but add text to one choice.
     """

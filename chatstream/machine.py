@@ -116,9 +116,6 @@ class Machine:
                 index, text, *_ = chunk.choices[0]
                 yield OutputTextDelta(text, index)
                 continue
-            if chunk.done:
-                self._done = True
-                break
             for event in self._read(chunk):
                 if not self._created and event.__class__ is not Heartbeat:
                     self._created = True
@@ -126,6 +123,9 @@ class Machine:
                 yield event
             if chunk.error is not None:
                 raise _provider_error(chunk.error)
+            if chunk.done:
+                self._done = True
+                break
         if missing := self._missing():
             raise StreamTruncated(self._truncation(missing))
 

@@ -24,6 +24,7 @@ from typing import Any, Union
 from .errors import ConfigError
 from .items import FunctionCall, FunctionCallOutput, LocalShellCall, Message, Reasoning, ResponseItem, item_from_dict
 from .parts import ContentPart, InputAudio, InputFile, InputImage, InputText, Other, OutputText, Refusal, part_from_dict
+from .schema import response_format
 from .tools import AnyTool, chat_tools
 
 InputItem = Union[ResponseItem, Mapping[str, Any]]
@@ -261,6 +262,8 @@ def _checked(fields: Mapping[str, Any]) -> Mapping[str, Any]:
         raise ConfigError("model is given twice: give it as model=… alone")
     if fields.get("stream", True) is not True:
         raise ConfigError("stream is always true here: leave it out, and take .collect() for the whole answer")
+    if isinstance(fields.get("response_format"), type):
+        return {**fields, "response_format": response_format(fields["response_format"])}
     return fields
 
 

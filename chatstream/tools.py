@@ -11,18 +11,17 @@ Rules:
 
 from __future__ import annotations
 
-import enum
 import inspect
 import re
 import types
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_type_hints
 
 from .errors import ConfigError
+from .schema import schema_of
 
-_JSON_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", types.NoneType: "null"}
 _BY_KEYWORD = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -113,7 +112,7 @@ def _parameters(function: Callable[..., Any], about: dict[str, str]) -> dict[str
         if name not in hints:
             raise ConfigError(f"{where} has no annotation: give it one, such as str")
         description = {"description": about[name]} if name in about else {}
-        properties[name] = {**_schema(hints[name], where), **description}
+        properties[name] = {**schema_of(hints[name], where), **description}
         if parameter.default is parameter.empty:
             required.append(name)
     return {"type": "object", "properties": properties, **({"required": required} if required else {})}
@@ -124,38 +123,6 @@ def _signature(function: Callable[..., Any]) -> tuple[Mapping[str, inspect.Param
         return inspect.signature(function).parameters, get_type_hints(function)
     except Exception as error:  # annotations are evaluated here: whatever they raise comes out
         raise ConfigError(f"the signature of {function.__name__} can't be read: {error}") from error
-
-
-def _schema(hint: Any, where: str) -> dict[str, Any]:
-    """The JSON schema of one annotation; ``where`` names the parameter in a ConfigError."""
-    if hint is Any:
-        return {}
-    if hint in _JSON_TYPES:
-        return {"type": _JSON_TYPES[hint]}
-    if isinstance(hint, enum.EnumMeta):
-        members: list[enum.Enum] = list(hint)
-        return _one_of([member.value for member in members], where)
-    return _generic_schema(hint, get_args(hint), where)
-
-
-def _generic_schema(hint: Any, args: tuple[Any, ...], where: str) -> dict[str, Any]:
-    origin = get_origin(hint) or hint
-    if origin is Literal:
-        return _one_of([arg.value if isinstance(arg, enum.Enum) else arg for arg in args], where)
-    if origin in (Union, types.UnionType):
-        return {"anyOf": [_schema(arg, where) for arg in args]}
-    if origin is list:
-        return {"type": "array", **({"items": _schema(args[0], where)} if args else {})}
-    if origin is dict and args[:1] in ((), (str,)):
-        return {"type": "object", **({"additionalProperties": _schema(args[1], where)} if args else {})}
-    raise ConfigError(f"{where} has the annotation {hint!r}, which has no JSON schema here: write the Tool by hand")
-
-
-def _one_of(values: list[Any], where: str) -> dict[str, Any]:
-    kinds = {type(value) for value in values}
-    if not kinds <= _JSON_TYPES.keys():
-        raise ConfigError(f"{where} may be one of {values!r}, which are not all JSON values: write the Tool by hand")
-    return {**({"type": _JSON_TYPES[kinds.pop()]} if len(kinds) == 1 else {}), "enum": values}
 
 
 # ── the docstring ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -30,6 +30,7 @@ from .events import (
 )
 from .items import FunctionCall, Message, Reasoning, ResponseItem
 from .parts import OutputText, Refusal
+from .schema import parsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,13 @@ class Turn:
     def function_calls(self) -> tuple[FunctionCall, ...]:
         """The calls that the model asks for; one cut off has the status ``incomplete``."""
         return tuple(item for item in self.items if isinstance(item, FunctionCall))
+
+    def parsed(self, model: Any = None) -> Any:
+        """The text as JSON; as an instance of ``model``, a dataclass or pydantic model, if one is given.
+
+        Raises ValueError when the text is not whole or does not fit.
+        """
+        return parsed(self.text, model)
 
     def _parts(self) -> Iterator[object]:
         for item in self.items:

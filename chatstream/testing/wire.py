@@ -48,6 +48,7 @@ class Wire:
     def __init__(self, sock: socket.socket, number: int, closing: threading.Event) -> None:
         self.number = number
         self.framing: str | int = "chunked"  # of the answer under way; set by `head`
+        self.request: ReceivedRequest | None = None  # the one that is being answered
         self._sock = sock
         self._closing = closing
 
@@ -103,7 +104,8 @@ class Wire:
             body = file.read(length)
             if len(body) < length:
                 raise ConnectionAbortedError
-        return ReceivedRequest(method, path, headers, body, self.number)
+        self.request = ReceivedRequest(method, path, headers, body, self.number)
+        return self.request
 
     def shut(self) -> None:
         with suppress(OSError):  # gone already
