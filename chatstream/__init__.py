@@ -18,6 +18,7 @@ from ._version import __version__
 _ROOMS = {
     "turn": ("Timing", "Turn", "aggregate", "collect"),
     "client": ("Client",),
+    "diagnosis": ("Report", "doctor"),
     "errors": (
         "Cancelled",
         "ChatStreamError",

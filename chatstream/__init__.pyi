@@ -4,6 +4,8 @@ from typing import Any
 
 from ._version import __version__ as __version__
 from .client import Client as Client
+from .diagnosis import Report as Report
+from .diagnosis import doctor as doctor
 from .errors import Cancelled as Cancelled
 from .errors import ChatStreamError as ChatStreamError
 from .errors import ConfigError as ConfigError

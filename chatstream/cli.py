@@ -4,14 +4,16 @@
     git diff | chatstream "Review this:" - -m gpt-4.1-mini
 
 Rules:
-- stdout has the answer's text and nothing else; everything else goes to stderr.
+- stdout has the answer's text and nothing else, in UTF-8 wherever it is not a terminal; all the rest goes to stderr.
 - What a terminal would obey (escape sequences, control and bidi characters) reaches none: it is shown, not sent.
-- Exit status: 0 done, 1 an error in one line, 2 wrong usage, 130 on Ctrl-C, the partial answer kept on screen.
+- Exit status: 0 done, or nobody reads on; 1 an error in one line; 2 wrong usage; 130 on Ctrl-C. What has come of an
+  answer stays on stdout.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import unicodedata
@@ -30,18 +32,44 @@ _KEPT = "\n\t"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line on ``argv``, and return its exit status."""
-    options = _parser().parse_args(argv)
+    options = _parser().parse_intermixed_args(argv)
     try:
-        return _answer(options)
-    except BrokenPipeError:
-        # Whoever read us has gone. Python flushes stdout once more at exit: give it somewhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _answer(options, _stdout())
     except KeyboardInterrupt:
         return 130
-    except ChatStreamError as error:
-        print(f"chatstream: {shown(str(error))}", file=sys.stderr)
-        return 1
+    except ChatStreamError as error:  # before OSError, which timeouts are too
+        return _failed(error)
+    except OSError as error:
+        # Python flushes stdout once more at exit: give what it could not write somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0 if isinstance(error, BrokenPipeError) else _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    _tell(f"chatstream: {error}")
+    return 1
+
+
+def _tell(text: str) -> None:
+    """One line on stderr, if there is one."""
+    if sys.stderr is not None:
+        print(shown(" ".join(text.split())), file=sys.stderr)
+
+
+def _stdout() -> TextIO:
+    """stdout, made to take every text: a terminal keeps its encoding, what can't be encoded is written as escapes."""
+    if sys.stdout is None:
+        raise ConfigError("stdout is closed: the answer has nowhere to go")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        encoding = sys.stdout.encoding if sys.stdout.isatty() else "utf-8"
+        sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
+    return sys.stdout
+
+
+def _stdin() -> str:
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="replace")
+    return sys.stdin.read() if sys.stdin is not None else ""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,17 +86,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _answer(options: argparse.Namespace) -> int:
-    question = " ".join(sys.stdin.read() if word == "-" else word for word in options.question).strip()
+def _answer(options: argparse.Namespace, out: TextIO) -> int:
+    piped = _stdin() if "-" in options.question else ""
+    question = " ".join(piped if word == "-" else word for word in options.question).strip()
     if not question:
         raise ConfigError("there is no question: give one as an argument, or - and a text on stdin")
     fields = {"max_tokens": options.max_tokens, "temperature": options.temperature}
-    client = Client(options.provider, model=options.model, deadline=options.deadline)
-    prompt = Prompt(options.system, question)
-    with client.stream(prompt, **{name: value for name, value in fields.items() if value is not None}) as stream:
-        _print_answer(stream, sys.stdout)
-    if options.stats:
-        print(_stats(stream), file=sys.stderr)
+    given = {name: value for name, value in fields.items() if value is not None}
+    with Client(options.provider, model=options.model, deadline=options.deadline) as client:
+        with client.stream(Prompt(options.system, question), **given) as stream:
+            _print_answer(stream, out)
+        if stream.turn.refusal:
+            _tell(f"chatstream: the model refused: {stream.turn.refusal}")
+        if options.stats:
+            _tell(_stats(stream))
     return 0
 
 
@@ -91,8 +122,8 @@ def _stats(stream: ResponseStream) -> str:
     turn, timing = stream.turn, stream.timing
     usage = turn.token_usage
     tokens = f"{usage.input_tokens} tokens in, {usage.output_tokens} out" if usage else "no usage reported"
-    first = f"first after {timing.first_event:.2f} s, " if timing.first_event is not None else ""
-    return shown(f"[{turn.model}: {turn.finish_reason or turn.status}; {tokens}; {first}{timing.total:.2f} s]")
+    times = f"first after {timing.first_event:.2f} s, {timing.total:.2f} s"
+    return f"[{turn.model}: {turn.finish_reason or turn.status}; {tokens}; {times}]"
 
 
 def shown(text: str) -> str:

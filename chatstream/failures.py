@@ -50,17 +50,17 @@ def of_sending(error: BaseException, exchange: Exchange, url: str) -> ChatStream
         return ConfigError(f"TLS can't be set up, check REQUESTS_CA_BUNDLE and verify: {error}")
     causes = _causes(error)
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
-        return _failed(f"{host} can't prove who it is: {_words(causes[-1])}", retryable=False)
+        return failed(f"{host} can't prove who it is: {_words(causes[-1])}", retryable=False)
     if isinstance(error, requests.exceptions.SSLError):
-        return _failed(f"no TLS with {host}: {_words(causes[-1])}", retryable=_is_closed(causes))
+        return failed(f"no TLS with {host}: {_words(causes[-1])}", retryable=_is_closed(causes))
     if isinstance(error, requests.exceptions.ProxyError):
         refused = any("407" in str(cause) for cause in causes)
-        return _failed(f"the proxy before {host} failed: {_words(causes[-1])}", retryable=not refused)
+        return failed(f"the proxy before {host} failed: {_words(causes[-1])}", retryable=not refused)
     if _is_nonsense(causes):
         return ProtocolViolation(f"{host} does not speak HTTP/1.1: {_words(causes[-1])}")
     if exchange.sent and isinstance(error, requests.exceptions.ReadTimeout):
         return IdleTimeout()
-    return _failed(f"no response from {host}: {_words(causes[-1])}")
+    return failed(f"no response from {host}: {_words(causes[-1])}")
 
 
 def of_reading(error: BaseException, exchange: Exchange) -> ChatStreamError:
@@ -73,14 +73,13 @@ def of_reading(error: BaseException, exchange: Exchange) -> ChatStreamError:
     if isinstance(error, urllib3.exceptions.DecodeError):
         return ProtocolViolation(f"the body is not what its Content-Encoding says: {_words(causes[-1])}")
     ended = exchange.file is None or exchange.file.ended
-    if isinstance(causes[-1], http.client.IncompleteRead) and not ended:
-        return ProtocolViolation("the chunked framing of the body is broken")
-    if any(isinstance(cause, http.client.LineTooLong) for cause in causes):
+    broken = any(isinstance(cause, http.client.IncompleteRead) for cause in causes) and not ended
+    if broken or any(isinstance(cause, http.client.LineTooLong) for cause in causes):
         return ProtocolViolation(f"the chunked framing of the body is broken: {_words(causes[-1])}")
     return StreamTruncated(f"the connection broke off ({_words(causes[-1])})")
 
 
-def _failed(message: str, retryable: bool = True) -> ConnectionFailed:
+def failed(message: str, retryable: bool = True) -> ConnectionFailed:
     failure = ConnectionFailed(message)
     failure.retryable = retryable
     return failure

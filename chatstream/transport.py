@@ -62,6 +62,8 @@ class Reply:
         self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
         self.request_id = next((response.headers[h] for h in REQUEST_ID_HEADERS if h in response.headers), None)
+        self.version = "1.0" if response.raw.version == 10 else "1.1"
+        self.reused = exchange.reused  # the connection had served another request
         self._response = response
         self._exchange = exchange
         self._read1 = response.raw.read1
@@ -213,7 +215,10 @@ def _same_origin(url: str, location: str) -> str | None:
 
 
 def _checked(reply: Reply) -> Reply:
-    """Refuse what can't be read: an interim answer as the last word, an encoding below the chunks."""
+    """Refuse what can't be read: a proxy's own answer, an interim one as the last word, an encoding below the chunks."""
+    if reply.status == 407:  # through a tunnel it is an exception of requests
+        reply.close()
+        raise failures.failed("the proxy wants another name or password (407)", retryable=False)
     framing = reply.headers.get("Transfer-Encoding", "chunked").strip().lower()
     if reply.status < 200 or reply.status in (204, 205) or framing not in ("chunked", "identity"):
         reply.close()

@@ -14,7 +14,7 @@ import trustme
 from support import KEY, server_context
 
 from chatstream import Client, Provider, retry
-from chatstream.testing import FaultServer, Script
+from chatstream.testing import FaultServer
 
 STRANGERS = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "NETRC", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 CLIENT_OPTIONS = ("model", "deadline", "on_retry", "session", "limits")
@@ -49,27 +49,17 @@ def serve() -> Iterator[Serve]:
 
 @pytest.fixture
 def connect() -> Iterator[Connect]:
-    """Makes a client of a server, or of a URL; its options are those of `Client` and `Provider`."""
+    """Makes a client of a server, or of a URL, that tries everything twice; takes `Client`'s and `Provider`'s options."""
     with ExitStack() as stack:
 
         def connected(to: FaultServer | str, **options: Any) -> Client:
             own = {"model": "m1"} | {name: options.pop(name) for name in CLIENT_OPTIONS if name in options}
             url = to if isinstance(to, str) else to.url
-            provider = Provider(**{"name": "test", "base_url": url, "api_key": KEY} | options)
+            fields = {"name": "test", "base_url": url, "api_key": KEY, "request_max_retries": 1, "stream_max_retries": 1}
+            provider = Provider(**fields | options)
             return stack.enter_context(Client(provider, **own))
 
         yield connected
-
-
-@pytest.fixture
-def ask(serve: Serve, connect: Connect) -> Callable[..., Any]:
-    """Opens one stream to a server that answers with the script given."""
-
-    def asked(script: Script, *more: Script, heartbeat: float | None = None, n: int | None = None, **options: Any):
-        fields = {} if n is None else {"n": n}
-        return connect(serve(script, *more), **options).stream("Hi", heartbeat=heartbeat, **fields)
-
-    return asked
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 import time
 from collections.abc import Iterator
@@ -14,8 +15,15 @@ from chatstream import OutputTextDelta
 from chatstream.testing import Script, delta, done, end, finish
 
 KEY = "sk-Zq7-the-key"
-THREE: Script = [delta("one "), delta("two "), delta("three ")]
+WORDS = ["one ", "two ", "three "]
+THREE: Script = [delta(word) for word in WORDS]
 REST: Script = [finish(), done(), end()]
+
+
+def body(text: str) -> bytes:
+    """The event that `delta` sends, without its framing."""
+    choice = {"index": 0, "delta": {"content": text}}
+    return b"data: %b\n\n" % json.dumps({"id": "c1", "model": "m1", "choices": [choice]}).encode()
 
 
 def server_context(authority: trustme.CA, name: str) -> ssl.SSLContext:

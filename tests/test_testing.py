@@ -67,7 +67,7 @@ def visit(serve: Any) -> Any:
 
 
 def test_the_example_in_its_documentation_is_true():
-    assert doctest.testmod(module) == doctest.TestResults(failed=0, attempted=5)
+    assert doctest.testmod(module) == doctest.TestResults(failed=0, attempted=4)
 
 
 def test_all_names_of_the_room_are_there():
@@ -188,11 +188,19 @@ def test_bytes_drip_as_slowly_as_asked(visit):
         assert visitor.post().read() == b"abc"
 
 
+def test_steps_are_repeated_until_the_client_goes(visit):
+    server, visitor = visit([head(), forever(chunk(b"ab"), pause(0.001))])
+    with visitor.post() as answer:
+        assert answer.read(7) == b"abababa"
+    visitor.close()
+    assert server.client_closed()
+
+
 def test_a_step_of_ones_own_is_a_function_of_the_wire(visit):
     def shout(wire: Wire) -> None:
-        wire.send_body(b"connection %d!" % wire.number)
+        wire.send_body(b"%b, connection %d!" % (wire.request.body, wire.number))
 
-    assert visit([head(), shout, end()])[1].post().read() == b"connection 1!"
+    assert visit([head(), shout, end()])[1].post("hello").read() == b"hello, connection 1!"
 
 
 # ── how it ends ─────────────────────────────────────────────────────────────────────────────────────────────────
