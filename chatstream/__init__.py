@@ -83,8 +83,17 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def stream(prompt: Any, *, model: str | None = None, provider: Any = "openai", **fields: Any) -> Any:
+def stream(
+    prompt: Any,
+    *,
+    model: str | None = None,
+    provider: Any = "openai",
+    deadline: float | None = None,
+    heartbeat: float | None = None,
+    **fields: Any,
+) -> Any:
     """Ask once, and return the answer as a `ResponseStream`; see `Client.stream`. One client is kept per provider."""
     from .client import shared_client
 
-    return shared_client(provider).stream(prompt, model=model, **fields)
+    client = shared_client(provider)
+    return client.stream(prompt, model=model, deadline=deadline, heartbeat=heartbeat, **fields)

@@ -82,6 +82,8 @@ class ChunkReader:
             return _DONE
         if not data:
             return None
+        if data.startswith("{"):  # behind blanks
+            return self._object(data)
         if data.startswith("["):  # Gemini: an error comes as a list of one
             try:
                 (body,) = json.loads(data)

@@ -25,6 +25,7 @@ from .watch import Watch
 
 SECONDS = 60.0  # for each request
 TOKENS = 48
+TOO_FAST = 0.03  # seconds; in an answer as fast as this, live and buffered look the same
 SAME_MOMENT = 0.002  # seconds; pieces closer than this came together
 TOOL = {
     "type": "function",
@@ -187,6 +188,8 @@ def _liveness(answer: Answer) -> str:
         later - earlier > SAME_MOMENT for earlier, later in zip(answer.arrivals, answer.arrivals[1:], strict=False)
     )
     wait, end = answer.arrivals[0], answer.arrivals[-1]
+    if end < TOO_FAST:
+        return f"unknown: all {events} events came within {end * 1000:.0f} ms"
     if gaps + 1 <= events / 8:
         return f"BUFFERED: {events} events in {gaps + 1} moment(s), after {wait:.2f} s of silence"
     return f"yes: {events} events at {gaps + 1} moments, the first after {wait:.2f} s, the last after {end:.2f} s"

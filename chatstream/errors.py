@@ -41,15 +41,30 @@ def excerpt(text: str) -> str:
 class ChatStreamError(Exception):
     """The root: ``except ChatStreamError`` catches whatever this library raises on purpose.
 
-    ``partial`` is the `Turn` received before the error (None when nothing was read), ``attempts`` the requests
-    made so far, ``request_id`` the server's name for the last of them, ``retryable`` whether the same call may
-    succeed later.
+    ``attempts`` are the requests made so far, ``request_id`` is the server's name for the last of them, ``retryable``
+    says whether the same call may succeed later.
     """
 
-    partial: Turn | None = None
+    _received: Turn | None = None
     attempts: tuple[Attempt, ...] = ()
     request_id: str | None = None
     retryable: bool = False
+
+    @property
+    def partial(self) -> Turn:
+        """The turn received before the error; an empty one when nothing was."""
+        from .turn import Turn
+
+        return self._received or Turn()
+
+    @partial.setter
+    def partial(self, turn: Turn) -> None:
+        self._received = turn
+
+    @property
+    def has_partial(self) -> bool:
+        """Whether anything was received before the error."""
+        return self._received is not None
 
 
 class ConfigError(ChatStreamError, ValueError):

@@ -193,7 +193,12 @@ class Completed:
     token_usage: TokenUsage | None = None
     finish_reason: str | None = None
     status: Status = "completed"
-    choices: tuple[ChoiceEnd, ...] = ()
+    choices: tuple[ChoiceEnd, ...] = field(default=(), repr=False)
+
+    @property
+    def finish(self) -> Finish | None:
+        """What the first choice's finish reason means in the words of OpenAI."""
+        return self.choices[0].finish if self.choices else None
 
 
 @dataclass(frozen=True, slots=True)

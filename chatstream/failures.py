@@ -41,8 +41,8 @@ NONSENSE = (http.client.BadStatusLine, http.client.LineTooLong, http.client.Unkn
 
 def of_sending(error: BaseException, exchange: Exchange, url: str) -> ChatStreamError:
     """What went wrong before the headers of the answer were here."""
-    if exchange.watch.verdict is not None:
-        return exchange.watch.verdict
+    if verdict := exchange.watch.verdict:
+        return verdict
     host = urlsplit(url).netloc
     if isinstance(error, UNSENDABLE):
         return ConfigError(f"the request to {host!r} can't be sent ({type(error).__name__}): check URL, headers, proxy")
@@ -65,8 +65,8 @@ def of_sending(error: BaseException, exchange: Exchange, url: str) -> ChatStream
 
 def of_reading(error: BaseException, exchange: Exchange) -> ChatStreamError:
     """What went wrong in the body of an answer."""
-    if exchange.watch.verdict is not None:
-        return exchange.watch.verdict
+    if verdict := exchange.watch.verdict:
+        return verdict
     causes = _causes(error)
     if isinstance(error, urllib3.exceptions.ReadTimeoutError):
         return IdleTimeout()

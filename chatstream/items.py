@@ -92,6 +92,10 @@ class FunctionCall:
         except ValueError as error:
             raise ValueError(f"the arguments of {self.name} ({self.call_id}) are not whole JSON: {error}") from error
 
+    def output(self, value: Any) -> FunctionCallOutput:
+        """The item that answers this call: text as it is, any other value as its JSON."""
+        return FunctionCallOutput(self.call_id, value if isinstance(value, str) else json.dumps(value))
+
     def to_dict(self) -> dict[str, Any]:
         own = {"name": self.name, "arguments": self.arguments, "call_id": self.call_id, "status": self.status}
         return tagged("function_call", **own)

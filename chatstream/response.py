@@ -78,7 +78,7 @@ class ResponseStream:
         return next(self._events)
 
     def text(self) -> Iterator[str]:
-        """The text of the first choice, piece by piece."""
+        """The text of the first choice, piece by piece, and nothing else: no heartbeats, no calls."""
         for event in self:
             if event.__class__ is OutputTextDelta and not event.choice:
                 yield event.delta
@@ -254,5 +254,5 @@ def read_events(source: Iterable[bytes], *, choices: int = 1) -> Iterator[Respon
     try:
         yield from collector.pass_on(machine.run(ChunkReader(SSEReader(pieces).payloads())))
     except ChatStreamError as error:
-        error.partial = error.partial or collector.turn(machine.so_far())
+        error.partial = collector.turn(machine.so_far())
         raise

@@ -23,6 +23,7 @@ from typing import Any
 
 from ._version import __version__
 from .errors import (
+    Cancelled,
     ChatStreamError,
     ConfigError,
     ConnectionFailed,
@@ -112,7 +113,7 @@ class Sender:
             call.watch.check_time_for(delay)
             self._tell(RetryInfo(number, limit, delay, str(error), getattr(error, "status", None)))
             call.watch.sleep(delay)
-        except DeadlineExceeded as over:
+        except (Cancelled, DeadlineExceeded) as over:
             raise call.explain(over) from error
 
     def _tell(self, info: RetryInfo) -> None:
@@ -127,14 +128,14 @@ class Sender:
         call.watch.allow(self.provider.first_event_timeout or self.provider.stream_idle_timeout, IdleTimeout)
         try:
             reply = self._transport.post(request, call.watch)
+            seconds = call.watch.elapsed - started
+            refusal = None if reply.status == 200 else self._refusal(reply)
         except ConfigError:
             raise
         except ChatStreamError as error:
             call.attempts.append(Attempt(number, None, str(error), None, call.watch.elapsed - started))
             call.explain(error)
             raise
-        seconds = call.watch.elapsed - started
-        refusal = None if reply.status == 200 else self._refusal(reply)
         call.attempts.append(
             Attempt(number, reply.status, str(refusal) if refusal else None, reply.request_id, seconds)
         )

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import html
 import json
-import re
 from typing import Any
 
 from .errors import excerpt
@@ -67,9 +66,19 @@ def error_of_body(body: str) -> ErrorDetail:
         found = None
     if found:
         return found
-    if title := re.search(r"<(title|h1)[^>]*>\s*(.*?)\s*</\1>", body, re.IGNORECASE | re.DOTALL):
-        return make_detail(excerpt(html.unescape(title[2])))
-    return make_detail(excerpt(body.strip()))
+    return make_detail(excerpt(_headline(body) or body.strip()))
+
+
+def _headline(page: str) -> str:
+    """The title of an HTML page, or its first heading; found without looking at any byte more than a few times."""
+    data = page.encode("utf-8", "replace")
+    lower = data.lower()  # of ASCII alone, so that places stay the same
+    for tag in (b"title", b"h1"):
+        start = lower.find(b">", lower.find(b"<" + tag)) + 1 if b"<" + tag in lower else 0
+        end = lower.find(b"</" + tag, start)
+        if start and end > start:
+            return html.unescape(data[start:end].decode("utf-8", "replace")).strip()
+    return ""
 
 
 def _string(value: Any) -> str:

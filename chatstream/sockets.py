@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import http.client
 import io
-import select
 import socket
 from contextvars import ContextVar
 from typing import Any
@@ -22,6 +21,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.util import wait_for_read
 
 from .watch import Watch
 
@@ -85,9 +85,7 @@ class WatchedFile(io.RawIOBase):
         """Whether the socket has bytes, or its end, within ``seconds``."""
         if getattr(self._socket, "pending", int)():  # decrypted bytes that no poll knows of
             return True
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        return bool(poll.poll(min(seconds, self._watch.remaining()) * 1000))
+        return wait_for_read(self._socket, min(seconds, self._watch.remaining()))
 
     def close(self) -> None:
         self._reference.close()
@@ -156,8 +154,10 @@ class _Connection(HTTPConnection):
             try:
                 self._open(sock, address, watch)
                 return sock
-            except OSError as error:
+            except BaseException as error:
                 sock.close()
+                if not isinstance(error, OSError):
+                    raise
                 watch.check()
                 failure = error
         if isinstance(failure, TimeoutError):
@@ -174,7 +174,8 @@ class _Connection(HTTPConnection):
     def _open(self, sock: socket.socket, address: Any, watch: Watch) -> None:
         for option in self.socket_options or ():
             sock.setsockopt(*option)
-        watch.attach(sock.dup(), owned=True)  # a TLS handshake takes the socket object itself away
+        if current_exchange.get():  # else nobody could cancel, nor release
+            watch.attach(sock.dup(), owned=True)  # a TLS handshake takes the socket object itself away
         sock.settimeout(self._patience(watch))
         sock.connect(address)
         watch.check()
@@ -223,3 +224,10 @@ class WatchedAdapter(HTTPAdapter):
         manager: urllib3.ProxyManager = super().proxy_manager_for(*args, **kwargs)
         manager.pool_classes_by_scheme = POOLS
         return manager
+
+    def close(self) -> None:
+        """Close the connections kept for reuse, those too whose pool lives on in an answer that somebody holds."""
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            for key in manager.pools.keys():  # noqa: SIM118  # it can't be iterated over
+                manager.pools[key].close()
+        super().close()

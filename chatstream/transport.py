@@ -23,7 +23,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
 from . import failures
-from .errors import ChatStreamError, ConnectionFailed, IdleTimeout, ProtocolViolation, StreamError
+from .errors import ChatStreamError, ConnectionFailed, DeadlineExceeded, IdleTimeout, ProtocolViolation, StreamError
 from .sockets import Exchange, WatchedAdapter, current_exchange
 from .watch import Watch
 
@@ -79,6 +79,7 @@ class Reply:
         if self._ended:
             return b""
         try:
+            self._exchange.watch.check()  # what is buffered below would be read after `cancel` too
             data: bytes = self._read1(READ_SIZE, decode_content=True)
         except Exception as error:
             failure = failures.of_reading(error, self._exchange)
@@ -106,7 +107,7 @@ class Reply:
         try:
             while len(body) < limit and (data := self.read()):
                 body += data
-        except StreamError:
+        except (StreamError, DeadlineExceeded):
             pass  # what there is will do
         self.close()
         return body[:limit]
@@ -145,8 +146,7 @@ class Transport:
         """
         reply = self._post(request, watch)
         if reply.status in (307, 308) and (target := _same_origin(request.url, reply.headers.get("Location", ""))):
-            reply.drain()
-            watch.renew()
+            reply.close()
             reply = self._post(replace(request, url=target), watch)
         return reply
 
@@ -155,7 +155,7 @@ class Transport:
             exchange = Exchange(watch)
             token = current_exchange.set(exchange)
             try:
-                return _checked(Reply(self._send(request), exchange))
+                return _checked(Reply(self._send(request, watch), exchange))
             except ChatStreamError:
                 raise
             except Exception as error:
@@ -166,13 +166,13 @@ class Transport:
             if not (exchange.reused and isinstance(failure, ConnectionFailed)):
                 raise failure
 
-    def _send(self, request: Request) -> requests.Response:
+    def _send(self, request: Request, watch: Watch) -> requests.Response:
         return self._open_session().post(
             request.url,
             data=request.body,
             headers=dict(request.headers),
             auth=_KeyAuth(request.key),
-            timeout=(request.connect_timeout, None),
+            timeout=(request.connect_timeout, watch.remaining()),  # for an adapter of the session's owner
             stream=True,
             allow_redirects=False,
         )
@@ -215,7 +215,7 @@ def _same_origin(url: str, location: str) -> str | None:
 
 
 def _checked(reply: Reply) -> Reply:
-    """Refuse what can't be read: a proxy's own answer, an interim one as the last word, an encoding below the chunks."""
+    """Refuse what can't be read: a proxy's own answer, an interim one that stays the last, an encoding below chunks."""
     if reply.status == 407:  # through a tunnel it is an exception of requests
         reply.close()
         raise failures.failed("the proxy wants another name or password (407)", retryable=False)

@@ -248,7 +248,8 @@ def aggregate(events: Iterable[ResponseEvent]) -> Iterator[ResponseEvent]:
     try:
         yield from collector.gather(events)
     except ChatStreamError as error:
-        error.partial = error.partial or collector.turn()
+        if not error.has_partial:
+            error.partial = collector.turn()
         raise
 
 

@@ -28,7 +28,7 @@ class Watch:
         if deadline is not None and not (isinstance(deadline, (int, float)) and deadline > 0):
             raise ConfigError(f"deadline is a number of seconds above 0, not {deadline!r}")
         self.started = monotonic()
-        self.verdict: ChatStreamError | None = None
+        self._verdict: ChatStreamError | None = None
         self._deadline = math.inf if deadline is None else self.started + deadline
         self._until = math.inf
         self._expiry: Callable[[], ChatStreamError] = DeadlineExceeded
@@ -42,9 +42,18 @@ class Watch:
         """Seconds since the call began."""
         return monotonic() - self.started
 
+    @property
+    def verdict(self) -> ChatStreamError | None:
+        """Why to stop, as decided before or now; None if there is no reason. Does not raise it."""
+        if self._cancelled.is_set():
+            self._decide(Cancelled("the stream was cancelled"))
+        elif self._left() <= 0:
+            self._decide(self._too_late())
+        return self._verdict
+
     def renew(self) -> None:
         """Forget a verdict that concerned one attempt only: the deadline and `cancel` find theirs again."""
-        self.verdict = None
+        self._verdict = None
         self._until = math.inf
 
     def allow(self, seconds: float, expiry: Callable[[], ChatStreamError]) -> None:
@@ -55,24 +64,28 @@ class Watch:
     def remaining(self) -> float:
         """Seconds that one wait may take now. Raises the verdict when there are none, or after `cancel`."""
         self.check()
-        now = monotonic()
-        left = min(self._until, self._deadline) - now
+        left = self._left()
         if left <= 0:
-            over = self._deadline <= now
-            raise self._decide(DeadlineExceeded("the deadline passed") if over else self._expiry())
+            raise self._decide(self._too_late())
         return min(left, threading.TIMEOUT_MAX)
+
+    def _left(self) -> float:
+        return min(self._until, self._deadline) - monotonic()
+
+    def _too_late(self) -> ChatStreamError:
+        return DeadlineExceeded("the deadline passed") if self._deadline <= monotonic() else self._expiry()
 
     def check(self) -> None:
         """Raise the verdict if there is one."""
         if self._cancelled.is_set():
             self._decide(Cancelled("the stream was cancelled"))
-        if self.verdict is not None:
-            raise self.verdict
+        if self._verdict is not None:
+            raise self._verdict
 
     def _decide(self, verdict: ChatStreamError) -> ChatStreamError:
         with self._lock:
-            self.verdict = self.verdict or verdict
-        return self.verdict
+            self._verdict = self._verdict or verdict
+        return self._verdict
 
     def check_time_for(self, seconds: float) -> None:
         """Raise at once if the deadline comes before ``seconds`` are over."""

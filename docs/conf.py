@@ -10,7 +10,6 @@ default_role = "py:obj"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
-autodoc_class_signature = "separated"
 myst_heading_anchors = 3
 html_theme = "alabaster"
 html_theme_options = {"description": "Chat Completions, streamed into a plain for loop", "fixed_sidebar": True}

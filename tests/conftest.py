@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -38,6 +39,7 @@ def _environment_of_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: py
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The backoff as always, only a hundred times as fast."""
     monkeypatch.setattr(retry, "FIRST_DELAY", 0.002)
+    monkeypatch.setattr(retry, "MAX_DELAY", 0.1)
 
 
 @pytest.fixture
@@ -49,17 +51,37 @@ def serve() -> Iterator[Serve]:
 
 @pytest.fixture
 def connect() -> Iterator[Connect]:
-    """Makes a client of a server, or of a URL, that tries everything twice; takes `Client`'s and `Provider`'s options."""
+    """Makes a client of a server, or of a URL, that tries all twice; takes `Client`'s and `Provider`'s options."""
     with ExitStack() as stack:
 
         def connected(to: FaultServer | str, **options: Any) -> Client:
             own = {"model": "m1"} | {name: options.pop(name) for name in CLIENT_OPTIONS if name in options}
             url = to if isinstance(to, str) else to.url
-            fields = {"name": "test", "base_url": url, "api_key": KEY, "request_max_retries": 1, "stream_max_retries": 1}
+            fields = {
+                "name": "test",
+                "base_url": url,
+                "api_key": KEY,
+                "request_max_retries": 1,
+                "stream_max_retries": 1,
+            }
             provider = Provider(**fields | options)
             return stack.enter_context(Client(provider, **own))
 
         yield connected
+
+
+@pytest.fixture
+def deaf() -> Iterator[int]:
+    """A port that nobody answers: its queue is full."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        port = listener.getsockname()[1]
+        crowd = [socket.socket() for _ in range(4)]
+        for each in crowd:
+            each.setblocking(False)
+            each.connect_ex(("127.0.0.1", port))
+        yield port
+        for each in crowd:
+            each.close()
 
 
 @pytest.fixture(scope="session")

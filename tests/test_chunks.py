@@ -81,9 +81,13 @@ def test_fields_that_nobody_knows_are_kept_for_whoever_asks():
     assert read.choices[0].extra == {"annotations": [1], "logprobs": {"content": [2]}}
 
 
-@pytest.mark.parametrize("fields", [{}, {"logprobs": None}, {"logprobs": {}}, {"annotations": []}, {"x": 5}, {"x": "a"}])
+@pytest.mark.parametrize(
+    "fields", [{}, {"logprobs": None}, {"logprobs": {}}, {"annotations": []}, {"x": 5}, {"x": "a"}]
+)
 def test_a_word_a_number_or_nothing_is_no_extra(fields):
-    (read,) = chunk({"choices": [{"index": 0, "delta": {"content": "a", **fields}, "finish_reason": None, **fields}]}).choices
+    (read,) = chunk(
+        {"choices": [{"index": 0, "delta": {"content": "a", **fields}, "finish_reason": None, **fields}]}
+    ).choices
     assert not read.extra
 
 
@@ -177,6 +181,33 @@ def test_perplexity_repeats_the_words_in_a_message_beside_the_delta():
 def test_together_repeats_the_words_as_text_beside_the_delta():
     assert choice(delta={"content": "a"}, text="a").text == "a"
     assert choice(delta={}, text="a").text == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "more"),
+    [
+        pytest.param({"index": None}, {}, id="a null index"),
+        pytest.param({"index": "0"}, {}, id="an odd index"),
+        pytest.param({"finish_reason": "stop"}, {}, id="a finish reason"),
+        pytest.param({"logprobs": {"content": [1]}}, {}, id="logprobs"),
+        pytest.param({"content_filter_results": {"a": 1}}, {}, id="something unknown in the choice"),
+        pytest.param({}, {"usage": {"total_tokens": 3}}, id="usage"),
+        pytest.param({}, {"citations": ["u"]}, id="something unknown beside the choices"),
+        pytest.param({}, {"error": {"message": "no"}}, id="an error"),
+    ],
+)
+def test_text_is_read_with_all_that_comes_beside_it(fields, more):
+    whole = {"index": 0, "delta": {"role": "assistant", "content": "a"}, "finish_reason": None, **fields}
+    read = chunk({"id": "r1", "model": "m1", "choices": [whole], **more})
+    assert (read.response_id, read.model) == ("r1", "m1")
+    (one,) = read.choices
+    assert (one.choice, one.text, one.finish_reason) == (0, "a", fields.get("finish_reason"))
+    assert bool(one.extra) == bool(fields.keys() & {"logprobs", "content_filter_results"})
+    assert (read.usage is not None, bool(read.extra), read.error is not None) == (
+        "usage" in more,
+        "citations" in more,
+        "error" in more,
+    )
 
 
 def test_an_answer_that_was_not_streamed_is_whole():
@@ -419,7 +450,8 @@ def test_an_error_in_the_stream_is_read_in_the_spelling_of(body, expected):
 
 def test_an_error_beside_choices_leaves_the_choices_as_they_are():
     body = {"choices": [{"delta": {"content": "a"}, "finish_reason": "error"}], "error": {"message": "no"}}
-    assert chunk(body).choices == (ChoiceDelta(text="a", finish_reason="error"),)
+    (read,) = chunk(body).choices
+    assert (read.text, read.finish_reason) == ("a", "error")
 
 
 @pytest.mark.parametrize(
@@ -534,13 +566,17 @@ def test_a_refusal_says_one_sentence_in_the_spelling_of(body, expected):
     assert error_of_body(body) == expected
 
 
-@pytest.mark.parametrize("body", ["x" * 60_000, "<title>" + "x" * 60_000 + "</title>", json.dumps({"error": {"a": "x" * 60_000}}), DEEP])
+@pytest.mark.parametrize(
+    "body", ["x" * 60_000, "<title>" + "x" * 60_000 + "</title>", json.dumps({"error": {"a": "x" * 60_000}}), DEEP]
+)
 def test_the_sentence_of_a_refusal_is_at_most_2_kb(body):
     assert len(error_of_body(body).message) <= MAX_EXCERPT
 
 
 @pytest.mark.parametrize(
-    "page", ["<title>" * 9000, "<title" * 10_000, "<title>" + " " * 60_000, "<h1>" + " \n" * 30_000 + "</h2>"], ids=lambda page: page[:14]
+    "page",
+    ["<title>" * 9000, "<title" * 10_000, "<title>" + " " * 60_000, "<h1>" + " \n" * 30_000 + "</h2>"],
+    ids=lambda page: page[:14],
 )
 def test_no_page_takes_long_to_read(page):
     begin = time.process_time()
@@ -575,7 +611,7 @@ def test_what_is_no_chunk_is_told_with_at_most_2_kb_of_it(data):
     with pytest.raises(ProtocolViolation, match="an event is not a chunk") as caught:
         list(reader(data))
     assert data[:10] in str(caught.value)
-    assert len(str(caught.value)) < MAX_EXCERPT + 200
+    assert len(str(caught.value)) < MAX_EXCERPT + 300
 
 
 @pytest.mark.parametrize("data", BROKEN, ids=lambda data: repr(data[:40]))
@@ -593,7 +629,9 @@ def test_nothing_is_skipped_unasked():
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 400, "-0", "1.5"])
 def test_numbers_that_python_knows_are_no_harm_where_no_number_is_read(value):
-    assert chunk('{"choices": [], "logprob": %s, "usage": {"total_tokens": 3}}' % value).usage == TokenUsage(total_tokens=3)
+    assert chunk('{"choices": [], "logprob": %s, "usage": {"total_tokens": 3}}' % value).usage == TokenUsage(
+        total_tokens=3
+    )
 
 
 def test_a_text_nested_as_deep_as_json_can_be_read_is_no_harm():

@@ -2,20 +2,20 @@
 
 - A ``python`` block is run; all blocks of a page share one namespace, from top to bottom. A ``text`` block right behind
   it is what it prints, with ``…`` for whatever differs from run to run.
-- A ``console`` block is a session of the command line: ``$ chatstream …`` is run in this process, other commands are
-  checked against the Makefile, setup.cfg and the parser.
+- A ``console`` block is a session of a terminal: ``$ chatstream …`` that shows something is run in this process, all
+  other commands are checked against the parser, the Makefile and setup.cfg.
 - ``<!-- skip: reason -->`` above a block keeps it from being run, ``<!-- varies: reason -->`` from being compared.
 - ``openai`` is a server on loopback (`answer` below), ``"local"`` the real model.
 """
 
 from __future__ import annotations
 
+import ast
 import configparser
 import contextlib
 import doctest
 import importlib
 import io
-import json
 import os
 import pkgutil
 import re
@@ -112,6 +112,8 @@ def answer(body: dict[str, Any]) -> Script:
     if body.get("tools") and last["role"] == "user":
         cities = [city for city in CITIES if city in asked]
         choices = [_calls(body["tools"][0]["function"]["name"], cities)]
+    elif body.get("response_format"):
+        choices = [_words('{"city": "Oslo", "degrees": 4}')]
     elif body.get("tools"):
         choices = [_words(", ".join(each["content"] for each in messages if each["role"] == "tool") + ".")]
     else:
@@ -211,8 +213,12 @@ def _converse(block: Block) -> Iterator[tuple[str, str]]:
         if command.startswith("echo $?"):
             assert shown.strip() == str(status)
         elif words[0] == "chatstream" or words[:3] == ["python", "-m", "chatstream"]:
-            status, came = _command(words[1 if words[0] == "chatstream" else 3 :], stdin=before)
-            yield shown, came
+            argv = words[1 if words[0] == "chatstream" else 3 :]
+            if shown.strip():
+                status, came = _command(argv, stdin=before)
+                yield shown, came
+            else:
+                cli._parser().parse_intermixed_args(argv)
         else:
             check_command(words)
 
@@ -292,6 +298,7 @@ def test_the_table_of_providers_is_that_of_the_code() -> None:
         id: ("" if id == "local" else ready["base_url"], ready.get("env_key", ""))
         for id, ready in providers.READY.items()
     }
+    assert [id for id, ready in providers.READY.items() if ready["developer_role"]] == ["openai", "azure"]
 
 
 def test_every_field_of_a_provider_is_documented() -> None:
@@ -327,14 +334,41 @@ def test_the_limits_in_the_docs_are_those_of_the_code() -> None:
 
 
 def test_every_module_has_its_place_in_the_plan() -> None:
-    page = (DOCS / "design.md").read_text(encoding="utf-8")
     modules = {path.stem for path in (ROOT / "chatstream").glob("*.py")} - {"__init__", "__main__"}
-    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == modules | {"testing"}
+    assert set(_plan()) == modules | {"testing"}
+
+
+def test_a_room_imports_only_from_those_above_it() -> None:
+    plan = _plan()
+    for position, room in enumerate(plan[: plan.index("testing")]):
+        above = {"__init__", *plan[:position]}
+        assert _imports(ROOT / "chatstream" / f"{room}.py") <= above, room
+
+
+def _plan() -> list[str]:
+    return re.findall(r"^\| `(\w+)` \|", (DOCS / "design.md").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def _imports(path: Path) -> set[str]:
+    """The rooms that a module imports from when it runs; what only type checkers see is left out."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    seen_by_checkers = {
+        each
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for each in ast.walk(node)
+    }
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node not in seen_by_checkers]
+    return {room for node in nodes if node.level for room in ([node.module] if node.module else _names(node))}
+
+
+def _names(node: ast.ImportFrom) -> list[str]:
+    return [alias.name for alias in node.names]
 
 
 def test_every_public_name_is_in_the_reference() -> None:
     page = (DOCS / "api.md").read_text(encoding="utf-8")
-    listed = re.findall(r"^\.\. auto\w+:: chatstream\.(\w+)$", page, re.MULTILINE)
+    listed = re.findall(r"^\.\. auto\w+:: chatstream\.(\w+)(?:\(\))?$", page, re.MULTILINE)
     assert sorted(listed) == sorted(set(chatstream.__all__) - {"__version__"})
 
 
@@ -356,19 +390,11 @@ def test_the_changelog_tells_of_this_version() -> None:
 
 
 @pytest.mark.parametrize("path", [*PAGES, ROOT / "CHANGELOG.md"], ids=named)
-def test_every_name_in_code_font_that_looks_public_exists(path: Path) -> None:
+def test_every_attribute_of_a_public_name_exists(path: Path) -> None:
     page = _BLOCK.sub(lambda match: match["between"], path.read_text(encoding="utf-8"))
-    for name, attribute in re.findall(r"`(?:chatstream\.)?([A-Z][A-Za-z]+)(?:\.([a-z]\w*))?(?:\(\))?`", page):
+    for name, attribute in re.findall(r"`([A-Z][A-Za-z]+)\.([a-z]\w*)", page):
         thing = getattr(chatstream, name, None)
-        if attribute and thing is not None:
-            known = {*dir(thing), *getattr(thing, "__annotations__", ())}
-            assert attribute in known or attribute in _attributes(thing), f"{name}.{attribute}"
-
-
-def _attributes(thing: Any) -> set[str]:
-    """What an object has that its class does not show: what ``__init__`` sets."""
-    code = getattr(thing.__init__, "__code__", None)
-    return set(code.co_names) if code else set()
+        assert thing is None or attribute in dir(thing), f"{name}.{attribute}"
 
 
 MODULES = ["chatstream", *(each.name for each in pkgutil.walk_packages(chatstream.__path__, "chatstream."))]
@@ -378,5 +404,3 @@ MODULES = ["chatstream", *(each.name for each in pkgutil.walk_packages(chatstrea
 @pytest.mark.usefixtures("session")
 def test_the_examples_in_docstrings_are_true(name: str) -> None:
     assert doctest.testmod(importlib.import_module(name)).failed == 0
-
-

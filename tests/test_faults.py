@@ -6,11 +6,10 @@ three events: then nothing is tried again, and the three are kept.
 
 from __future__ import annotations
 
-import copy
 import gc
-import gzip
 import json
 import logging
+import os
 import pickle
 import signal
 import socket
@@ -24,7 +23,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from email.utils import formatdate
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,10 +37,10 @@ from chatstream import (
     Created,
     DeadlineExceeded,
     IdleTimeout,
-    OutputItemDone,
+    Limits,
     OutputTextDelta,
-    Provider,
     ProtocolViolation,
+    Provider,
     ProviderError,
     QuotaExceeded,
     RetryInfo,
@@ -157,20 +155,6 @@ def test_row_01_name_does_not_resolve(connect, monkeypatch):
     assert (type(error), error.retryable, len(error.attempts)) == (ConnectionFailed, True, 2)
     assert "nowhere.invalid" in str(error)
     assert "not known" in str(error)
-
-
-@pytest.fixture
-def deaf() -> Iterator[int]:
-    """A port that nobody answers: its queue is full."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
-        port = listener.getsockname()[1]
-        crowd = [socket.socket() for _ in range(4)]
-        for each in crowd:
-            each.setblocking(False)
-            each.connect_ex(("127.0.0.1", port))
-        yield port
-        for each in crowd:
-            each.close()
 
 
 def test_row_01_connect_timeout(connect, deaf):
@@ -309,6 +293,13 @@ def test_row_12_redirect_on_the_same_origin_is_followed_once(connect, serve, cod
     assert (second.method, second.path, second.body) == ("POST", "/v2/chat", first.body)
     assert second.headers["Authorization"] == f"Bearer {KEY}"
     assert len(stream.attempts) == 1
+
+
+def test_row_12_and_waited_for_as_long_as_any_other(connect, serve):
+    server = serve(redirect("/v2/chat"), [stall()])
+    with within(0.35, least=0.2):
+        error = refusal(connect(server, stream_idle_timeout=0.2, request_max_retries=0))
+    assert type(error) is IdleTimeout
 
 
 def test_row_12_but_not_twice(connect, serve):
@@ -575,6 +566,7 @@ def test_row_29_urls_that_are_none(url):
 @pytest.mark.parametrize("headers", [{}, {"Retry-After": "30"}])
 def test_row_30_no_time_left_for_another_try(client_of, monkeypatch, headers):
     monkeypatch.setattr(retry, "FIRST_DELAY", 5.0)
+    monkeypatch.setattr(retry, "MAX_DELAY", 5.0)
     with within(0.3):
         error = refusal(client_of(status(503, "busy", headers), deadline=1.0))
     assert (type(error), len(error.attempts)) == (DeadlineExceeded, 1)
@@ -627,30 +619,32 @@ def said(count: int) -> str:
     return "".join(WORDS[:count])
 
 
-def breaks(
-    ask: Any,
-    fault: Script,
-    error: type,
-    before: int,
-    again: bool,
-    begin: Step = head(),  # noqa: B008
-    packed: bool = False,
-    **options: Any,
-) -> Any:
-    """The stream ends in this error with what came before it, and is tried ``again`` only if nothing had come."""
-    whole = [] if packed else THREE[:before]
-    stream = ask([begin, *whole, *fault], **options)
+def read_until_it_breaks(stream: Any) -> tuple[list[Any], Any]:
+    """The events before the error, and the error."""
     seen = []
-    with pytest.raises(ChatStreamError) as caught:
+    try:
         for each in stream:
-            seen.append(each)  # noqa: PERF402
-    assert type(caught.value) is error, caught.value
-    assert text_of(seen) == caught.value.partial.text == stream.turn.text == said(before)
-    assert caught.value.partial.status == "incomplete"
+            seen.append(each)
+    except ChatStreamError as error:
+        return seen, error
+    raise AssertionError("it did not break")
+
+
+def breaks(ask: Any, fault: Script, error: type, before: int, *, again: bool, **options: Any) -> Any:
+    """The stream ends in this error with what came before it, and is tried ``again`` only if nothing had come.
+
+    With a head of its own (``begin``) the fault brings that along itself, if it is ``packed``.
+    """
+    begin, packed = options.pop("begin", head()), options.pop("packed", False)
+    stream = ask([begin, *([] if packed else THREE[:before]), *fault], **options)
+    seen, caught = read_until_it_breaks(stream)
+    assert type(caught) is error, caught
+    assert text_of(seen) == caught.partial.text == stream.turn.text == said(before)
+    assert caught.partial.status == "incomplete"
     assert len(stream.attempts) == (2 if again and not before else 1)
-    assert caught.value.attempts == stream.attempts
-    assert caught.value.retryable is again
-    return caught.value
+    assert caught.attempts == stream.attempts
+    assert caught.retryable is again
+    return caught
 
 
 # ── cancel: where a stream can wait, it has begun once and broken, so that it is begun again ────────────────────
@@ -708,6 +702,7 @@ def test_row_32_cancel_while_waiting_for_headers(ask):
 
 def test_row_32_cancel_in_the_backoff(ask, monkeypatch):
     monkeypatch.setattr(retry, "FIRST_DELAY", 5.0)
+    monkeypatch.setattr(retry, "MAX_DELAY", 5.0)
     error = cancelled_after(ask(BROKEN, OK), 0.1)
     assert [attempt.status for attempt in error.attempts] == [200]
 
@@ -787,7 +782,11 @@ def completes(stream: Any, text: str, most: float = 0.02) -> Completed:
 
 @pytest.mark.parametrize(
     "fault",
-    [[send(b"0\r\n"), forever(send(b"X-Trailer: a\r\n"), pause(0.01))], [stall()], [forever(chunk(b":\n"), pause(0.01))]],
+    [
+        [send(b"0\r\n"), forever(send(b"X-Trailer: a\r\n"), pause(0.01))],
+        [stall()],
+        [forever(chunk(b":\n"), pause(0.01))],
+    ],
     ids=["trailers", "silence", "comments"],
 )
 def test_row_35_no_end_after_done(ask, fault):
@@ -898,5 +897,338 @@ def test_row_41_an_encoding_below_the_chunks(connect, serve):
 @at_once_and_after_three
 def test_row_41_plain_text_behind_a_gzip_header(ask, before):
     _, packed = zipped(WORDS[:before])
-    fault = [*packed, chunk(b"data: plain text, and more of it\n\n" * 9), stall()]
+    fault = [*packed, pause(0.03), chunk(b"data: plain text, and more of it\n\n" * 9), stall()]
     breaks(ask, fault, ProtocolViolation, before, again=False, begin=ZIPPED, packed=True)
+
+
+ENCODINGS = ["gzip", "deflate", "br", "zstd"]
+
+
+def packer(encoding: str) -> Callable[[bytes], bytes]:
+    """Packs and flushes a piece of one stream at a time."""
+    if encoding == "br":
+        brotli = pytest.importorskip("brotli").Compressor()
+        return lambda data: brotli.process(data) + brotli.flush()
+    if encoding == "zstd":
+        zstd = pytest.importorskip("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+        press = zstd.ZstdCompressor()
+        return lambda data: press.compress(data, zstd.ZstdCompressor.FLUSH_BLOCK)
+    flate = zlib.compressobj(wbits=31 if encoding == "gzip" else 15)
+    return lambda data: flate.compress(data) + flate.flush(zlib.Z_SYNC_FLUSH)
+
+
+@pytest.mark.parametrize("framing", ["chunked", "close"])
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_row_42_packed_and_flushed_event_by_event(ask, encoding, framing):
+    pack = packer(encoding)
+    sent: list[float] = []
+
+    def note(wire: Wire) -> None:
+        sent.append(time.monotonic())
+
+    words = [step for word in WORDS for step in (note, chunk(pack(body(word))), pause(0.06))]
+    rest = [chunk(pack(b'data: {"choices": [{"index": 0, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n')), end()]
+    stream = ask([head(headers={"Content-Encoding": encoding}, framing=framing), *words, *rest])
+    assert encoding in ask.server.requests[0].headers["Accept-Encoding"]
+    seen = [(time.monotonic(), each.delta) for each in stream if isinstance(each, OutputTextDelta)]
+    assert [delta for _, delta in seen] == WORDS
+    assert all(came - went < 0.05 for (came, _), went in zip(seen, sent, strict=True))
+
+
+MEBIBYTE = 2**20
+TOO_LARGE: dict[str, list[bytes]] = {
+    "bomb": [b"data: " + b"x" * MEBIBYTE, *[b"x" * MEBIBYTE] * 99],
+    "bomb-of-blanks": [b" " * MEBIBYTE] * 20,
+    "line": [b"data: " + b"x" * 1000] * 2000,
+    "comment": [b": " + b"x" * MEBIBYTE] * 4,
+    "event": [b"data: " + b"x" * 1000 + b"\n"] * 2000,
+    "lines": [b"data:\n" * 100] * 1000,
+    "fields": [b"x:\n" * 100] * 1000,
+}
+
+
+@at_once_and_after_three
+@pytest.mark.parametrize("pieces", TOO_LARGE.values(), ids=TOO_LARGE)
+def test_row_43_more_than_anybody_wants(ask, before, pieces):
+    press, packed = zipped(WORDS[:before])
+    flood = chunk(b"".join([*(press.compress(piece) for piece in pieces), press.flush()]))
+    with memory_below(4 * MEBIBYTE):
+        breaks(
+            ask, [*packed, pause(0.03), flood, end()], StreamTooLarge, before, again=False, begin=ZIPPED, packed=True
+        )
+
+
+def test_row_43_a_stream_without_an_end(ask):
+    stream = ask([head(), *THREE, forever(chunk(b": ping\n\n" * 1000))], limits=Limits(stream_bytes=MEBIBYTE))
+    with memory_below(4 * MEBIBYTE), pytest.raises(StreamTooLarge) as caught:
+        list(stream)
+    assert caught.value.partial.text == said(3)
+    assert ask.server.client_closed()
+
+
+@pytest.mark.parametrize(
+    ("strange", "text"),
+    [
+        (b"\xff", "\ufffd"),
+        (b"\xe2\x82", "\ufffd"),
+        (b"\xf0\x9f\x98\x80", "\U0001f600"),
+        (b"\xed\xa0\x80", "\ufffd" * 3),
+    ],
+)
+def test_row_44_text_that_is_not_utf_8(ask, strange, text):
+    noise = [chunk(b": " + strange + b"\n\n"), chunk(b"event: " + strange + b"\ndata: {}\n\n")]
+    split = [step for byte in body("a?b").replace(b"?", strange) for step in (chunk(bytes([byte])),)]
+    assert completes(ask([head(), *noise, *split, *REST]), f"a{text}b").status == "completed"
+
+
+BAD_JSON = ["{", '{"choices": [', "nonsense", "[1]", "17", "{}{}", '{"a": "' + "x" * 100_000, "[" * 100_000]
+
+
+@at_once_and_after_three
+@pytest.mark.parametrize("text", BAD_JSON, ids=lambda text: text[:9])
+def test_row_45_broken_json(ask, before, text):
+    error = breaks(ask, [event(text), *REST], ProtocolViolation, before, again=False)
+    assert len(str(error)) < 2500
+
+
+def test_row_45_is_skipped_if_asked(ask):
+    broken = [event(text) for text in BAD_JSON]
+    stream = ask([head(), *broken, *THREE, *broken, *REST], skip_undecodable=True)
+    completes(stream, said(3))
+    assert stream.skipped == 2 * len(BAD_JSON)
+
+
+CHOICE = {"index": 0, "delta": {}, "finish_reason": None}
+ERRORS: dict[str, tuple[Step, str | int | None, bool]] = {
+    "object": (
+        event({"error": {"message": "No.", "code": "context_length_exceeded"}}),
+        "context_length_exceeded",
+        False,
+    ),
+    "rate limit": (event({"error": {"message": "No.", "code": "rate_limit_exceeded"}}), "rate_limit_exceeded", True),
+    "number": (event({"error": {"message": "No.", "code": 502}}), 502, True),
+    "number as text": (event({"error": {"message": "No.", "code": "429"}}), "429", True),
+    "text": (event({"error": "No."}), None, False),
+    "named": (event({"error": {"message": "No.", "type": "server_error"}}, name="error"), None, True),
+    "named, not JSON": (event("No.", name="error"), None, False),
+    "flat": (event({"object": "error", "message": "No.", "code": 500}), 500, True),
+    "detail": (event({"detail": "No."}), None, False),
+    "in the choice": (
+        event({"choices": [{**CHOICE, "error": {"message": "No.", "code": 503}, "finish_reason": "error"}]}),
+        503,
+        True,
+    ),
+    "beside choices": (event({"choices": [CHOICE], "error": {"message": "No.", "code": 400}}), 400, False),
+}
+
+
+@at_once_and_after_three
+@pytest.mark.parametrize(("fault", "code", "passing"), ERRORS.values(), ids=ERRORS)
+def test_row_46_errors_of_every_shape(ask, before, fault, code, passing):
+    error = breaks(ask, [chunk(b": hello\n\n"), fault, done(), end()], ProviderError, before, again=passing)
+    assert (error.message, error.code) == ("No.", code)
+
+
+def test_row_46_an_end_by_error_without_a_word(ask):
+    error = breaks(ask, [finish("error"), *REST], ProviderError, 3, again=False)
+    assert error.code == "error"
+
+
+def test_row_47_what_means_nothing_is_ignored(ask):
+    noise = [
+        event({"type": "ping"}, name="ping"),
+        event("whatever", name="of another kind"),
+        event({"choices": []}),
+        event({"choices": None, "usage": None}),
+        event({"choices": [{"index": 0, "delta": None, "finish_reason": ""}]}),
+        event(""),
+        chunk(b"id: 7\nretry: 10\n\n"),
+    ]
+    stream = ask([head(), *noise, *THREE, *noise, finish(), *noise, done(), event("{nonsense"), delta("more"), end()])
+    assert completes(stream, said(3)).status == "completed"
+
+
+@at_once_and_after_three
+def test_row_48_one_choice_of_two_is_missing(ask, before):
+    started = [delta("other", choice=1)] if before else []
+    stream = ask([head(), *THREE[:before], *started, finish(), end()], n=2, stream_max_retries=0)
+    with pytest.raises(StreamTruncated, match="choice 1") as caught:
+        list(stream)
+    first, *others = caught.value.partial.choices
+    assert (first.text, first.finish_reason) == (said(before), "stop")
+    assert [choice.text for choice in others] == ["other"] * len(started)
+    assert caught.value.retryable
+
+
+def test_row_49_a_call_cut_by_length(ask):
+    call = {"index": 0, "id": "call_1", "function": {"name": "f", "arguments": '{"a": '}}
+    stream = ask(
+        [head(), event({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}), finish("length"), done(), end()]
+    )
+    (call,) = stream.collect().function_calls
+    assert (call.name, call.arguments, call.status) == ("f", '{"a": ', "incomplete")
+
+
+# ── letting go ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+OPEN: Script = [head(), *THREE, stall()]
+
+
+def test_row_50_closing_twice(ask):
+    stream = ask(OPEN)
+    assert next(stream) == Created("c1", "m1")
+    stream.close()
+    stream.close()
+    assert list(stream) == []
+    assert ask.server.client_closed()
+
+
+def test_row_50_closing_while_iterating(ask):
+    stream = ask(OPEN)
+    seen = []
+    for each in stream:
+        seen.append(each)
+        if len(seen) == 2:
+            stream.close()
+    assert said(3).startswith(text_of(seen))  # what had come along with the first is not taken back
+    assert ask.server.client_closed()
+
+
+def test_row_50_breaking_out(ask):
+    for each in ask(OPEN):
+        if isinstance(each, OutputTextDelta):
+            break
+    gc.collect()
+    assert ask.server.client_closed()
+
+
+def test_row_50_leaving_its_block(ask):
+    with ask(OPEN) as stream:
+        assert next(stream.text()) == "one "
+    assert ask.server.client_closed()
+
+
+# ── around the library ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def interrupt_after(seconds: float) -> threading.Timer:
+    """Ctrl-C for the main thread, after so many seconds."""
+    timer = threading.Timer(seconds, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+    timer.start()
+    return timer
+
+
+def test_row_51_ctrl_c_while_reading(ask):
+    stream = ask([head(), *THREE, stall()])
+    interrupt_after(0.1)
+    with pytest.raises(KeyboardInterrupt):
+        list(stream)
+    assert stream.turn.text == said(3)
+    assert ask.server.client_closed()
+
+
+def test_row_51_ctrl_c_while_waiting_for_headers(connect, serve):
+    server = serve([stall()])
+    interrupt_after(0.1)
+    with pytest.raises(KeyboardInterrupt):
+        connect(server).stream("Hi")
+    gc.collect()
+    assert server.client_closed()
+
+
+def test_row_51_ctrl_c_in_the_backoff(connect, serve, monkeypatch):
+    monkeypatch.setattr(retry, "FIRST_DELAY", 5.0)
+    monkeypatch.setattr(retry, "MAX_DELAY", 5.0)
+    server = serve(status(503))
+    interrupt_after(0.1)
+    with within(0.5), pytest.raises(KeyboardInterrupt):
+        connect(server).stream("Hi")
+    assert len(server.requests) == 1
+
+
+def echo(wire: Wire) -> None:
+    """Answers with the words that it was asked."""
+    assert wire.request is not None
+    for word in wire.request.json["messages"][-1]["content"].split():
+        delta(word + " ")(wire)
+
+
+FORKS = """
+import os, sys
+from chatstream import Client, Provider
+
+client = Client(Provider("test", sys.argv[1]), model="m1")
+ask = lambda words: client.stream(words).collect().text == words + " "
+assert ask("before the first fork")
+for number in range(60):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if ask(f"child {number} " * 50 + "end") else 1)
+    assert ask(f"parent {number} " * 50 + "end")
+    assert os.waitpid(child, 0)[1] == 0
+client.close()
+"""
+
+
+def test_row_52_both_sides_of_a_fork_get_their_own_answers(serve):
+    server = serve([head(), echo, *REST])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-W", "ignore", "-c", FORKS, server.url]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert len(server.requests) == 121
+    assert server.connections == 61
+
+
+def test_row_53_thirty_two_threads_on_one_client(connect, serve):
+    client = connect(serve([head(), echo, *REST]))
+    wrong = []
+
+    def chat(number: int) -> None:
+        for turn in range(10):
+            words = f"thread {number} turn {turn} " * 20 + "end"
+            if client.stream(words).collect().text != words + " ":
+                wrong.append(words)
+
+    threads = [threading.Thread(target=chat, args=(number,)) for number in range(32)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def traces(error: BaseException) -> str:
+    """All that can be seen of an error: its text, its attributes, its pickle, its traceback with all causes."""
+    shown = [repr(error), str(error), repr(vars(error)), repr(pickle.dumps(error))]
+    return "".join([*shown, *traceback.format_exception(error)])
+
+
+@pytest.mark.parametrize(
+    "script", [OK, status(401, "no"), status(500, "no"), [cut()], [send(b"x\r\n")], [head(), cut()]]
+)
+def test_row_54_the_key_is_nowhere(connect, serve, caplog, script):
+    caplog.set_level(logging.DEBUG)
+    client = connect(serve(script))
+    seen = [repr(client), repr(vars(client)), repr(pickle.dumps(client))]
+    try:
+        stream = client.stream("Hi")
+        seen += [repr(stream), repr(vars(stream))]
+        seen += [repr(stream.collect()), repr(stream.attempts), repr(stream.headers)]
+    except ChatStreamError as error:
+        seen.append(traces(error))
+    assert KEY not in "".join(seen)
+    assert KEY not in caplog.text
+
+
+def test_row_55_the_text_is_the_servers_own(ask):
+    strange = "\x1b[31mred\x1b]0;title\x07 \u202eback\u2066 line\rover"
+    assert completes(ask([head(), delta(strange), *REST]), strange).status == "completed"
+
+
+def test_row_57_the_wall_clock_jumps(ask, monkeypatch):
+    real = time.time
+    days = iter(range(1, 10_000))
+    monkeypatch.setattr(time, "time", lambda: real() + next(days) * 86400 * (-1) ** next(days))
+    with within(1.0, least=0.4):
+        breaks(ask, [stall()], IdleTimeout, 0, again=True, stream_idle_timeout=0.2, deadline=30.0)

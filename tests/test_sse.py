@@ -58,6 +58,7 @@ RULES = [
     ("id and retry are not data", b"id: 7\nretry: 100\ndata: 1\n\nid: 8\n\n", messages("1")),
     ("an id with NUL is no harm", b"id: a\0b\ndata: 1\n\n", messages("1")),
     ("a retry that is no number is no harm", b"retry: soon\ndata: 1\n\n", messages("1")),
+    ("a retry that is a huge number is no harm", b"retry: " + b"9" * 5000 + b"\ndata: 1\n\n", messages("1")),
     ("unknown fields are left out", b"date: x\ndatas: x\ndata: 1\nDATA: x\n\n", messages("1")),
     ("a field's name has no blanks around it", b" data: x\ndata : x\ndata: 1\n\n", messages("1")),
     ("half an event at the end is none", b"data: 1\n\ndata: 2\n", messages("1")),
@@ -65,7 +66,11 @@ RULES = [
     ("a byte order mark at the beginning is none of the data", BOM + b"data: 1\n\n", messages("1")),
     ("a byte order mark alone is nothing", BOM, []),
     ("half a byte order mark is a strange field", BOM[:2] + b"data: 1\ndata: 2\n\n", messages("2")),
-    ("a byte order mark further on is a strange field", b"data: 1\n\n" + BOM + b"data: 2\ndata: 3\n\n", messages("1", "3")),
+    (
+        "a byte order mark further on is a strange field",
+        b"data: 1\n\n" + BOM + b"data: 2\ndata: 3\n\n",
+        messages("1", "3"),
+    ),
     ("a second byte order mark is a strange field", BOM + BOM + b"data: 2\ndata: 3\n\n", messages("3")),
     ("a byte order mark in the data stays", b"data: " + BOM + b"1\n\n", messages("\ufeff1")),
     (
@@ -246,7 +251,9 @@ def test_a_page_is_refused_with_its_beginning_and_a_hint_about_the_base_url(size
 
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])
-@pytest.mark.parametrize("text", [b"upstream request timeout", b"no healthy upstream\n\n", b"Bad\nnews\n" + b"x" * 5000])
+@pytest.mark.parametrize(
+    "text", [b"upstream request timeout", b"no healthy upstream\n\n", b"Bad\nnews\n" + b"x" * 5000]
+)
 def test_a_plain_text_is_refused_with_its_beginning(text, size):
     with pytest.raises(ProtocolViolation, match="is a text, not an event stream.*base URL") as caught:
         payloads(*cut(text, size))
@@ -260,12 +267,16 @@ def test_a_text_that_begins_like_a_field_is_still_a_text(text):
         payloads(text)
 
 
-@pytest.mark.parametrize("body", [b"", b"\n", b" \r\n\r\n", BOM, BOM[:1], b": ping\n\n: ping\n\n", b"id: 1\nretry: 3\n\n"])
+@pytest.mark.parametrize(
+    "body", [b"", b"\n", b" \r\n\r\n", BOM, BOM[:1], b": ping\n\n: ping\n\n", b"id: 1\nretry: 3\n\n"]
+)
 def test_an_empty_answer_has_no_payloads(body):
     assert payloads(*cut(body, 1)) == payloads(*cut(body, 1000)) == []
 
 
-@pytest.mark.parametrize("whole", [b"data: 1\n", b"event: error\n", b"id: 1\n", b"retry: 1\n", b": c\n", BOM + b"data: 1"])
+@pytest.mark.parametrize(
+    "whole", [b"data: 1\n", b"event: error\n", b"id: 1\n", b"retry: 1\n", b": c\n", BOM + b"data: 1"]
+)
 def test_a_stream_cut_within_its_first_line_is_not_taken_for_a_text(whole):
     for end in range(1, len(whole)):
         assert payloads(whole[:end]) == payloads(*cut(whole[:end], 1)) == []
@@ -410,7 +421,9 @@ def bounded(source: Iterable[bytes], limit: int) -> Iterator[bytes]:
         yield piece
 
 
-@pytest.mark.parametrize("event", [b"data: x\n" * 40_000, b"data: " + b"x" * 320_000 + b"\n"], ids=["lines", "one line"])
+@pytest.mark.parametrize(
+    "event", [b"data: x\n" * 40_000, b"data: " + b"x" * 320_000 + b"\n"], ids=["lines", "one line"]
+)
 def test_one_event_in_many_pieces_takes_linear_time(event):
     data = event + b"\n"
     limits = Limits(event_lines=10**6)

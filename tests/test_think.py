@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import pytest
 
 from chatstream import Provider, ReasoningDelta, ResponseEvent, StreamTruncated
-from chatstream.testing import text_answer
 from chatstream.events import ChoiceDelta, Chunk
 from chatstream.machine import Machine
+from chatstream.testing import text_answer
 from chatstream.think import split_thinking
 from chatstream.turn import Collector, Turn
 

@@ -92,6 +92,7 @@ class FaultServer:
                 if self._closing.is_set():
                     sock.close()
                     return
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what a script sends leaves at once
                 self.connections += 1
                 self._wires.append(Wire(sock, self.connections, self._closing))
                 self._threads.append(threading.Thread(target=self._serve, args=self._wires[-1:], daemon=True))

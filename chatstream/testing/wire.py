@@ -66,7 +66,7 @@ class Wire:
             raise Over
 
     def stall(self) -> None:
-        """Wait until the client goes, or the server closes; what the client sends stays unread (and hides its leaving)."""
+        """Wait until the client goes; what it sends stays unread, and hides its leaving until the server closes."""
         while socket.socket.recv(self._sock, 1, socket.MSG_PEEK):
             self.wait(CLIENT_POLL)
         raise ConnectionAbortedError

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fewshot import TEMPLATE
+from relay import Relay
 
+from chatstream import Client, Provider
 from chatstream.local import LocalServer
 
 HERE = Path(__file__).parent
@@ -43,3 +47,29 @@ def killable_llama() -> Iterator[LocalServer]:
     """A server of the test's own, to be killed by its ``pid``."""
     with LocalServer() as server:
         yield server
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., Client]]:
+    """Makes a client of a server, or of the relay before one; its options are those of `Provider`."""
+    with ExitStack() as stack:
+
+        def connected(to: LocalServer | Relay, *, on_retry: Any = None, **options: Any) -> Client:
+            url = to.url if isinstance(to, Relay) else to.base_url
+            provider = Provider(**{"name": "test", "base_url": url, "model": "any"} | options)
+            return stack.enter_context(Client(provider, on_retry=on_retry))
+
+        yield connected
+
+
+@pytest.fixture
+def client(connect: Callable[..., Client], llama: LocalServer) -> Client:
+    """A client of the embedded model."""
+    return connect(llama, model=llama.model)
+
+
+@pytest.fixture
+def relay(llama: LocalServer) -> Iterator[Relay]:
+    """A wire to the embedded model, with a counter."""
+    with Relay(llama.base_url) as wire:
+        yield wire

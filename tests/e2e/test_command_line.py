@@ -1,0 +1,59 @@
+"""The command line with the embedded model: ``--provider local`` in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import chatstream
+
+ENVIRON = {**os.environ, "PYTHONPATH": str(Path(chatstream.__file__).parent.parent)}
+COMMAND = [sys.executable, "-X", "dev", "-W", "error", "-m", "chatstream", "-p", "local", "--temperature", "0"]
+
+
+def start(*words: str) -> Any:
+    return subprocess.Popen([*COMMAND, *words], env=ENVIRON, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_an_answer_and_its_stats() -> None:
+    with start("Tell me about", "the sea.", "--max-tokens", "8", "--stats") as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert out.strip()
+    assert out.endswith(b"\n")
+    assert re.fullmatch(rb"\[\S+: length; \d+ tokens in, 8 out; first after \d+\.\d\d s, \d+\.\d\d s]\n", err)
+
+
+def test_a_refusal_of_the_server_is_one_line() -> None:
+    with start("sea " * 5000) as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, b"")
+    assert re.fullmatch(rb"chatstream: unexpected status 400: .* exceeds the available context size .*\n", err)
+
+
+def test_ctrl_c_keeps_what_has_come() -> None:
+    with start("Tell me about the sea.", "--max-tokens", "500") as process:
+        said = process.stdout.read(5)
+        process.send_signal(signal.SIGINT)
+        rest, err = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert (said + rest).endswith(b"\n")
+    assert err == b""
+
+
+@pytest.mark.parametrize("stderr", [subprocess.PIPE, subprocess.STDOUT])
+def test_a_reader_that_has_enough(stderr: int) -> None:
+    command = [*COMMAND, "Tell me about the sea.", "--max-tokens", "500"]
+    with subprocess.Popen(command, env=ENVIRON, stdout=subprocess.PIPE, stderr=stderr) as process:
+        assert process.stdout
+        assert len(process.stdout.read(5)) == 5
+        process.stdout.close()
+        assert process.wait(timeout=10) == 0
+        assert process.stderr is None or process.stderr.read() == b""

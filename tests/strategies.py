@@ -1,0 +1,444 @@
+"""Whole streams in the spellings of many servers, each with what a right client must report; and every way to cut them.
+
+    what the model said (`Said`) ─spelled as some server would─▶ bytes
+
+Nothing here uses the library: what a stream means is known before it is written.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import strategies as st
+
+Draw = Any
+REASONS = ("stop", "eos", "eos_token", "tool_calls", "function_call", "tired")
+CUT_REASONS = ("length", "content_filter")
+
+
+@dataclass
+class Call:
+    """A call as it was meant; ``call_id`` is None where the server gives none."""
+
+    name: str
+    arguments: str
+    call_id: str | None
+    whole: bool = True
+
+
+@dataclass
+class Said:
+    """What one choice said."""
+
+    text: str = ""
+    reasoning: str = ""
+    refusal: str = ""
+    calls: list[Call] = field(default_factory=list)
+    finish_reason: str | None = None
+
+    @property
+    def status(self) -> str:
+        if self.finish_reason in CUT_REASONS or not all(call.whole for call in self.calls):
+            return "incomplete"
+        return "completed" if self.finish_reason else "unconfirmed"
+
+
+@dataclass
+class Stream:
+    """The bytes, and what they mean. Before ``complete_at`` bytes of it nobody may take it for whole."""
+
+    data: bytes
+    said: list[Said]
+    usage: dict[str, int] | None
+    response_id: str | None
+    model: str | None
+    complete_at: int
+
+
+# ── what is said ────────────────────────────────────────────────────────────────────────────────────────────────
+
+WORDS = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(
+    [
+        "",
+        " ",
+        "\n\n",
+        "data: x",
+        ": c",
+        "[DONE]",
+        "<think>",
+        "</s>",
+        "{",
+        '"',
+        "\\",
+        "🦊",
+        "日本",
+        "\u2028",
+        "\ufeff",
+        "\r",
+    ]
+)
+NAMES = st.sampled_from(["get_weather", "f", "sömething", "a.b-c"])
+VALUES = st.none() | st.booleans() | st.integers(-9, 9) | WORDS
+OBJECTS = st.dictionaries(WORDS, VALUES | st.lists(VALUES, max_size=2), max_size=3)
+
+
+def broken_up(draw: Draw, text: str) -> list[str]:
+    """``text`` in fragments, some of them empty."""
+    places = sorted(draw(st.lists(st.integers(0, len(text)), max_size=4)))
+    return [text[start:end] for start, end in zip([0, *places], [*places, len(text)], strict=True)]
+
+
+@st.composite
+def said(draw: Draw, style: str, may_be_cut: bool = True) -> Said:
+    one = Said(draw(WORDS) + draw(WORDS))
+    if draw(st.booleans()):
+        one.reasoning = draw(WORDS)
+    if draw(st.integers(0, 4)) == 0:
+        one.refusal = draw(WORDS)
+    if style:
+        number = 1 if style == "legacy" else draw(st.integers(1, 3))
+        for i in range(number):
+            nothing = style in ("openai", "repeated", "same index", "alternating") and draw(st.integers(0, 4)) == 0
+            arguments = (
+                "" if nothing else json.dumps(draw(OBJECTS), ensure_ascii=style != "objects" and draw(st.booleans()))
+            )
+            call_id = None if style in ("legacy", "bare", "index only") else f"call-{i}-{draw(st.integers(0, 99))}"
+            one.calls.append(Call(draw(NAMES), arguments, call_id))
+    one.finish_reason = draw(st.sampled_from(REASONS + CUT_REASONS))
+    if may_be_cut and one.finish_reason in CUT_REASONS and one.calls and style in ("openai", "repeated", "same index"):
+        last = one.calls[-1]
+        last.arguments = last.arguments[: draw(st.integers(0, max(len(last.arguments) - 1, 0)))]
+        last.whole = False
+    if one.finish_reason in CUT_REASONS:
+        for call in one.calls:
+            call.whole = call.whole and call.arguments != ""
+    return one
+
+
+# ── how it is spelled: deltas ───────────────────────────────────────────────────────────────────────────────────
+
+
+def spell_text(draw: Draw, text: str) -> list[dict[str, Any]]:
+    style = draw(st.sampled_from(["text", "text", "parts", "mixed"]))
+    spellings = {
+        "text": lambda part: part,
+        "parts": lambda part: [{"type": "text", "text": part}],
+        "mixed": lambda part: [part, {"type": "reference", "ids": [1]}] if len(part) % 2 else part,
+    }
+    return [{"content": spellings[style](part)} for part in broken_up(draw, text)]
+
+
+REASONING = {
+    "DeepSeek": lambda part: {"reasoning_content": part, "content": None},
+    "vLLM": lambda part: {"reasoning": part, "content": ""},
+    "Copilot": lambda part: {"reasoning_text": part},
+    "an object": lambda part: {"reasoning": {"text": part}},
+    "details": lambda part: {"reasoning_details": [{"type": "reasoning.text", "text": part}]},
+    "MiniMax": lambda part: {"reasoning_content": part, "reasoning": part, "content": ""},
+    "OpenRouter": lambda part: {"content": "", "reasoning": part, "reasoning_details": [{"text": part}]},
+    "Mistral": lambda part: {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": part}]}]},
+}
+
+
+def spell_reasoning(draw: Draw, reasoning: str) -> list[dict[str, Any]]:
+    spelling = REASONING[draw(st.sampled_from(sorted(REASONING)))]
+    return [spelling(part) for part in broken_up(draw, reasoning)]
+
+
+CALL_STYLES = [
+    "openai",
+    "repeated",
+    "same index",
+    "alternating",
+    "whole",
+    "one chunk",
+    "bare",
+    "index only",
+    "late id",
+    "objects",
+    "legacy",
+]
+
+
+def spell_calls(draw: Draw, calls: list[Call], style: str) -> list[dict[str, Any]]:
+    start = draw(st.sampled_from([0, 0, 1, 5]))
+    empty_id = draw(st.sampled_from([{}, {"id": ""}, {"id": None}]))
+    kind = draw(st.sampled_from([{}, {"type": "function"}, {"type": ""}]))
+
+    def first(i: int, call: Call, arguments: Any, **more: Any) -> dict[str, Any]:
+        index = {} if style in ("whole", "bare", "one chunk") else {"index": 0 if style == "same index" else i + start}
+        own = empty_id if call.call_id is None else {"id": call.call_id}
+        return {**index, **own, **kind, "function": {"name": call.name, "arguments": arguments}, **more}
+
+    def rest(i: int, arguments: str) -> dict[str, Any]:
+        index = 0 if style == "same index" else i + start
+        name = draw(st.sampled_from([{}, {"name": None}, {"name": ""}]))
+        return {"index": index, **empty_id, "function": {**name, "arguments": arguments}}
+
+    if style == "legacy":
+        (call,) = calls
+        fragments = [{"arguments": part} for part in broken_up(draw, call.arguments)]
+        return [{"function_call": fragment} for fragment in ({"name": call.name, "arguments": ""}, *fragments)]
+    if style == "one chunk":
+        return [{"tool_calls": [first(i, call, call.arguments) for i, call in enumerate(calls)]}]
+    if style in ("whole", "bare"):
+        return [{"tool_calls": [first(i, call, call.arguments)]} for i, call in enumerate(calls)]
+    if style == "objects":
+        return [{"tool_calls": [first(i, call, json.loads(call.arguments))]} for i, call in enumerate(calls)]
+    each = []
+    for i, call in enumerate(calls):
+        parts = broken_up(draw, call.arguments)
+        if style == "repeated":
+            each.append([first(i, call, part) for part in parts])
+        elif style == "late id":
+            nameless = {key: value for key, value in first(i, call, "").items() if key != "id"}
+            late = {"index": i + start, "id": call.call_id, "function": {"arguments": parts[0]}}
+            each.append([nameless, late, *(rest(i, part) for part in parts[1:])])
+        else:
+            opening = draw(st.sampled_from(["", None]))
+            each.append([first(i, call, opening), *(rest(i, part) for part in parts)])
+    if style == "alternating":
+        longest = max(map(len, each))
+        fragments = [one[k] for k in range(longest) for one in each if k < len(one)]
+    else:
+        fragments = [fragment for one in each for fragment in one]
+    return [{"tool_calls": [fragment]} for fragment in fragments]
+
+
+# ── how it is spelled: chunks ───────────────────────────────────────────────────────────────────────────────────
+
+
+def spell_choice(draw: Draw, index: int, one: Said, style: str, bare_index: bool) -> list[dict[str, Any]]:
+    """The entries for ``choices`` that this choice is spread over."""
+    deltas: list[dict[str, Any]] = [{"role": "assistant", "content": draw(st.sampled_from(["", None]))}]
+    if one.reasoning:
+        deltas += spell_reasoning(draw, one.reasoning)
+    deltas += spell_text(draw, one.text)
+    if one.refusal:
+        deltas += [{"refusal": part} for part in broken_up(draw, one.refusal)]
+    if one.calls:
+        deltas += spell_calls(draw, one.calls, style)
+    own = {} if bare_index else {"index": index}
+    unfinished = draw(st.sampled_from([{}, {"finish_reason": None}, {"finish_reason": ""}]))
+    entries = [{**own, "delta": delta, **unfinished} for delta in deltas]
+    if draw(st.integers(0, 4)) == 0:
+        entries.insert(1, {**own, "delta": None, **unfinished})
+    if one.finish_reason:
+        place = draw(st.sampled_from(["apart", "with the last", "twice", "every tool chunk"]))
+        if place in ("apart", "twice"):
+            entries += [{**own, "delta": {}, "finish_reason": one.finish_reason}] * (1 + (place == "twice"))
+        else:
+            entries[-1]["finish_reason"] = one.finish_reason
+        if place == "every tool chunk":
+            for entry in entries:
+                if entry["delta"] and "tool_calls" in entry["delta"]:
+                    entry["finish_reason"] = one.finish_reason
+    return entries
+
+
+def spread(draw: Draw, choices: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
+    """The entries of all choices in chunks: each choice in its own order, the choices in any."""
+    left = [list(entries) for entries in choices]
+    chunks: list[list[dict[str, Any]]] = []
+    while any(left):
+        turn = draw(st.integers(0, len(left) - 1)) if len(left) > 1 else 0
+        turn = turn if left[turn] else next(i for i, entries in enumerate(left) if entries)
+        entry = left[turn].pop(0)
+        if (
+            chunks
+            and all("index" in other and other["index"] != entry.get("index") for other in chunks[-1])
+            and draw(st.booleans())
+        ):
+            chunks[-1].append(entry)
+        else:
+            chunks.append([entry])
+    return chunks
+
+
+def spell_usage(usage: dict[str, int]) -> dict[str, Any]:
+    spelled: dict[str, Any] = {
+        "prompt_tokens": usage["input_tokens"],
+        "completion_tokens": usage["output_tokens"],
+        "total_tokens": usage["total_tokens"],
+    }
+    if "cached_input_tokens" in usage:
+        spelled["prompt_tokens_details"] = {"cached_tokens": usage["cached_input_tokens"]}
+    return spelled
+
+
+def add_usage(draw: Draw, bodies: list[dict[str, Any]], usage: dict[str, int]) -> None:
+    spelled = spell_usage(usage)
+    place = draw(st.sampled_from(["behind", "last chunk", "every chunk", "x_groq", "thrice", "null before"]))
+    if place in ("every chunk", "null before"):
+        for i, body in enumerate(bodies[:-1]):
+            body["usage"] = None if place == "null before" else {**spelled, "completion_tokens": i}
+    if place in ("last chunk", "every chunk", "null before"):
+        bodies[-1]["usage"] = spelled
+    if place in ("x_groq", "thrice"):
+        bodies[-1]["x_groq"] = {"usage": spelled}
+    if place == "thrice":
+        bodies[-1]["usage"] = spelled
+    if place in ("behind", "thrice"):
+        bodies.append({"choices": [], "usage": spelled})
+
+
+# ── how it is spelled: bytes ────────────────────────────────────────────────────────────────────────────────────
+
+
+@st.composite
+def streams(draw: Draw) -> Stream:
+    """A stream of one to three choices that is whole."""
+    number = draw(st.sampled_from([1, 1, 1, 2, 3]))
+    styles = [draw(st.sampled_from(["", *CALL_STYLES])) for _ in range(number)]
+    choices = [draw(said(style)) for style in styles]
+    ending = draw(st.sampled_from(["[DONE]", "[DONE]", "DONE", ""]))
+    if ending and draw(st.integers(0, 5)) == 0:
+        for one in choices:
+            one.finish_reason = None
+            for call in one.calls:
+                call.whole = call.whole or call.arguments == ""
+    bare_index = number == 1 and draw(st.booleans())
+    entries = [spell_choice(draw, i, one, styles[i], bare_index) for i, one in enumerate(choices)]
+    bodies: list[dict[str, Any]] = [{"choices": chunk} for chunk in spread(draw, entries)]
+    usage = draw(usages())
+    if usage:
+        add_usage(draw, bodies, usage)
+    response_id, model = draw(st.sampled_from([(None, None), ("r-1", "m-1"), ("", "m-1")]))
+    if response_id is not None:
+        late = draw(st.integers(0, 2))
+        for i, body in enumerate(bodies):
+            body.update({"id": response_id if i >= late else "", "object": "", "model": model if i >= late else ""})
+        if len(bodies) <= late:
+            bodies[-1].update({"id": response_id, "model": model})
+    if draw(st.integers(0, 3)) == 0:
+        bodies.insert(0, {"id": "", "choices": draw(st.sampled_from([[], None])), "prompt_filter_results": [{}]})
+    data, complete_at = frame(draw, bodies, ending, [one.finish_reason for one in choices])
+    return Stream(data, choices, usage, response_id or None, model or None, complete_at)
+
+
+def usages() -> st.SearchStrategy[dict[str, int] | None]:
+    counts = st.integers(0, 999)
+    required = {"input_tokens": counts, "output_tokens": counts, "total_tokens": counts}
+    return st.none() | st.fixed_dictionaries(required, optional={"cached_input_tokens": counts})
+
+
+NOISE = [
+    "",
+    ": keep-alive",
+    ": OPENROUTER PROCESSING",
+    ":",
+    "event: ping\ndata: {}",
+    "id: 7",
+    "retry: 10",
+    "event: x\ndata: [DONE]",
+]
+
+
+def frame(draw: Draw, bodies: list[dict[str, Any]], ending: str, reasons: list[str | None]) -> tuple[bytes, int]:
+    """The bytes of the events, and how many of them must be there before the answer can be whole."""
+    end = draw(st.sampled_from(["\n", "\n", "\r\n", "\r"]))
+    field_name = draw(st.sampled_from(["data: ", "data:"]))
+    ascii_only = draw(st.booleans())
+    indent = draw(st.sampled_from([None, None, None, 1]))
+    noisy = draw(st.booleans())
+    forgets_the_last_blank_line = draw(st.integers(0, 3)) == 0
+    out = "\ufeff" if draw(st.integers(0, 5)) == 0 else ""
+    waiting = set(range(len(reasons)))
+    complete_at = 0
+
+    def event(text: str) -> str:
+        return "".join(f"{field_name}{line}{end}" for line in text.split("\n"))
+
+    for body in bodies:
+        if noisy and draw(st.booleans()):
+            out += draw(st.sampled_from(NOISE)).replace("\n", end) + end + end
+        written = event(json.dumps(body, ensure_ascii=ascii_only, indent=indent))
+        if waiting:
+            waiting -= {entry.get("index", 0) for entry in body["choices"] or () if entry.get("finish_reason")}
+            if not waiting:
+                complete_at = len((out + written[: -len(end)]).encode())
+        out += written + end
+    if ending:
+        out += event(ending) + end
+        if waiting:
+            complete_at = len((out[: -2 * len(end)]).encode())
+    if forgets_the_last_blank_line:
+        out = out[: -draw(st.sampled_from([1, 2])) * len(end)]
+    elif noisy:
+        out += ": bye" + end + end
+    return out.encode(), complete_at
+
+
+# ── every way to cut them ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@st.composite
+def pieces(draw: Draw, data: bytes) -> list[bytes]:
+    """``data`` in pieces: all bytes alone, equal sizes, or cut anywhere."""
+    how = draw(st.sampled_from(["bytes", "equal", "anywhere", "anywhere"]))
+    if how == "bytes":
+        return [data[i : i + 1] for i in range(len(data))]
+    if how == "equal":
+        size = draw(st.integers(2, 40))
+        return [data[i : i + size] for i in range(0, len(data), size)]
+    places = sorted(draw(st.lists(st.integers(0, len(data)), max_size=20)))
+    cut = [data[start:stop] for start, stop in zip([0, *places], [*places, len(data)], strict=True)]
+    return [piece for piece in cut if piece]
+
+
+TOKENS = st.sampled_from(
+    [
+        b"\n",
+        b"\n\n",
+        b"\r",
+        b"\r\n",
+        b"data",
+        b"data:",
+        b"data: ",
+        b"event: ",
+        b"event: error\n",
+        b":",
+        b" ",
+        b"id: 1\n",
+        b"\xef\xbb\xbf",
+    ]
+    + [
+        b"x",
+        b"[DONE]",
+        b"DONE",
+        b"{",
+        b"}",
+        b"[",
+        b"<html>",
+        b'{"choices": []}',
+        b'{"error": "no"}',
+        b"\xff",
+        b"\xf0\x9f",
+        "日".encode(),
+    ]
+    + [b'{"choices": [{"delta": {"content": "a"}}]}', b'{"choices": [{"delta": {}, "finish_reason": "stop"}]}']
+)
+NOISY_BYTES = st.lists(TOKENS, max_size=30).map(b"".join) | st.binary(max_size=60)
+
+JSON_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 600)
+    | st.floats(allow_nan=False)
+    | st.sampled_from(["", "a", "stop", "error", "{}"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                "choices delta message content tool_calls function arguments name id index finish_reason usage error code type detail "
+                "reasoning reasoning_details text thinking refusal function_call base_resp status_code x_groq prompt_tokens metadata raw "
+                "loc msg logprobs citations model".split()
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)

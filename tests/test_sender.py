@@ -1,0 +1,307 @@
+"""The backoff loop: what is sent, what is tried again, and what is told about it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support import KEY, within
+
+from chatstream import (
+    Cancelled,
+    ChatStreamError,
+    ConfigError,
+    ConnectionFailed,
+    DeadlineExceeded,
+    IdleTimeout,
+    Limits,
+    MissingEnvVar,
+    ProtocolViolation,
+    QuotaExceeded,
+    RetryInfo,
+    RetryLimit,
+    UnexpectedStatus,
+    __version__,
+    retry,
+)
+from chatstream.testing import chunk, cut, end, head, pause, redirect, send, stall, status, text_answer
+
+pytestmark = pytest.mark.usefixtures("short_waits")
+OK = text_answer("fine")
+
+
+@pytest.fixture
+def sent(serve: Any, connect: Any) -> Callable[..., Any]:
+    """The request that a client with these options sends."""
+
+    def asked(fields: dict[str, Any] | None = None, **options: Any) -> Any:
+        server = serve(OK)
+        connect(server, **options).stream("Hi", **(fields or {})).collect()
+        (request,) = server.requests
+        return request
+
+    return asked
+
+
+def refusal(client: Any, **fields: Any) -> Any:
+    with pytest.raises(ChatStreamError) as caught:
+        client.stream("Hi", **fields)
+    return caught.value
+
+
+# ── the request ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_request_asks_for_an_event_stream(sent):
+    request = sent()
+    assert (request.method, request.path) == ("POST", "/v1/chat/completions")
+    assert request.headers["Accept"] == "text/event-stream"
+    assert request.headers["Content-Type"] == "application/json"
+    assert request.headers["User-Agent"] == f"chatstream/{__version__}"
+    assert request.headers["Authorization"] == f"Bearer {KEY}"
+    assert request.json == {
+        "model": "m1",
+        "messages": [{"role": "user", "content": "Hi"}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+
+
+def test_headers_of_the_provider_replace_ours(sent):
+    request = sent(http_headers={"user-agent": "mine", "X-Own": "1"})
+    assert request.headers.get_all("User-Agent") == ["mine"]
+    assert request.headers["X-Own"] == "1"
+
+
+def test_the_key_may_go_into_a_header_of_its_own(sent):
+    request = sent(key_header="api-key")
+    assert (request.headers["api-key"], request.headers["Authorization"]) == (KEY, None)
+
+
+def test_without_a_key_none_is_sent(sent):
+    assert sent(api_key=None).headers["Authorization"] is None
+
+
+def test_query_parameters_are_in_the_url(sent):
+    assert sent(query_params={"api-version": "1 2"}).path == "/v1/chat/completions?api-version=1%202"
+
+
+def test_other_fields_pass_through(sent):
+    body = sent({"temperature": 0.5, "stop": ["\n"], "stream_options": {"include_usage": False}}).json
+    assert (body["temperature"], body["stop"], body["stream_options"]) == (0.5, ["\n"], {"include_usage": False})
+
+
+def test_a_provider_may_not_want_to_be_asked_for_usage(sent):
+    assert "stream_options" not in sent(stream_usage=False).json
+
+
+def test_the_key_is_read_at_each_request(serve, connect, monkeypatch):
+    server = serve(status(500), OK)
+    client = connect(
+        server, api_key=None, env_key="TEST_KEY", on_retry=lambda info: monkeypatch.setenv("TEST_KEY", "sk-2")
+    )
+    monkeypatch.setenv("TEST_KEY", "sk-1")
+    client.stream("Hi").collect()
+    assert [request.headers["Authorization"] for request in server.requests] == ["Bearer sk-1", "Bearer sk-2"]
+
+
+def test_without_its_variable_nothing_is_sent(serve, connect):
+    server = serve(OK)
+    error = refusal(connect(server, api_key=None, env_key="TEST_KEY"))
+    assert (type(error), str(error)) == (MissingEnvVar, "Missing environment variable: `TEST_KEY`.")
+    assert (error.attempts, server.connections) == ((), 0)
+
+
+# ── trying again ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_attempt_is_listed(serve, connect):
+    busy = [head(503, {"x-request-id": "req_1"}, framing="close"), chunk(b"busy"), end()]
+    server = serve(busy, [cut()], status(200, "", {"x-request-id": "req_3"}))
+    stream = connect(server, request_max_retries=2).stream("Hi")
+    stream.close()
+    first, second, third = stream.attempts
+    assert (first.number, first.status, first.request_id) == (1, 503, "req_1")
+    assert first.error == "unexpected status 503: busy, request id: req_1"
+    assert (second.number, second.status, second.request_id) == (2, None, None)
+    assert "no response" in second.error
+    assert (third.number, third.status, third.error, third.request_id) == (3, 200, None, "req_3")
+    assert all(0 < attempt.seconds < 1 for attempt in stream.attempts)
+
+
+def test_every_wait_is_told_before_it_is_slept(serve, connect, caplog, monkeypatch):
+    monkeypatch.setattr(retry, "FIRST_DELAY", 0.01)
+    told: list[RetryInfo] = []
+    client = connect(serve(status(503), status(429), OK), request_max_retries=4, on_retry=told.append)
+    with within(0.5, least=0.027):
+        client.stream("Hi").collect()
+    assert [(info.number, info.limit, info.status) for info in told] == [(1, 4, 503), (2, 4, 429)]
+    assert 0.009 <= told[0].delay < 0.011
+    assert 0.018 <= told[1].delay < 0.022
+    assert [(record.name, record.levelname) for record in caplog.records] == [("chatstream", "WARNING")] * 2
+    assert caplog.messages[0].startswith("stream error: unexpected status 503: Service Unavailable; retrying 1/4 in ")
+
+
+def test_what_on_retry_raises_passes_through(serve, connect):
+    class Enough(Exception):
+        pass
+
+    def stop(info: RetryInfo) -> None:
+        raise Enough
+
+    with pytest.raises(Enough):
+        connect(serve(status(503)), on_retry=stop).stream("Hi")
+
+
+def test_retries_spent(serve, connect):
+    server = serve(status(503, '{"error": {"message": "busy", "code": "overloaded"}}', {"x-request-id": "req_7"}))
+    error = refusal(connect(server, request_max_retries=2))
+    assert (type(error), error.status, error.message, error.code) == (RetryLimit, 503, "busy", "overloaded")
+    assert (error.request_id, len(error.attempts), len(server.requests)) == ("req_7", 3, 3)
+
+
+def test_no_retries_wanted(serve, connect):
+    server = serve(status(503))
+    assert type(refusal(connect(server, request_max_retries=0))) is RetryLimit
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(("script", "kind"), [([cut()], ConnectionFailed), ([stall()], IdleTimeout)])
+def test_an_error_without_a_status_stays_what_it_is(serve, connect, script, kind):
+    error = refusal(connect(serve(script), stream_idle_timeout=0.1))
+    assert (type(error), error.retryable, len(error.attempts)) == (kind, True, 2)
+
+
+def test_nonsense_is_not_tried_again(serve, connect):
+    error = refusal(connect(serve([send(b"nonsense\r\n")])))
+    assert (type(error), len(error.attempts)) == (ProtocolViolation, 1)
+
+
+def test_the_first_event_may_have_a_limit_of_its_own(serve, connect):
+    client = connect(serve([stall()]), first_event_timeout=0.1, request_max_retries=0)
+    with within(0.2, least=0.1):
+        assert type(refusal(client)) is IdleTimeout
+
+
+def test_all_calls_of_a_client_share_one_budget(serve, connect, monkeypatch):
+    server = serve(status(503))
+    monkeypatch.setattr(retry, "MAX_DELAY", 0.005)
+    client = connect(server, request_max_retries=30)
+    assert type(refusal(client)) is RetryLimit
+    assert len(server.requests) == 21
+    assert type(refusal(client)) is RetryLimit
+    assert len(server.requests) == 22
+
+
+# ── waits that are not slept ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("asked", "limit", "sends"), [("2", 1.0, 1), ("0.01", 1.0, 2)])
+def test_a_wait_over_the_limit_is_reported(serve, connect, asked, limit, sends):
+    error = refusal(connect(serve(status(429, "", {"Retry-After": asked})), max_retry_after=limit))
+    assert (error.retry_after, len(error.attempts)) == (float(asked), sends)
+
+
+def test_a_wait_past_the_deadline_is_reported(serve, connect):
+    with within(0.2):
+        error = refusal(connect(serve(status(429, "busy", {"Retry-After": "5"}))), deadline=1)
+    assert (type(error), len(error.attempts)) == (DeadlineExceeded, 1)
+    assert isinstance(error.__cause__, UnexpectedStatus)
+    assert error.__cause__.retry_after == 5
+
+
+def test_the_deadline_counts_over_all_attempts(serve, connect):
+    server = serve([pause(0.05), *status(503)])
+    with within(0.3, least=0.1):
+        error = refusal(connect(server, request_max_retries=9), deadline=0.2)
+    assert type(error) is DeadlineExceeded
+    assert 2 <= len(error.attempts) <= 4
+
+
+# ── refusals ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_of_a_refusal_the_sentence_is_found(serve, connect):
+    assert refusal(connect(serve(status(400, {"error": {"message": "No."}})))).message == "No."
+    assert refusal(connect(serve(status(404, "<html><title>Not here</title></html>")))).message == "Not here"
+    assert refusal(connect(serve(status(401)))).message == "Unauthorized"
+
+
+def test_a_redirect_is_explained(serve, connect):
+    error = refusal(connect(serve(redirect("http://elsewhere.invalid/v1"))))
+    assert "redirects to http://elsewhere.invalid/v1" in error.message
+    assert "base_url" in error.message
+
+
+@pytest.mark.parametrize("code", [402, 429])
+def test_an_account_that_is_spent_is_not_asked_again(serve, connect, code):
+    error = refusal(connect(serve(status(code, {"error": {"message": "Pay.", "type": "insufficient_quota"}}))))
+    assert (type(error), error.status, error.retryable, len(error.attempts)) == (QuotaExceeded, code, False, 1)
+
+
+def test_a_quota_elsewhere_is_only_a_word(serve, connect):
+    error = refusal(connect(serve(status(400, {"error": {"message": "No.", "type": "insufficient_quota"}}))))
+    assert type(error) is UnexpectedStatus
+
+
+def test_of_a_body_no_more_is_kept_than_wanted(serve, connect):
+    client = connect(serve(status(400, "x" * 1000)), limits=Limits(error_body_bytes=10))
+    assert refusal(client).body == "x" * 10
+
+
+def test_cancel_reaches_whoever_reads_a_refusal(serve, connect):
+    client = connect(serve([head(), chunk(b": hello\n\n"), end()], [head(400), chunk(b"one"), stall()]))
+    stream = client.stream("Hi")
+    threading.Timer(0.1, stream.cancel).start()
+    with within(0.2), pytest.raises(Cancelled) as caught:
+        list(stream)
+    assert [attempt.status for attempt in caught.value.attempts] == [200, None]
+
+
+# ── usage ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+NO_USAGE = status(400, {"error": {"message": "unknown field: stream_options"}})
+
+
+def options_sent(server: Any) -> list[bool]:
+    return ["stream_options" in request.json for request in server.requests]
+
+
+def test_a_server_that_refuses_to_tell_the_usage_is_not_asked_again(serve, connect):
+    server = serve(NO_USAGE, OK)
+    client = connect(server, request_max_retries=0)
+    stream = client.stream("Hi")
+    assert stream.collect().text == "fine"
+    assert [attempt.status for attempt in stream.attempts] == [400, 200]
+    client.stream("Hi").collect()
+    assert options_sent(server) == [True, False, False]
+
+
+def test_it_is_asked_without_only_once(serve, connect):
+    server = serve(NO_USAGE)
+    assert refusal(connect(server)).status == 400
+    assert options_sent(server) == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("script", "fields", "options"),
+    [
+        (status(400, "temperature is too high"), {}, {}),
+        (status(403, "stream_options are not for you"), {}, {}),
+        (NO_USAGE, {"stream_options": {"include_usage": True}}, {}),
+        (NO_USAGE, {}, {"stream_usage": False}),
+    ],
+    ids=["another field", "another status", "asked by the caller", "not asked at all"],
+)
+def test_other_refusals_stay_refusals(serve, connect, script, fields, options):
+    server = serve(script, OK)
+    assert type(refusal(connect(server, **options), **fields)) is UnexpectedStatus
+    assert len(server.requests) == 1
+
+
+def test_what_can_not_be_sent_is_no_attempt(serve, connect, tls, monkeypatch, tmp_path):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "nothing.pem"))
+    error = refusal(connect(serve(OK, tls=tls)))
+    assert (type(error), error.attempts) == (ConfigError, ())
