@@ -17,10 +17,11 @@ from .items import arguments_are_whole
 class OpenCall:
     """A tool call as its fragments come in. ``announced`` counts the parts the caller has been given, from -1."""
 
-    __slots__ = ("announced", "call_id", "done", "fragments", "name", "parts")
+    __slots__ = ("announced", "call_id", "done", "fragments", "identified", "name", "parts")
 
     def __init__(self) -> None:
         self.call_id = ""
+        self.identified = False  # by the server; an id that was made up does not count
         self.name = ""
         self.fragments = 0
         self.parts: list[str] = []
@@ -66,6 +67,7 @@ class CallTable:
             self.calls.append(call)
         if fragment.call_id:
             self._by_id[fragment.call_id] = call
+            call.identified = True
             call.call_id = call.call_id or fragment.call_id
         if fragment.slot is not None:
             self._by_slot[fragment.slot] = call
@@ -76,7 +78,7 @@ class CallTable:
         here = self._by_slot.get(fragment.slot) if fragment.slot is not None else None
         if fragment.call_id:
             # Copilot, Cerebras: a new id is a new call even in an old slot, unless that call still lacks its id
-            return self._by_id.get(fragment.call_id) or (here if here and not here.call_id else None)
+            return self._by_id.get(fragment.call_id) or (here if here and not here.identified else None)
         if fragment.slot is not None:
             # a whole call, and then a named one in the same slot: another call
             return None if here and fragment.name and fragment.arguments and here.whole else here

@@ -17,6 +17,7 @@ from typing import Any
 from .errors import ProtocolViolation, excerpt
 from .events import HEARTBEAT, CallDelta, ChoiceDelta, Chunk, Finish, Payload
 from .extras import extra_of
+from .loose import obj, string, word
 from .server_errors import choice_error, error_detail, make_detail, stream_error
 from .usage import usage_of
 
@@ -67,17 +68,17 @@ class ChunkReader:
                 self.last = chunk
                 yield chunk
 
-    def _object(self, data: str) -> Chunk | None:
+    def obj(self, data: str) -> Chunk | None:
         try:
             body, end = _decode(data)
             if end != len(data) and data[end:].strip():
                 raise ValueError("more than one JSON text in an event")
+            return chunk_of(body)
         except (ValueError, RecursionError) as error:
             self._undecodable(data, str(error))
             return None
-        return chunk_of(body)
 
-    def _word(self, data: str) -> Chunk | None:
+    def word(self, data: str) -> Chunk | None:
         if data in DONE_WORDS:
             return _DONE
         if not data:
@@ -129,10 +130,12 @@ def _plain(body: dict[str, Any]) -> Chunk | None:
             return None
         if body.get("usage") or not body.keys() <= PLAIN_BODY_KEYS:
             return None
-        deltas = (ChoiceDelta(choice["index"] or 0, text),)
+        if choice["index"].__class__ is not int:
+            return None
+        deltas = (ChoiceDelta(choice["index"], text),)
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
-    return Chunk(deltas, body.get("id") or None, body.get("model") or None, plain=True, raw=body)
+    return Chunk(deltas, word(body.get("id")), word(body.get("model")), plain=True, raw=body)
 
 
 def _any(body: dict[str, Any]) -> Chunk:
@@ -140,21 +143,20 @@ def _any(body: dict[str, Any]) -> Chunk:
     error = stream_error(body) if not choices or "error" in body else None
     usage = body.get("usage")
     if usage is None and "x_groq" in body:  # Groq, before it had usage chunks
-        usage = (body["x_groq"] or {}).get("usage")
-    deltas: tuple[ChoiceDelta, ...] = ()
-    if isinstance(choices, list):
-        deltas = tuple([_choice(choice) for choice in choices if choice.__class__ is dict])
-        if any(delta.finish_reason for delta in deltas):
-            error = error or choice_error(choices)
-            usage = usage or choices[0].get("usage")  # Moonshot: inside the choice
+        usage = obj(body["x_groq"]).get("usage")
+    choices = [choice for choice in choices if choice.__class__ is dict] if isinstance(choices, list) else []
+    deltas = tuple([_choice(choice) for choice in choices])
+    if any(delta.finish_reason for delta in deltas):
+        error = error or choice_error(choices)
+        usage = usage or choices[0].get("usage")  # Moonshot: inside the choice
     return Chunk(
         deltas,
-        body.get("id") or None,
-        body.get("model") or None,
+        word(body.get("id")),
+        word(body.get("model")),
         usage_of(usage) if usage else None,
         error,
         extra_of(body, READ_BODY_KEYS),
-        done=bool(deltas) and all("message" in choice and "delta" not in choice for choice in choices or ()),
+        done=bool(deltas) and all("message" in choice and "delta" not in choice for choice in choices),
         raw=body,
     )
 
@@ -166,23 +168,23 @@ def _choice(choice: dict[str, Any]) -> ChoiceDelta:
     if text.__class__ is not str:
         text, thinking = _parts(text)
     calls = delta.get("tool_calls") or _legacy_call(delta.get("function_call"))
-    reason = choice.get("finish_reason") or None
+    index = choice.get("index")
+    reason = word(choice.get("finish_reason"))
     return ChoiceDelta(
-        choice.get("index") or 0,
+        index if index.__class__ is int else 0,
         text,
         _reasoning(delta) or thinking,
-        _string(delta.get("refusal")),
-        tuple([_call(call) for call in calls if call.__class__ is dict]),
+        string(delta.get("refusal")),
+        tuple([_call(call) for call in calls if call.__class__ is dict]) if calls.__class__ is list else (),
         reason,
-        _MEANING.get(str(reason).lower(), "other") if reason else None,
+        _MEANING.get(reason.lower(), "other") if reason else None,
         {**extra_of(choice, READ_CHOICE_KEYS), **extra_of(delta, READ_DELTA_KEYS)} or None,
     )
 
 
 def _delta(choice: dict[str, Any]) -> dict[str, Any]:
     """The choice's delta; Azure sends null or none, an answer that was not streamed has a message instead."""
-    delta = choice.get("delta") if "delta" in choice else choice.get("message")
-    return delta if isinstance(delta, dict) else {}
+    return obj(choice.get("delta") if "delta" in choice else choice.get("message"))
 
 
 def _parts(content: Any) -> tuple[str, str]:
@@ -194,7 +196,7 @@ def _parts(content: Any) -> tuple[str, str]:
         if part.__class__ is str:
             text.append(part)
         elif part.__class__ is dict:
-            text.append(_string(part.get("text")))
+            text.append(string(part.get("text")))
             thinking.append(_text_of(part.get("thinking")))
     return "".join(text), "".join(thinking)
 
@@ -215,24 +217,20 @@ def _text_of(value: Any) -> str:
     if value.__class__ is list:
         return "".join([_text_of(part) for part in value])
     if value.__class__ is dict:
-        return next((w for key in ("text", "content", "summary") if (w := _string(value.get(key)))), "")
+        return next((w for key in ("text", "content", "summary") if (w := string(value.get(key)))), "")
     return ""
 
 
-def _string(value: Any) -> str:
-    return value if value.__class__ is str else ""
-
-
 def _call(call: dict[str, Any]) -> CallDelta:
-    function = call.get("function") or call.get("custom") or {}
+    function = obj(call.get("function") or call.get("custom"))
     index = call.get("index")
     arguments = function.get("arguments", function.get("input"))
     if arguments.__class__ is not str:  # vLLM, Writer: null; Ollama's own clients: an object
         arguments = "" if arguments is None else json.dumps(arguments, ensure_ascii=False)
     return CallDelta(
         index if index.__class__ is int else None,
-        _string(call.get("id")) or None,
-        _string(function.get("name")) or None,
+        word(call.get("id")),
+        word(function.get("name")),
         arguments,
     )
 

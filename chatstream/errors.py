@@ -169,8 +169,11 @@ class ProviderError(StreamError):
     ``message`` is its sentence, ``code`` its code as sent (a word, a number, or None), ``type`` its kind.
     """
 
-    def __init__(self, message: str, code: str | int | None = None, type: str | None = None) -> None:
-        super().__init__(message, code, type)
+    def __init__(
+        self, message: str, code: str | int | None = None, type: str | None = None, retryable: bool = False
+    ) -> None:
+        super().__init__(message, code, type, retryable)
+        self.retryable = retryable
         self.message = message
         self.code = code
         self.type = type

@@ -29,7 +29,6 @@ from .events import (
     Chunk,
     Completed,
     Created,
-    ErrorDetail,
     Finish,
     FunctionCallDelta,
     Heartbeat,
@@ -98,31 +97,33 @@ class Machine:
     def run(self, chunks: Iterable[Chunk]) -> Iterator[ResponseEvent]:
         """The events of the answer, ``Completed`` last. Raises `StreamTruncated` and `ProviderError`, and what the
         chunks raise."""
+        for event in self._events(chunks):
+            if not self._created and event.__class__ is not Heartbeat:
+                self._created = True
+                yield Created(self._response_id, self._model)
+            yield event
+
+    def _events(self, chunks: Iterable[Chunk]) -> Iterator[ResponseEvent]:
         try:
             yield from self._read_all(chunks)
         except ChatStreamError:
-            yield from self._held_back()
+            for choice in self._in_order():
+                yield from self._announce_all(choice)
             raise
         for choice in self._in_order():
             yield from self._close_calls(choice, at_end=True)
-        if not self._created:
-            yield Created(self._response_id, self._model)
         yield self.so_far()
 
     def _read_all(self, chunks: Iterable[Chunk]) -> Iterator[ResponseEvent]:
         known = self._choices
         for chunk in chunks:
-            if chunk.plain and self._created and chunk.choices[0].choice in known:
+            if chunk.plain and chunk.choices[0].choice in known and not self._is_news(chunk):
                 index, text, *_ = chunk.choices[0]
                 yield OutputTextDelta(text, index)
                 continue
-            for event in self._read(chunk):
-                if not self._created and event.__class__ is not Heartbeat:
-                    self._created = True
-                    yield Created(self._response_id, self._model)
-                yield event
+            yield from self._read(chunk)
             if chunk.error is not None:
-                raise _provider_error(chunk.error)
+                raise ProviderError(*chunk.error[:4])
             if chunk.done:
                 self._done = True
                 break
@@ -136,6 +137,12 @@ class Machine:
         return Completed(self._response_id, self._model, self._total_usage(), first, _status(ends), ends)
 
     # ── reading ──
+
+    def _is_news(self, chunk: Chunk) -> bool:
+        """Whether the chunk brings the id or the model that no chunk brought yet."""
+        return (self._model is None and chunk.model is not None) or (
+            self._response_id is None and chunk.response_id is not None
+        )
 
     def _read(self, chunk: Chunk) -> list[ResponseEvent]:
         if chunk.heartbeat:
@@ -177,6 +184,7 @@ class Machine:
         started = len(choice.calls.calls)
         call = choice.calls.call_of(fragment)
         if len(choice.calls.calls) > started:
+            yield from self._announce_all(choice, but=call)  # the ids of those before will not come any more
             yield from self._close_calls(choice, but=call)
         if call.done:
             return  # a server repeats itself, or pads a whole call with blanks
@@ -191,17 +199,19 @@ class Machine:
             call.call_id = call.call_id or self._new_call_id()
             yield FunctionCallDelta(delta, call.call_id, call.name, choice.index)
 
-    def _held_back(self) -> Iterator[ResponseEvent]:
-        for choice in self._in_order():
-            for call in choice.calls.calls:
+    def _announce_all(self, choice: _Choice, but: OpenCall | None = None) -> Iterator[ResponseEvent]:
+        for call in choice.calls.calls:
+            if call is not but:
                 yield from self._announce(choice, call)
 
     def _close_calls(
         self, choice: _Choice, but: OpenCall | None = None, at_end: bool = False
     ) -> Iterator[ResponseEvent]:
-        """Hand over the calls whose arguments are whole, and at the end all others too."""
+        """Hand over calls in the order they began, up to the first that is not whole yet; at the end all of them."""
         for call in choice.calls.calls:
-            if not call.done and call is not but and (at_end or call.whole):
+            if call is but or not (at_end or call.done or call.whole):
+                return
+            if not call.done:
                 yield from self._announce(choice, call)
                 call.done = True
                 yield OutputItemDone(_item(choice, call), choice.index)
@@ -248,9 +258,3 @@ def _status(ends: tuple[ChoiceEnd, ...]) -> Status:
     if "incomplete" in statuses:
         return "incomplete"
     return "completed" if "completed" in statuses else "unconfirmed"
-
-
-def _provider_error(detail: ErrorDetail) -> ProviderError:
-    error = ProviderError(detail.message, detail.code, detail.type)
-    error.retryable = detail.passing
-    return error

@@ -14,6 +14,7 @@ import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timezone
 from email.utils import parsedate_to_datetime, parsedate_tz
 from threading import Lock
 
@@ -92,7 +93,8 @@ def _seconds(value: str) -> float | None:
 def _unix_time(value: str) -> float | None:
     """The time of an HTTP date (RFC 9110 5.6.7); infinity for a year past what a clock can show."""
     try:
-        return parsedate_to_datetime(value).timestamp()
+        date = parsedate_to_datetime(value)
+        return (date if date.tzinfo else date.replace(tzinfo=timezone.utc)).timestamp()
     except (ValueError, TypeError, OverflowError):
         parts = parsedate_tz(value)
         return math.inf if parts and parts[0] > 9999 else None

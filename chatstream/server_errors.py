@@ -15,6 +15,7 @@ from typing import Any
 
 from .errors import excerpt
 from .events import ErrorDetail
+from .loose import obj, string, word
 
 QUOTA_WORDS = ("quota", "billing", "insufficient_balance", "credit")
 PASSING_WORDS = ("rate_limit", "ratelimit", "overloaded", "server_error", "timeout", "unavailable", "too_many")
@@ -22,9 +23,9 @@ PASSING_WORDS = ("rate_limit", "ratelimit", "overloaded", "server_error", "timeo
 
 def stream_error(body: dict[str, Any]) -> ErrorDetail | None:
     """The error that a chunk without choices, or with an ``error`` beside them, reports."""
-    status = body.get("base_resp")
-    if status.__class__ is dict and status.get("status_code"):  # MiniMax: a status in every last chunk, 0 is fine
-        return make_detail(_string(status.get("status_msg")) or "base_resp", status["status_code"])
+    status = obj(body.get("base_resp"))
+    if status.get("status_code"):  # MiniMax: a status in every last chunk, 0 is fine
+        return make_detail(string(status.get("status_msg")) or "base_resp", _code(status))
     if body.get("error") or "choices" not in body:
         return error_detail(body)
     return None
@@ -50,12 +51,12 @@ def error_detail(body: Any) -> ErrorDetail | None:
     if error.__class__ is dict:
         return _error_object(error)
     if error.__class__ is str and error:  # Venice, TGI, transformers
-        return make_detail(_string(body.get("message")) or error, _code(body), body.get("error_type"))
+        return make_detail(string(body.get("message")) or error, _code(body), body.get("error_type"))
     if body.get("detail"):  # FastAPI and its users
         return make_detail(_detail_text(body["detail"]), _code(body), body.get("type"))
-    if _string(body.get("message")):  # Mistral, vLLM: {"object": "error", …}; doubleword: {"code", "message"}
+    if string(body.get("message")):  # Mistral, vLLM: {"object": "error", …}; doubleword: {"code", "message"}
         return _error_object(body)
-    return None
+    return make_detail(excerpt(json.dumps(body, ensure_ascii=False))) if error else None
 
 
 def error_of_body(body: str) -> ErrorDetail:
@@ -81,14 +82,10 @@ def _headline(page: str) -> str:
     return ""
 
 
-def _string(value: Any) -> str:
-    return value if value.__class__ is str else ""
-
-
 def _error_object(error: dict[str, Any]) -> ErrorDetail:
     metadata = error.get("metadata")
     raw = metadata.get("raw") if metadata.__class__ is dict else None
-    message = _string(error.get("message")) or _string(error.get("detail"))
+    message = string(error.get("message")) or string(error.get("detail"))
     if raw.__class__ is str and raw:  # OpenRouter: "Provider returned error" says nothing, the raw text does
         inner = _inner_message(raw)
         message = f"{message}: {inner}" if message else inner
@@ -111,14 +108,14 @@ def _detail_text(detail: Any) -> str:
 
 
 def _field_text(entry: Any) -> str:
-    if entry.__class__ is not dict or not _string(entry.get("msg")):
+    if entry.__class__ is not dict or not string(entry.get("msg")):
         return _text_or_json(entry)
-    where = ".".join(str(part) for part in entry.get("loc") or ())
+    where = ".".join(map(str, entry["loc"])) if isinstance(entry.get("loc"), list) else ""
     return f"{where}: {entry['msg']}" if where else str(entry["msg"])
 
 
 def _text_or_json(value: Any) -> str:
-    if value.__class__ is dict and _string(value.get("message")):
+    if value.__class__ is dict and string(value.get("message")):
         return str(value["message"])
     return value if value.__class__ is str else excerpt(json.dumps(value, ensure_ascii=False))
 
@@ -131,10 +128,18 @@ def _code(error: dict[str, Any]) -> str | int | None:
 
 
 def make_detail(message: str, code: str | int | None = None, kind: Any = None) -> ErrorDetail:
-    words = f"{code} {kind}".lower()
-    quota = any(word in words for word in QUOTA_WORDS)
-    if str(code).isdecimal():
-        passing = int(str(code)) in (408, 409, 429) or int(str(code)) // 100 == 5
-    else:
-        passing = any(word in words for word in PASSING_WORDS)
-    return ErrorDetail(message, code, _string(kind) or None, passing and not quota, quota)
+    """An error with what its code and kind say of trying again."""
+    words = f"{code} {kind}".lower() if code.__class__ is not int else f"{kind}".lower()
+    quota = any(each in words for each in QUOTA_WORDS)
+    status = _status(code)
+    passing = status in (408, 409, 429) or status // 100 == 5
+    if not status:
+        passing = any(each in words for each in PASSING_WORDS)
+    return ErrorDetail(message, code, word(kind), passing and not quota, quota)
+
+
+def _status(code: str | int | None) -> int:
+    """The HTTP status that a code is, as a number or in digits; else 0."""
+    if isinstance(code, str):
+        code = int(code) if code.isascii() and code.isdecimal() and len(code) == 3 else 0
+    return code if code and 100 <= code <= 599 else 0

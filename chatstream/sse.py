@@ -13,6 +13,7 @@ Rules (WHATWG HTML 9.2.6, and what chat servers make of it):
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -24,7 +25,8 @@ from .events import HEARTBEAT, Payload, PlainPayload
 
 BOM = b"\xef\xbb\xbf"
 BLANK = b" \t\r\n" + BOM
-FIELDS = (b"data", b"event", b"id", b"retry", b":")
+FIELDS = (b"data", b"event", b"id", b"retry", b"")  # the last one: comments
+MAX_BLANK = 2**16
 DONE = ("[DONE]", "DONE")  # the bare one: some gateways
 
 
@@ -82,15 +84,16 @@ class SSEReader:
     def _first_byte(self) -> Generator[Payload, None, bytes]:
         """The first byte that is not blank; the source is left as if nothing had been read."""
         pieces = iter(self._source)
-        seen: list[bytes] = []
-        self._source = chain(seen, pieces)
+        blank = b""
         for piece in pieces:
             if not piece:
                 yield PlainPayload(HEARTBEAT, "-")
-                continue
-            seen.append(piece)
-            if head := piece.lstrip(BLANK):
-                return head[:1]
+            elif first := piece.lstrip(BLANK)[:1]:
+                self._source = chain((blank + piece,), pieces)
+                return first
+            elif len(blank := blank + piece) > MAX_BLANK:
+                raise StreamTooLarge(f"the answer begins with more than {MAX_BLANK} blank bytes")
+        self._source = iter((blank,))
         return b""
 
     def _last_words(self) -> Iterator[Payload]:
@@ -101,7 +104,9 @@ class SSEReader:
 
     def _check_kind(self) -> None:
         head = self._head.lstrip(BLANK)
-        if head and not self.seen and not head.startswith(FIELDS) and not FIELDS[0].startswith(head):
+        name = re.split(rb"[:\r\n]", head, maxsplit=1)[0]
+        cut_in_name = name == head and any(field.startswith(name) for field in FIELDS)
+        if not (self.seen or name in FIELDS or cut_in_name):
             raise not_a_stream("a text", head)
 
     def _whole_body(self) -> bytes:
@@ -125,7 +130,7 @@ class SSEReader:
                     del buffer[: end + 1]
                     lines = buffer.count(b"\n")
                     yield self._checked(block)
-                self._check_size(len(buffer), lines)
+                self._check_pending(lines)
         self.tail = self._checked(bytes(buffer))
         buffer.clear()
 
@@ -142,12 +147,18 @@ class SSEReader:
     def _checked(self, block: bytes) -> bytes:
         if len(block) > self._limits.event_bytes or block.count(b"\n") > self._limits.event_lines:
             for event in block.split(b"\n\n"):
-                self._check_size(len(event), event.count(b"\n"))
+                event = event.strip(b"\n")  # noqa: PLW2901
+                self._check_size(len(event), event.count(b"\n") + 1)
         if b"\n:" in block or block.startswith(b":"):
             self._comments += _comment_lines(block)
         if not block.isascii():  # sseclient decodes strictly; the specification wants U+FFFD
             block = block.decode("utf-8", "replace").encode()
         return block
+
+    def _check_pending(self, line_ends: int) -> None:
+        """Check the event that is not whole yet as it will be checked then: without the line ends around it."""
+        before, after = self._buffer.startswith(b"\n"), self._buffer.endswith(b"\n")
+        self._check_size(len(self._buffer) - before - after, line_ends - before + (not after))
 
     def _check_size(self, size: int, lines: int) -> None:
         if size > self._limits.event_bytes:

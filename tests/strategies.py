@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 Draw = Any
 REASONS = ("stop", "eos", "eos_token", "tool_calls", "function_call", "tired")
 CUT_REASONS = ("length", "content_filter")
+MAY_BE_EMPTY = ("openai", "repeated", "same index", "alternating", "index only", "one chunk")  # a call's arguments
 
 
 @dataclass
@@ -100,7 +101,8 @@ def said(draw: Draw, style: str, may_be_cut: bool = True) -> Said:
     if style:
         number = 1 if style == "legacy" else draw(st.integers(1, 3))
         for i in range(number):
-            nothing = style in ("openai", "repeated", "same index", "alternating") and draw(st.integers(0, 4)) == 0
+            may_be_empty = style in MAY_BE_EMPTY or (style == "bare" and number == 1)
+            nothing = may_be_empty and draw(st.integers(0, 2)) == 0
             arguments = (
                 "" if nothing else json.dumps(draw(OBJECTS), ensure_ascii=style != "objects" and draw(st.booleans()))
             )
@@ -390,55 +392,58 @@ def pieces(draw: Draw, data: bytes) -> list[bytes]:
 
 TOKENS = st.sampled_from(
     [
-        b"\n",
-        b"\n\n",
-        b"\r",
-        b"\r\n",
-        b"data",
-        b"data:",
-        b"data: ",
-        b"event: ",
-        b"event: error\n",
-        b":",
-        b" ",
-        b"id: 1\n",
-        b"\xef\xbb\xbf",
+        *(b"\n", b"\n\n", b"\r", b"\r\n", b"data", b"data:", b"data: ", b"event: ", b"event: error\n", b":", b" "),
+        *(b"id: 1\n", b"\xef\xbb\xbf", b"x", b"[DONE]", b"DONE", b"{", b"}", b"[", b"<html>", b'{"choices": []}'),
+        *(b'{"error": "no"}', b"\xff", b"\xf0\x9f", "日".encode(), b'{"choices": [{"delta": {"content": "a"}}]}'),
+        b'{"choices": [{"delta": {}, "finish_reason": "stop"}]}',
     ]
-    + [
-        b"x",
-        b"[DONE]",
-        b"DONE",
-        b"{",
-        b"}",
-        b"[",
-        b"<html>",
-        b'{"choices": []}',
-        b'{"error": "no"}',
-        b"\xff",
-        b"\xf0\x9f",
-        "日".encode(),
-    ]
-    + [b'{"choices": [{"delta": {"content": "a"}}]}', b'{"choices": [{"delta": {}, "finish_reason": "stop"}]}']
 )
 NOISY_BYTES = st.lists(TOKENS, max_size=30).map(b"".join) | st.binary(max_size=60)
 
+KEYS = """choices delta message content tool_calls function arguments name id index finish_reason usage error code
+type detail reasoning reasoning_details text thinking refusal function_call base_resp status_code x_groq prompt_tokens
+metadata raw loc msg logprobs citations model"""
+LEAVES = st.none() | st.booleans() | st.integers(-3, 600) | st.floats(allow_nan=False)
 JSON_VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-3, 600)
-    | st.floats(allow_nan=False)
-    | st.sampled_from(["", "a", "stop", "error", "{}"]),
+    LEAVES | st.sampled_from(["", "a", "stop", "error", "{}"]),
     lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(
-                "choices delta message content tool_calls function arguments name id index finish_reason usage error code type detail "
-                "reasoning reasoning_details text thinking refusal function_call base_resp status_code x_groq prompt_tokens metadata raw "
-                "loc msg logprobs citations model".split()
-            ),
-            inner,
-            max_size=4,
-        )
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(sorted(KEYS.split())), inner, max_size=4)
     ),
     max_leaves=12,
+)
+
+
+def odd(**fields: st.SearchStrategy[Any] | None) -> st.SearchStrategy[dict[str, Any]]:
+    """Objects that have some of these fields, now and then with a value that is none of theirs."""
+    values = {name: JSON_VALUES if value is None else JSON_VALUES | value | value for name, value in fields.items()}
+    return st.fixed_dictionaries({}, optional=values)
+
+
+ODD_CALLS = odd(index=None, id=None, type=None, function=odd(name=None, arguments=None), custom=None)
+ODD_DELTAS = odd(
+    content=st.lists(odd(text=None, thinking=None), max_size=2),
+    reasoning=odd(text=None, content=None),
+    reasoning_details=st.lists(odd(text=None, summary=None), max_size=2),
+    refusal=None,
+    tool_calls=st.lists(ODD_CALLS | JSON_VALUES, max_size=3),
+    function_call=odd(name=None, arguments=None),
+    annotations=None,
+)
+ODD_CHOICES = odd(index=None, delta=ODD_DELTAS, message=None, finish_reason=None, error=None, usage=None, logprobs=None)
+ODD_ERRORS = odd(message=None, code=None, type=None, metadata=odd(raw=None))
+ODD_CHUNKS = odd(
+    id=None,
+    model=None,
+    choices=st.lists(ODD_CHOICES | JSON_VALUES, max_size=3),
+    usage=odd(prompt_tokens=None, prompt_tokens_details=None, total_tokens=None),
+    x_groq=odd(usage=None),
+    citations=None,
+)
+ODD_BODIES = ODD_CHUNKS | odd(
+    error=ODD_ERRORS,
+    error_type=None,
+    message=None,
+    code=None,
+    detail=st.lists(odd(msg=None, loc=None), max_size=2),
+    base_resp=odd(status_code=None, status_msg=None),
 )

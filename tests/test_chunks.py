@@ -289,22 +289,42 @@ def test_a_call_of_openai_comes_in_fragments():
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        pytest.param({"id": "", "function": {"name": "f", "arguments": "{}"}}, CallDelta(None, None, "f", "{}"), id="Gemini"),
+        pytest.param(
+            {"id": "", "function": {"name": "f", "arguments": "{}"}}, CallDelta(None, None, "f", "{}"), id="Gemini"
+        ),
         pytest.param({"index": 0, "id": "", "function": {"arguments": "1"}}, CallDelta(0, arguments="1"), id="Alibaba"),
-        pytest.param({"index": 0, "id": None, "function": {"name": None, "arguments": "1"}}, CallDelta(0, arguments="1"), id="Chutes"),
+        pytest.param(
+            {"index": 0, "id": None, "function": {"name": None, "arguments": "1"}},
+            CallDelta(0, arguments="1"),
+            id="Chutes",
+        ),
         pytest.param({"index": 0, "function": {"arguments": None}}, CallDelta(0), id="Writer, vLLM: null arguments"),
-        pytest.param({"index": 0, "id": "c", "function": {"name": "f"}}, CallDelta(0, "c", "f"), id="Databricks, Copilot: none"),
-        pytest.param({"index": 1, "id": "c", "type": "", "function": {"name": "f"}}, CallDelta(1, "c", "f"), id="Anthropic: from 1"),
-        pytest.param({"function": {"name": "f", "arguments": {"ä": 1}}}, CallDelta(None, None, "f", '{"ä": 1}'), id="an object"),
+        pytest.param(
+            {"index": 0, "id": "c", "function": {"name": "f"}}, CallDelta(0, "c", "f"), id="Databricks, Copilot: none"
+        ),
+        pytest.param(
+            {"index": 1, "id": "c", "type": "", "function": {"name": "f"}},
+            CallDelta(1, "c", "f"),
+            id="Anthropic: from 1",
+        ),
+        pytest.param(
+            {"function": {"name": "f", "arguments": {"ä": 1}}}, CallDelta(None, None, "f", '{"ä": 1}'), id="an object"
+        ),
         pytest.param({"function": {"arguments": []}}, CallDelta(arguments="[]"), id="a list"),
-        pytest.param({"index": "0", "function": {"name": "f"}}, CallDelta(None, None, "f"), id="an index that is no number"),
+        pytest.param(
+            {"index": "0", "function": {"name": "f"}}, CallDelta(None, None, "f"), id="an index that is no number"
+        ),
         pytest.param({"index": None, "id": 7, "function": {"name": 8}}, CallDelta(), id="an id that is no text"),
         pytest.param({"index": 0, "function": None}, CallDelta(0), id="function null"),
         pytest.param({"index": 0}, CallDelta(0), id="no function"),
         pytest.param({"index": 0, "function": "f"}, CallDelta(0), id="a function that is no object"),
-        pytest.param({"id": "c", "type": "custom", "custom": {"name": "f", "input": "x"}}, CallDelta(None, "c", "f", "x"), id="OpenAI: custom"),
+        pytest.param(
+            {"id": "c", "type": "custom", "custom": {"name": "f", "input": "x"}},
+            CallDelta(None, "c", "f", "x"),
+            id="OpenAI: custom",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_call_is_read_in_the_spelling_of(fields, expected):
     assert call(**fields) == expected
 
@@ -330,7 +350,16 @@ def test_openai_before_tools_had_one_function_call_without_an_id():
 
 # ── finish (W7) ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-REASONS = ["stop", "tool_calls", "length", "content_filter", "function_call", "eos", "eos_token", "insufficient_system_resource"]  # fmt: skip
+REASONS = [
+    "stop",
+    "tool_calls",
+    "length",
+    "content_filter",
+    "function_call",
+    "eos",
+    "eos_token",
+    "insufficient_system_resource",
+]
 
 
 @pytest.mark.parametrize("reason", REASONS)
@@ -382,12 +411,26 @@ def test_usage_is_read_with_its_details():
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        pytest.param({"usage": {"prompt_tokens": 1, "completion_tokens": 0}}, TokenUsage(1, None, 0), id="no total: none invented"),
-        pytest.param({"usage": {"input_tokens": 1, "output_tokens": 2}}, TokenUsage(1, None, 2), id="Responses spelling"),
+        pytest.param(
+            {"usage": {"prompt_tokens": 1, "completion_tokens": 0}},
+            TokenUsage(1, None, 0),
+            id="no total: none invented",
+        ),
+        pytest.param(
+            {"usage": {"input_tokens": 1, "output_tokens": 2}}, TokenUsage(1, None, 2), id="Responses spelling"
+        ),
         pytest.param({"usage": {"prompt_tokens": 1, "prompt_tokens_details": None}}, TokenUsage(1), id="null details"),
-        pytest.param({"usage": {"prompt_tokens": 1, "completion_tokens_details": [1]}}, TokenUsage(1), id="a list for details"),
-        pytest.param({"usage": {"prompt_tokens": None, "total_tokens": 3}}, TokenUsage(None, total_tokens=3), id="a null count"),
-        pytest.param({"usage": {"prompt_tokens": "1", "completion_tokens": True, "total_tokens": 3}}, TokenUsage(total_tokens=3), id="no numbers"),
+        pytest.param(
+            {"usage": {"prompt_tokens": 1, "completion_tokens_details": [1]}}, TokenUsage(1), id="a list for details"
+        ),
+        pytest.param(
+            {"usage": {"prompt_tokens": None, "total_tokens": 3}}, TokenUsage(None, total_tokens=3), id="a null count"
+        ),
+        pytest.param(
+            {"usage": {"prompt_tokens": "1", "completion_tokens": True, "total_tokens": 3}},
+            TokenUsage(total_tokens=3),
+            id="no numbers",
+        ),
         pytest.param({"usage": {"prompt_tokens": None, "total_tokens": None}}, None, id="only null counts"),
         pytest.param({"usage": None}, None, id="OpenAI: null until the end"),
         pytest.param({"usage": {}}, None, id="empty"),
@@ -397,9 +440,13 @@ def test_usage_is_read_with_its_details():
         pytest.param({"x_groq": {"id": "r"}}, None, id="Groq, at first"),
         pytest.param({"x_groq": None}, None, id="null for x_groq"),
         pytest.param({"x_groq": "r"}, None, id="a word for x_groq"),
-        pytest.param({"usage": {"total_tokens": 4}, "x_groq": {"usage": {"total_tokens": 3}}}, TokenUsage(total_tokens=4), id="Groq: both"),
+        pytest.param(
+            {"usage": {"total_tokens": 4}, "x_groq": {"usage": {"total_tokens": 3}}},
+            TokenUsage(total_tokens=4),
+            id="Groq: both",
+        ),
     ],
-)  # fmt: skip
+)
 def test_usage_is_read_in_the_spelling_of(body, expected):
     assert chunk({"choices": [{"delta": {}, "finish_reason": "stop"}], **body}).usage == expected
     assert chunk({"choices": [], **body}).usage == expected
@@ -418,32 +465,62 @@ def test_moonshot_puts_the_usage_into_the_choice():
     ("body", "expected"),
     [
         pytest.param({"error": {"message": "no", "type": "t", "code": "c"}}, ErrorDetail("no", "c", "t"), id="OpenAI"),
-        pytest.param({"error": {"message": "no", "code": 400}, "choices": []}, ErrorDetail("no", 400), id="llama.cpp: an int"),
+        pytest.param(
+            {"error": {"message": "no", "code": 400}, "choices": []}, ErrorDetail("no", 400), id="llama.cpp: an int"
+        ),
         pytest.param({"error": {"message": "no", "code": "400"}}, ErrorDetail("no", "400"), id="a numeric string"),
         pytest.param({"error": {"message": "no", "code": None, "type": None}}, ErrorDetail("no"), id="no code"),
         pytest.param({"error": {"message": "no", "code": ""}}, ErrorDetail("no"), id="an empty code"),
-        pytest.param({"error": {"message": "no", "code": {"a": 1}, "status_code": 400}}, ErrorDetail("no", 400), id="an odd code"),
+        pytest.param(
+            {"error": {"message": "no", "code": {"a": 1}, "status_code": 400}}, ErrorDetail("no", 400), id="an odd code"
+        ),
         pytest.param({"error": {"code": 1}}, ErrorDetail('{"code": 1}', 1), id="no message"),
         pytest.param({"error": {}}, ErrorDetail("{}"), id="an empty error"),
         pytest.param({"error": "no"}, ErrorDetail("no"), id="transformers: a text"),
         pytest.param({"error": "no", "error_type": "validation"}, ErrorDetail("no", None, "validation"), id="TGI"),
-        pytest.param({"error": "Bad", "message": "no", "status_code": 401}, ErrorDetail("no", 401), id="a headline and a message"),
+        pytest.param(
+            {"error": "Bad", "message": "no", "status_code": 401}, ErrorDetail("no", 401), id="a headline and a message"
+        ),
         pytest.param({"error": 500}, ErrorDetail('{"error": 500}'), id="a number"),
         pytest.param({"error": ["no"]}, ErrorDetail('{"error": ["no"]}'), id="a list"),
-        pytest.param({"object": "error", "message": "no", "type": "t", "code": 40301}, ErrorDetail("no", 40301, "t"), id="Mistral, vLLM"),
+        pytest.param(
+            {"object": "error", "message": "no", "type": "t", "code": 40301},
+            ErrorDetail("no", 40301, "t"),
+            id="Mistral, vLLM",
+        ),
         pytest.param({"detail": "no"}, ErrorDetail("no"), id="FastAPI: a sentence"),
-        pytest.param({"detail": [{"msg": "is missing", "loc": ["body", "model"]}]}, ErrorDetail("body.model: is missing"), id="FastAPI: a list"),
-        pytest.param({"choices": None, "base_resp": {"status_code": 1002, "status_msg": "rate limit"}}, ErrorDetail("rate limit", 1002), id="MiniMax"),
-        pytest.param({"choices": None, "base_resp": {"status_code": 1004}}, ErrorDetail("base_resp", 1004), id="MiniMax without words"),
-        pytest.param({"choices": [{"delta": {"content": "a"}}], "error": {"message": "no", "code": 400}}, ErrorDetail("no", 400), id="OpenRouter: beside"),
-        pytest.param({"choices": [{"delta": {}, "finish_reason": "error", "error": {"message": "no", "code": 400}}]}, ErrorDetail("no", 400), id="OpenRouter: in the choice"),
+        pytest.param(
+            {"detail": [{"msg": "is missing", "loc": ["body", "model"]}]},
+            ErrorDetail("body.model: is missing"),
+            id="FastAPI: a list",
+        ),
+        pytest.param(
+            {"choices": None, "base_resp": {"status_code": 1002, "status_msg": "rate limit"}},
+            ErrorDetail("rate limit", 1002),
+            id="MiniMax",
+        ),
+        pytest.param(
+            {"choices": None, "base_resp": {"status_code": 1004}},
+            ErrorDetail("base_resp", 1004),
+            id="MiniMax without words",
+        ),
+        pytest.param(
+            {"choices": [{"delta": {"content": "a"}}], "error": {"message": "no", "code": 400}},
+            ErrorDetail("no", 400),
+            id="OpenRouter: beside",
+        ),
+        pytest.param(
+            {"choices": [{"delta": {}, "finish_reason": "error", "error": {"message": "no", "code": 400}}]},
+            ErrorDetail("no", 400),
+            id="OpenRouter: in the choice",
+        ),
         pytest.param(
             {"choices": [{"delta": {}, "finish_reason": "error"}]},
             ErrorDetail("the server ended the answer with finish_reason 'error'", "error"),
             id="OpenRouter: only the finish reason",
         ),
     ],
-)  # fmt: skip
+)
 def test_an_error_in_the_stream_is_read_in_the_spelling_of(body, expected):
     assert error(body) == expected
 
@@ -474,16 +551,20 @@ def test_what_is_no_error_is_none(body):
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        pytest.param('{"error": {"message": "no", "code": "tool_use_failed"}}', ErrorDetail("no", "tool_use_failed"), id="Groq"),
+        pytest.param(
+            '{"error": {"message": "no", "code": "tool_use_failed"}}', ErrorDetail("no", "tool_use_failed"), id="Groq"
+        ),
         pytest.param('{"message": "no", "code": 400}', ErrorDetail("no", 400), id="flat"),
         pytest.param('"no"', ErrorDetail('"no"'), id="a JSON text"),
         pytest.param("no", ErrorDetail("no"), id="no JSON"),
         pytest.param('{"choices": []}', ErrorDetail('{"choices": []}'), id="any JSON"),
         pytest.param("", ErrorDetail(""), id="nothing"),
-        pytest.param('{"a": ' + HUGE + "}", ErrorDetail(('{"a": ' + HUGE)[: MAX_EXCERPT - 1] + "…"), id="a huge number"),
+        pytest.param(
+            '{"a": ' + HUGE + "}", ErrorDetail(('{"a": ' + HUGE)[: MAX_EXCERPT - 1] + "…"), id="a huge number"
+        ),
         pytest.param(DEEP, ErrorDetail(DEEP[: MAX_EXCERPT - 1] + "…"), id="too deep"),
     ],
-)  # fmt: skip
+)
 def test_an_event_named_error_is_one_whatever_it_holds(data, expected):
     assert error(data, "error") == expected
 
@@ -530,28 +611,59 @@ def test_an_error_says_whether_trying_again_may_help(code, kind, passing, quota)
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        pytest.param('{"error": {"message": "no", "type": "t", "param": null, "code": "c"}}', ErrorDetail("no", "c", "t"), id="OpenAI"),
+        pytest.param(
+            '{"error": {"message": "no", "type": "t", "param": null, "code": "c"}}',
+            ErrorDetail("no", "c", "t"),
+            id="OpenAI",
+        ),
         pytest.param('{"error": "no", "error_type": "t"}', ErrorDetail("no", None, "t"), id="TGI"),
         pytest.param('{"error": "no"}', ErrorDetail("no"), id="Ollama"),
-        pytest.param('{"object": "error", "message": "no", "type": "t", "code": "1500"}', ErrorDetail("no", "1500", "t"), id="Mistral"),
+        pytest.param(
+            '{"object": "error", "message": "no", "type": "t", "code": "1500"}',
+            ErrorDetail("no", "1500", "t"),
+            id="Mistral",
+        ),
         pytest.param('{"detail": "no"}', ErrorDetail("no"), id="Mistral: detail"),
-        pytest.param('{"detail": [{"type": "missing", "loc": ["body", "messages", 0], "msg": "required"}, {"msg": "bad"}, "x", 5, {"a": 1}]}',
-                     ErrorDetail('body.messages.0: required; bad; x; 5; {"a": 1}'), id="FastAPI"),
+        pytest.param(
+            '{"detail": [{"type": "missing", "loc": ["body", "messages", 0], "msg": "required"},'
+            ' {"msg": "bad"}, "x", 5, {"a": 1}]}',
+            ErrorDetail('body.messages.0: required; bad; x; 5; {"a": 1}'),
+            id="FastAPI",
+        ),
         pytest.param('{"detail": {"message": "no"}}', ErrorDetail("no"), id="an object with a message"),
         pytest.param('{"detail": {"why": "no"}}', ErrorDetail('{"why": "no"}'), id="an object"),
         pytest.param('{"detail": [{"msg": "no", "loc": 5}]}', ErrorDetail("no"), id="a place that is no list"),
         pytest.param('{"code": 400, "message": "no", "type": "t"}', ErrorDetail("no", 400, "t"), id="doubleword"),
         pytest.param('{"error": {"code": 400, "detail": "no"}}', ErrorDetail("no", 400), id="a detail within"),
-        pytest.param('{"error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": "{\\"error\\": {\\"message\\": \\"no\\"}}", "provider_name": "X"}}, "user_id": "u"}',
-                     ErrorDetail("Provider returned error: no", 400), id="OpenRouter"),
-        pytest.param('{"error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": "no"}}}',
-                     ErrorDetail("Provider returned error: no", 400), id="OpenRouter: a text"),
-        pytest.param('{"error": {"code": 400, "metadata": {"raw": "no"}}}', ErrorDetail("no", 400), id="OpenRouter: no message"),
-        pytest.param('{"error": {"message": "no", "metadata": {"raw": {"a": 1}}}}', ErrorDetail("no"), id="OpenRouter: an object"),
+        pytest.param(
+            '{"error": {"message": "Provider returned error", "code": 400, "metadata":'
+            ' {"raw": "{\\"error\\": {\\"message\\": \\"no\\"}}", "provider_name": "X"}}, "user_id": "u"}',
+            ErrorDetail("Provider returned error: no", 400),
+            id="OpenRouter",
+        ),
+        pytest.param(
+            '{"error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": "no"}}}',
+            ErrorDetail("Provider returned error: no", 400),
+            id="OpenRouter: a text",
+        ),
+        pytest.param(
+            '{"error": {"code": 400, "metadata": {"raw": "no"}}}', ErrorDetail("no", 400), id="OpenRouter: no message"
+        ),
+        pytest.param(
+            '{"error": {"message": "no", "metadata": {"raw": {"a": 1}}}}', ErrorDetail("no"), id="OpenRouter: an object"
+        ),
         pytest.param('[{"error": {"code": 400, "message": "no"}}]', ErrorDetail("no", 400), id="Gemini"),
         pytest.param("no healthy upstream", ErrorDetail("no healthy upstream"), id="Envoy: a text"),
-        pytest.param("<html>\n<head><title>502 Bad Gateway</title></head><h1>x</h1>", ErrorDetail("502 Bad Gateway"), id="nginx: a page"),
-        pytest.param("<html><body><h1>503 Service &lt;Un&gt; available</h1>\nNo server</body>", ErrorDetail("503 Service <Un> available"), id="HAProxy: a page"),
+        pytest.param(
+            "<html>\n<head><title>502 Bad Gateway</title></head><h1>x</h1>",
+            ErrorDetail("502 Bad Gateway"),
+            id="nginx: a page",
+        ),
+        pytest.param(
+            "<html><body><h1>503 Service &lt;Un&gt; available</h1>\nNo server</body>",
+            ErrorDetail("503 Service <Un> available"),
+            id="HAProxy: a page",
+        ),
         pytest.param("<HTML><TITLE lang='en'>\n Oops \n</TITLE>", ErrorDetail("Oops"), id="a page in capitals"),
         pytest.param("<p>Oops</p>", ErrorDetail("<p>Oops</p>"), id="a page without a title"),
         pytest.param("", ErrorDetail(""), id="Caddy: nothing"),
@@ -559,9 +671,11 @@ def test_an_error_says_whether_trying_again_may_help(code, kind, passing, quota)
         pytest.param("[]", ErrorDetail("[]"), id="an empty list"),
         pytest.param('{"a": 1}', ErrorDetail('{"a": 1}'), id="another object"),
         pytest.param('{"error": "no"', ErrorDetail('{"error": "no"'), id="half an object"),
-        pytest.param('{"code": ' + HUGE + "}", ErrorDetail(('{"code": ' + HUGE)[: MAX_EXCERPT - 1] + "…"), id="a huge number"),
+        pytest.param(
+            '{"code": ' + HUGE + "}", ErrorDetail(('{"code": ' + HUGE)[: MAX_EXCERPT - 1] + "…"), id="a huge number"
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_refusal_says_one_sentence_in_the_spelling_of(body, expected):
     assert error_of_body(body) == expected
 
@@ -629,9 +743,8 @@ def test_nothing_is_skipped_unasked():
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 400, "-0", "1.5"])
 def test_numbers_that_python_knows_are_no_harm_where_no_number_is_read(value):
-    assert chunk('{"choices": [], "logprob": %s, "usage": {"total_tokens": 3}}' % value).usage == TokenUsage(
-        total_tokens=3
-    )
+    body = f'{{"choices": [], "logprob": {value}, "usage": {{"total_tokens": 3}}}}'
+    assert chunk(body).usage == TokenUsage(total_tokens=3)
 
 
 def test_a_text_nested_as_deep_as_json_can_be_read_is_no_harm():

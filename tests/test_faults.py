@@ -1199,17 +1199,32 @@ def test_row_53_thirty_two_threads_on_one_client(connect, serve):
 
 
 def traces(error: BaseException) -> str:
-    """All that can be seen of an error: its text, its attributes, its pickle, its traceback with all causes."""
-    shown = [repr(error), str(error), repr(vars(error)), repr(pickle.dumps(error))]
-    return "".join([*shown, *traceback.format_exception(error)])
+    """All that can be seen of an error: its text, its attributes, its pickle, its traceback, and so for its causes."""
+    shown = [repr(error), str(error), repr(vars(error)), *traceback.format_exception(error)]
+    if isinstance(error, ChatStreamError):
+        shown.append(repr(pickle.dumps(error)))
+    if request := getattr(error, "request", None):  # as the errors of requests have one
+        shown.append(repr(request.headers))
+    causes = [cause for cause in (error.__cause__, error.__context__) if cause is not None]
+    return "".join([*shown, *map(traces, causes)])
 
 
 @pytest.mark.parametrize(
-    "script", [OK, status(401, "no"), status(500, "no"), [cut()], [send(b"x\r\n")], [head(), cut()]]
+    "script",
+    [
+        OK,
+        status(401, "no"),
+        status(500, "no"),
+        [cut()],
+        [stall()],
+        [send(b"x\r\n")],
+        [head(), cut()],
+        [head(), stall()],
+    ],
 )
 def test_row_54_the_key_is_nowhere(connect, serve, caplog, script):
     caplog.set_level(logging.DEBUG)
-    client = connect(serve(script))
+    client = connect(serve(script), stream_idle_timeout=0.05)
     seen = [repr(client), repr(vars(client)), repr(pickle.dumps(client))]
     try:
         stream = client.stream("Hi")

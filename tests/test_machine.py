@@ -69,8 +69,7 @@ def broken(*chunks: Chunk, choices: int = 1) -> tuple[list[ResponseEvent], ChatS
     """The events before the error, and the error."""
     events: list[ResponseEvent] = []
     with pytest.raises(ChatStreamError) as caught:
-        for event in machine(choices).run(chunks):
-            events.append(event)  # noqa: PERF402  # those before the error count
+        events.extend(machine(choices).run(chunks))
     return events, caught.value
 
 
@@ -136,6 +135,13 @@ def test_a_finish_reason_does_not_end_the_reading():
     events = run(text("a"), end(), text("b"), Chunk(usage=usage), DONE)
     assert events[2] == OutputTextDelta("b")
     assert completed(events).token_usage == usage
+
+
+def test_the_end_says_what_its_finish_reason_means():
+    assert completed(run(text("a"), end("length"), DONE)).finish == "length"
+    assert completed(run(text("a"), end("tired"), DONE)).finish == "other"
+    assert completed(run(text("a"), DONE)).finish is None
+    assert completed(run(DONE)).finish is None
 
 
 def test_a_repeated_finish_reason_is_no_second_end():
@@ -699,10 +705,9 @@ def test_errors_of_the_chunks_pass_through_behind_what_was_held_back():
         yield calls(fragment("{", "f"))
         raise ProtocolViolation("broken")
 
-    events = []
+    events: list[ResponseEvent] = []
     with pytest.raises(ProtocolViolation, match="broken"):
-        for event in machine().run(chunks()):
-            events.append(event)  # noqa: PERF402
+        events.extend(machine().run(chunks()))
     assert FunctionCallDelta("{", "made-1", "f") in events
 
 

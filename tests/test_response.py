@@ -160,6 +160,12 @@ def test_thinking_inside_the_text_may_be_taken_apart(ask):
     assert text_of(events) == "one"
 
 
+def test_what_was_skipped_is_counted(ask):
+    stream = ask([head(), *THREE, event("nonsense"), *REST], skip_undecodable=True)
+    assert stream.collect().text == TEXT
+    assert stream.skipped == 1
+
+
 def test_the_servers_own_json_is_there(ask):
     stream = ask(WHOLE)
     assert stream.raw is None
@@ -259,6 +265,25 @@ def test_the_deadline_ends_a_drip(ask):
         assert type(failure(stream)) is DeadlineExceeded
 
 
+@pytest.mark.parametrize("more", [[stall()], [cut()], [chunk(b"data: {")], [forever(chunk(b":\n"), pause(0.01))]])
+def test_after_the_last_finish_reason_nothing_can_go_wrong(ask, more):
+    stream = ask([head(), *THREE, finish(), *more], finish_grace=0.1)
+    with within(0.3):
+        assert stream.collect().status == "completed"
+
+
+def test_not_even_the_deadline(ask):
+    stream = ask([head(), *THREE, finish(), stall()], deadline=0.1)
+    assert stream.collect().status == "completed"
+
+
+def test_usage_comes_within_the_grace_time(ask):
+    stream = ask(
+        [head(), *THREE, finish(), pause(0.05), event({"choices": [], "usage": {"prompt_tokens": 1}}), stall()]
+    )
+    assert next(each for each in stream if isinstance(each, Completed)).token_usage == TokenUsage(input_tokens=1)
+
+
 def test_a_slow_loop_is_not_the_servers_fault(ask):
     stream = ask([head(), *THREE, pause(0.02), *REST], stream_idle_timeout=0.1)
     for each in stream:
@@ -349,7 +374,7 @@ def test_an_error_in_the_loop_closes_the_connection(ask):
 
 
 def test_another_thread_may_close_a_stream_that_is_read(ask):
-    stream = ask([head(), *THREE, stall()])
+    stream = ask([head(), *THREE, stall()], stream_idle_timeout=2.0)
     threading.Timer(0.05, stream.close).start()
     with within(0.2):
         assert text_of(list(stream)) == TEXT
@@ -378,6 +403,23 @@ def test_a_forgotten_stream_warns_and_says_where_it_was_opened(serve, connect):
     assert warning.category is ResourceWarning
     assert f"{__file__}:{line}" in str(warning.message)
     assert server.client_closed()
+
+
+def test_leaving_its_block_closes_a_stream(ask):
+    with ask([head(), *THREE, stall()]) as stream:
+        assert next(stream) == EVENTS[0]
+    assert ask.server.client_closed()
+    assert list(stream) == []
+
+
+def test_an_iterator_left_behind_ends_with_the_stream(ask):
+    stream = ask([head(), pause(0.05), *THREE, *REST], heartbeat=0.02)
+    waiting, begun = iter(stream), iter(stream)
+    assert next(waiting) == Heartbeat()
+    while next(begun) == Heartbeat():
+        pass
+    assert text_of(list(stream)) == TEXT
+    assert (list(waiting), list(begun)) == ([], [])
 
 
 def test_a_stream_that_never_began_is_not_forgotten(serve, connect):

@@ -244,7 +244,7 @@ def test_bad_bytes_in_a_json_body_are_replaced():
 @pytest.mark.parametrize("size", [1, 7, 10_000])
 def test_a_page_is_refused_with_its_beginning_and_a_hint_about_the_base_url(size):
     page = b"\n <!DOCTYPE html><html><h1>502 Bad Gateway</h1>" + b"x" * 5000 + b"</html>"
-    with pytest.raises(ProtocolViolation, match="HTML page.*base URL.*502 Bad Gateway") as caught:
+    with pytest.raises(ProtocolViolation, match=r"HTML page.*base URL.*502 Bad Gateway") as caught:
         payloads(*cut(page, size))
     assert not isinstance(caught.value, StreamTooLarge)
     assert len(str(caught.value)) < MAX_EXCERPT + 300
@@ -255,7 +255,7 @@ def test_a_page_is_refused_with_its_beginning_and_a_hint_about_the_base_url(size
     "text", [b"upstream request timeout", b"no healthy upstream\n\n", b"Bad\nnews\n" + b"x" * 5000]
 )
 def test_a_plain_text_is_refused_with_its_beginning(text, size):
-    with pytest.raises(ProtocolViolation, match="is a text, not an event stream.*base URL") as caught:
+    with pytest.raises(ProtocolViolation, match=r"is a text, not an event stream.*base URL") as caught:
         payloads(*cut(text, size))
     assert text[:15].decode().split("\n")[0] in str(caught.value)
     assert len(str(caught.value)) < MAX_EXCERPT + 300

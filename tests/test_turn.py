@@ -118,7 +118,7 @@ def test_heartbeats_pass_through_as_they_come():
         OutputItemDone(Message("assistant", "a")),
         END,
     ]
-    assert list(aggregate(aggregate([OutputTextDelta("a"), beat, END])))[0] == beat
+    assert next(aggregate(aggregate([OutputTextDelta("a"), beat, END]))) == beat
 
 
 def test_choices_are_told_one_after_the_other():

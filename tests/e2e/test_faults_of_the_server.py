@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -101,15 +102,18 @@ def test_what_was_gathered_is_kept_when_the_server_stays_away(
     connect: Callable[..., Client], killable_llama: LocalServer
 ) -> None:
     client = connect(killable_llama, request_max_retries=1, stream_max_retries=1)
-    stream = client.stream(SEA, **SURE, ignore_eos=True, max_tokens=500, heartbeat=0.05)
+    stream = client.stream(SEA, **SURE, ignore_eos=True, max_tokens=500)
 
-    def read_and_kill() -> None:
-        for _ in stream.aggregate():
-            if stream.turn.text and killable_llama.pid:
-                send(killable_llama, signal.SIGKILL)
+    def kill_when_it_talks() -> None:
+        while not stream.turn.text:
+            time.sleep(0.01)
+        send(killable_llama, signal.SIGKILL)
 
+    killer = threading.Thread(target=kill_when_it_talks)
+    killer.start()
     with pytest.raises(ConnectionFailed, match="refused") as raised:
-        read_and_kill()
+        stream.collect()
+    killer.join()
     assert raised.value.partial.text
     assert [attempt.status for attempt in raised.value.attempts] == [200, None, None]
 

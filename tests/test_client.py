@@ -1,0 +1,240 @@
+"""Client: who is asked, what its calls have in common, and what can be copied and pickled of it."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+import requests
+from requests.adapters import HTTPAdapter
+from support import KEY, within
+
+import chatstream
+from chatstream import (
+    Client,
+    ConfigError,
+    DeadlineExceeded,
+    Limits,
+    Message,
+    MissingEnvVar,
+    Prompt,
+    Provider,
+    RetryInfo,
+    StreamTooLarge,
+    UnexpectedStatus,
+    client,
+    local,
+)
+from chatstream.testing import delta, done, end, finish, head, stall, status, text_answer
+
+pytestmark = pytest.mark.usefixtures("short_waits")
+OK = text_answer("fine")
+
+
+# ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_prompt_may_be_a_text_a_list_or_a_prompt(serve, connect):
+    server = serve(OK)
+    asker = connect(server)
+    for prompt in ("Hi", [{"role": "user", "content": "Hi"}], Prompt(input=[Message("user", "Hi")])):
+        assert asker.stream(prompt).collect().text == "fine"
+    assert {str(request.json["messages"]) for request in server.requests} == {str([{"role": "user", "content": "Hi"}])}
+
+
+def test_the_model_of_the_call_goes_before_the_clients_and_the_providers(serve, connect):
+    server = serve(OK)
+    connect(server, model=None).stream("Hi", model="of the call").collect()
+    connect(server, model="of the client").stream("Hi", model="of the call").collect()
+    connect(server, model="of the client").stream("Hi").collect()
+    Client(Provider("test", server.url, model="of the provider")).stream("Hi").collect()
+    assert [request.json["model"] for request in server.requests] == [
+        "of the call",
+        "of the call",
+        "of the client",
+        "of the provider",
+    ]
+
+
+def test_several_choices_can_be_asked_for(serve, connect):
+    server = serve([head(), delta("a"), delta("b", choice=1), finish(), finish(choice=1), done(), end()])
+    turn = connect(server).stream("Hi", n=2).collect()
+    assert [choice.text for choice in turn.choices] == ["a", "b"]
+    assert server.requests[0].json["n"] == 2
+
+
+@pytest.mark.parametrize("fields", [{"n": -1}, {"n": "2"}, {"heartbeat": 0}, {"heartbeat": "1"}, {"deadline": 0}])
+def test_a_misuse_is_told_before_anything_is_sent(serve, connect, fields):
+    server = serve(OK)
+    with pytest.raises(ConfigError, match=next(iter(fields))):
+        connect(server).stream("Hi", **fields)
+    assert server.connections == 0
+
+
+def test_so_is_a_wrong_deadline_of_the_client(serve, connect):
+    with pytest.raises(ConfigError, match="deadline"):
+        connect("http://127.0.0.1/v1", deadline=-1)
+
+
+@pytest.mark.parametrize(("of_client", "of_call"), [(0.1, None), (9.0, 0.1)])
+def test_the_deadline_of_the_call_goes_before_the_clients(serve, connect, of_client, of_call):
+    asker = connect(serve([head(), stall()]), deadline=of_client)
+    with within(0.2), pytest.raises(DeadlineExceeded):
+        asker.stream("Hi", deadline=of_call).collect()
+
+
+def test_the_limits_of_a_client_bound_its_streams(serve, connect):
+    asker = connect(serve([head(), delta("x" * 2000), finish(), done(), end()]), limits=Limits(event_bytes=1000))
+    with pytest.raises(StreamTooLarge):
+        asker.stream("Hi").collect()
+
+
+def test_what_a_server_refused_is_remembered_for_all_streams(serve, connect):
+    server = serve(status(400, "stream_options?"), OK)
+    asker = connect(server)
+    for _ in range(2):
+        asker.stream("Hi").collect()
+    assert ["stream_options" in request.json for request in server.requests] == [True, False, False]
+
+
+# ── connections ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_streams_share_connections_until_the_client_is_closed(serve, connect):
+    server = serve(OK)
+    with connect(server) as asker:
+        for _ in range(3):
+            asker.stream("Hi").collect()
+        assert server.connections == 1
+    assert server.client_closed()
+    assert asker.stream("Hi").collect().text == "fine"
+    assert server.connections == 2
+
+
+def test_a_session_brings_its_proxies(serve):
+    proxy = serve(OK)
+    with requests.Session() as session:
+        session.proxies = {"http": f"http://127.0.0.1:{proxy.port}"}
+        asker = Client(Provider("test", "http://api.invalid/v1"), model="m1", session=session)
+        assert asker.stream("Hi").collect().text == "fine"
+    assert proxy.requests[0].path == "http://api.invalid/v1/chat/completions"
+
+
+def test_a_session_keeps_its_own_adapter(serve):
+    class Counting(HTTPAdapter):
+        sent = 0
+
+        def send(self, *args: Any, **options: Any) -> Any:
+            Counting.sent += 1
+            return super().send(*args, **options)
+
+    with requests.Session() as session:
+        session.mount("http://", Counting())
+        asker = Client(Provider("test", serve(OK).url), model="m1", session=session)
+        assert asker.stream("Hi", heartbeat=0.01).collect().text == "fine"
+        asker.close()
+    assert Counting.sent == 1
+
+
+# ── the provider ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_provider_may_be_named(monkeypatch):
+    assert Client().provider == Provider.named("openai")
+    assert Client("ollama").provider == Provider.named("ollama")
+    with pytest.raises(ConfigError, match="no ready-made provider"):
+        Client("nobody")
+    with pytest.raises(ConfigError, match="not dict"):
+        Client({"base_url": "http://127.0.0.1"})  # type: ignore[arg-type]
+
+
+def test_openai_is_asked_with_its_key(serve, monkeypatch):
+    server = serve(OK)
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    with Client(model="m1") as asker:
+        with pytest.raises(MissingEnvVar, match="OPENAI_API_KEY"):
+            asker.stream("Hi")
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        assert asker.stream("Hi").collect().text == "fine"
+    assert server.requests[0].headers["Authorization"] == f"Bearer {KEY}"
+
+
+def test_the_local_server_is_started_by_the_first_call_and_again_when_it_has_moved(serve, monkeypatch):
+    servers = [serve(OK), serve(OK)]
+    addresses = iter([servers[0].url, servers[0].url, servers[1].url])
+    monkeypatch.setattr(local, "local_provider", lambda: Provider("local", next(addresses), model="m1"))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with Client("local") as asker:
+        for _ in range(3):
+            assert asker.stream("Hi").collect().text == "fine"
+    assert [len(server.requests) for server in servers] == [2, 1]
+
+
+# ── the one-liner ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_one_line_is_enough(serve):
+    server = serve(OK)
+    provider = Provider("test", server.url)
+    for _ in range(2):
+        assert list(chatstream.stream("Hi", model="m1", provider=provider, temperature=0).text()) == ["fine"]
+    assert server.connections == 1
+    assert server.requests[0].json["temperature"] == 0
+    client.shared_client(provider).close()
+
+
+def test_one_line_asks_openai(serve, monkeypatch):
+    server = serve(OK)
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    assert chatstream.stream("Hi", model="m1").collect().text == "fine"
+    client.shared_client("openai").close()
+
+
+# ── copies, pickles and what is shown ───────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_copy_asks_in_the_same_way_over_connections_of_its_own(serve, connect, copied):
+    told: list[RetryInfo] = []
+    session = requests.Session()
+    server = serve(status(503), OK)
+    asker = connect(server, deadline=9.0, on_retry=told.append, session=session, limits=Limits(event_bytes=1000))
+    with copied(asker) as other:
+        assert other.provider == asker.provider
+        assert (other.model, other.deadline, other.limits) == (asker.model, asker.deadline, asker.limits)
+        assert other.stream("Hi").collect().text == "fine"
+        assert other._transport.given is session
+    assert len(told) == 1
+    assert server.requests[0].headers["Authorization"] == f"Bearer {KEY}"
+    session.close()
+
+
+def test_a_pickled_client_has_lost_its_key_and_nothing_else(serve, connect):
+    server = serve(OK)
+    asker = connect(server, deadline=9.0, limits=Limits(event_bytes=1000), session=requests.Session())
+    pickled = pickle.dumps(asker)
+    assert KEY.encode() not in pickled
+    with pickle.loads(pickled) as other:
+        assert (other.provider.base_url, other.provider.api_key) == (server.url, None)
+        assert (other.model, other.deadline, other.limits) == (asker.model, asker.deadline, asker.limits)
+        assert other.stream("Hi").collect().text == "fine"
+    assert server.requests[0].headers["Authorization"] is None
+
+
+def test_a_client_can_be_copied_while_it_streams(serve, connect):
+    asker = connect(serve(OK))
+    stream = asker.stream("Hi")
+    assert pickle.loads(pickle.dumps(asker)).model == copy.copy(asker).model == "m1"
+    assert stream.collect().text == "fine"
+
+
+def test_the_key_is_shown_nowhere(serve, connect):
+    asker = connect(serve(status(401, "no")))
+    assert KEY not in repr(asker) + repr(vars(asker)) + str(asker.provider)
+    assert repr(asker).startswith("Client(Provider(name='test', base_url='http://127.0.0.1:")
+    with pytest.raises(UnexpectedStatus) as caught:
+        asker.stream("Hi")
+    assert KEY not in repr(pickle.dumps(caught.value))
