@@ -68,7 +68,7 @@ class ChunkReader:
                 self.last = chunk
                 yield chunk
 
-    def obj(self, data: str) -> Chunk | None:
+    def _object(self, data: str) -> Chunk | None:
         try:
             body, end = _decode(data)
             if end != len(data) and data[end:].strip():
@@ -78,7 +78,7 @@ class ChunkReader:
             self._undecodable(data, str(error))
             return None
 
-    def word(self, data: str) -> Chunk | None:
+    def _word(self, data: str) -> Chunk | None:
         if data in DONE_WORDS:
             return _DONE
         if not data:

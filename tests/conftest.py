@@ -71,6 +71,14 @@ def connect() -> Iterator[Connect]:
 
 
 @pytest.fixture
+def dead() -> Iterator[int]:
+    """A port that refuses: it is taken, and nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+@pytest.fixture
 def deaf() -> Iterator[int]:
     """A port that nobody answers: its queue is full."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:

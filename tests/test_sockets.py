@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -166,14 +165,12 @@ def test_an_exchange_learns_what_happened_below_http(serve, session, exchange):
     assert exchange.file is not None
 
 
-def test_an_address_that_refuses_is_followed_by_the_next(serve, session, exchange, monkeypatch):
+def test_an_address_that_refuses_is_followed_by_the_next(serve, session, exchange, monkeypatch, dead):
     server = serve(status(200, "fine"))
     real = socket.getaddrinfo
 
     def both(host: str, port: int, *args: Any) -> Any:
-        with socket.create_server(("127.0.0.1", 0)) as gone:
-            dead = gone.getsockname()
-        return real(*dead, *args) + real("127.0.0.1", port, *args)
+        return real("127.0.0.1", dead, *args) + real("127.0.0.1", port, *args)
 
     monkeypatch.setattr(socket, "getaddrinfo", both)
     assert session.post(f"http://two.invalid:{server.port}/").text == "fine"
@@ -208,9 +205,9 @@ def test_connections_to_a_proxy_are_watched_too(serve, session, exchange):
 
 
 def test_the_deadline_ends_a_connect(serve, session, exchange, tls):
-    exchange.watch = Watch(deadline=0.1)
     server = serve([unread(), stall()], tls=tls)
-    with within(0.2, least=0.1), pytest.raises(requests.RequestException):
+    exchange.watch = Watch(deadline=0.1)
+    with within(0.2), pytest.raises(requests.RequestException):
         session.post(server.url, timeout=5)
     assert isinstance(exchange.watch.verdict, DeadlineExceeded)
 
@@ -218,10 +215,8 @@ def test_the_deadline_ends_a_connect(serve, session, exchange, tls):
 def test_cancel_reaches_a_handshake(serve, session, exchange, tls):
     server = serve([unread(), stall()], tls=tls)
     threading.Timer(0.05, exchange.watch.cancel).start()
-    started = time.monotonic()
-    with pytest.raises(requests.RequestException):
+    with within(0.1), pytest.raises((requests.RequestException, Cancelled)):
         session.post(server.url, timeout=5)
-    assert time.monotonic() - started < 0.1
     assert isinstance(exchange.watch.verdict, Cancelled)
 
 

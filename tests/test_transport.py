@@ -167,18 +167,17 @@ def test_what_is_buffered_is_not_read_after_cancel(post, transport, serve):
 
 
 def test_one_can_wait_for_bytes_without_reading_them(post, transport, serve):
-    reply = post(transport, serve([head(), pause(0.05), chunk(b"one"), pause(0.05), chunk(b"two"), end()]))
-    with within(0.04, least=0.01):
-        assert not reply.wait(0.01)
-    with within(0.1):
-        assert reply.wait(9)
-    assert reply.read() == b"one"
-    assert not reply.wait(0.01)
+    gates = [threading.Event() for _ in range(3)]
+    first, second, third = [lambda wire, gate=gate: gate.wait(5) for gate in gates]
+    reply = post(transport, serve([head(), first, chunk(b"one"), second, chunk(b"two"), third, end()]))
+    for gate, data in zip(gates, (b"one", b"two", b""), strict=True):
+        with within(0.1, least=0.01):
+            assert not reply.wait(0.01)
+        gate.set()
+        with within(0.1):
+            assert reply.wait(9)
+        assert reply.read() == data
     assert reply.wait(9)
-    assert reply.read() == b"two"
-    assert reply.wait(0)
-    assert reply.read() == b""
-    assert reply.wait(0)
 
 
 def test_waiting_sees_what_is_buffered(post, transport, serve):
@@ -280,15 +279,14 @@ def test_a_fresh_connection_is_not(post, transport, serve):
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
 
 
-@pytest.mark.parametrize(("limits", "error"), [((0.05, None), IdleTimeout), ((None, 0.05), DeadlineExceeded)])
-def test_headers_are_waited_for_as_long_as_the_watch_allows(post, transport, serve, limits, error):
-    idle, deadline = limits
-    watch = Watch(deadline)
-    if idle:
-        watch.allow(idle, IdleTimeout)
+@pytest.mark.parametrize("error", [IdleTimeout, DeadlineExceeded])
+def test_headers_are_waited_for_as_long_as_the_watch_allows(post, transport, serve, error):
     server = serve([stall()])
-    with within(0.15, least=0.05), pytest.raises(error):
-        post(transport, server, watch)
+    with within(0.15, least=0.05):
+        watch = Watch(deadline=0.05 if error is DeadlineExceeded else None)
+        watch.allow(0.05 if error is IdleTimeout else 9, IdleTimeout)
+        with pytest.raises(error):
+            post(transport, server, watch)
     assert server.client_closed()
 
 
