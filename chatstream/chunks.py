@@ -124,18 +124,18 @@ def _plain(body: dict[str, Any]) -> Chunk | None:
         (choice,) = body["choices"]
         delta = choice["delta"]
         text = delta["content"]
-        if text.__class__ is not str or not text or not delta.keys() <= PLAIN_DELTA_KEYS:
+        if text.__class__ is not str or not text or (len(delta) > 1 and not delta.keys() <= PLAIN_DELTA_KEYS):
             return None
         if choice["finish_reason"] or choice.get("logprobs") or not choice.keys() <= PLAIN_CHOICE_KEYS:
             return None
         if body.get("usage") or not body.keys() <= PLAIN_BODY_KEYS:
             return None
-        if choice["index"].__class__ is not int:
-            return None
-        deltas = (ChoiceDelta(choice["index"], text),)
+        index = choice["index"]
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
-    return Chunk(deltas, word(body.get("id")), word(body.get("model")), plain=True, raw=body)
+    if index.__class__ is not int:
+        return None
+    return Chunk((ChoiceDelta(index, text),), word(body.get("id")), word(body.get("model")), plain=True, raw=body)
 
 
 def _any(body: dict[str, Any]) -> Chunk:

@@ -86,7 +86,6 @@ class Machine:
         self._eof_completes = eof_completes
         self._new_call_id = new_call_id
         self._choices: dict[int, _Choice] = {}
-        self._created = False
         self._done = False
         self._extra: dict[str, Any] = {}
         self._response_id: str | None = None
@@ -97,11 +96,14 @@ class Machine:
     def run(self, chunks: Iterable[Chunk]) -> Iterator[ResponseEvent]:
         """The events of the answer, ``Completed`` last. Raises `StreamTruncated` and `ProviderError`, and what the
         chunks raise."""
-        for event in self._events(chunks):
-            if not self._created and event.__class__ is not Heartbeat:
-                self._created = True
+        events = self._events(chunks)
+        for event in events:
+            if event.__class__ is not Heartbeat:
                 yield Created(self._response_id, self._model)
+                yield event
+                break
             yield event
+        yield from events
 
     def _events(self, chunks: Iterable[Chunk]) -> Iterator[ResponseEvent]:
         try:

@@ -350,15 +350,9 @@ def _plan() -> list[str]:
 
 
 def _imports(path: Path) -> set[str]:
-    """The rooms that a module imports from when it runs; what only type checkers see is left out."""
+    """The rooms that a module needs to be loaded; what only type checkers see, or a later call loads, is left out."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    seen_by_checkers = {
-        each
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for each in ast.walk(node)
-    }
-    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node not in seen_by_checkers]
+    nodes = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
     return {room for node in nodes if node.level for room in ([node.module] if node.module else _names(node))}
 
 

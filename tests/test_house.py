@@ -20,7 +20,7 @@ HOUSE = Path(chatstream.__file__).resolve().parent
 # Each room imports only from rooms before its own; and those of one row not from each other.
 ROWS = [
     ["_version"],
-    ["errors"],
+    ["errors", "loose"],
     ["parts"],
     ["items"],
     ["events"],
