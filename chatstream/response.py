@@ -64,6 +64,7 @@ class ResponseStream:
         self._chunks: Iterable[Chunk] = self._reader
         if provider.think_tags:
             self._chunks = split_thinking(self._reader, provider.think_tags)
+        self._told = self._machine.run(self._chunks)  # one for all who iterate: none takes another's events away
 
     # ── what the caller does with it ──
 
@@ -109,6 +110,8 @@ class ResponseStream:
             self._total = self._call.watch.elapsed
             if self._collector.completed is not None:
                 self._reply.drain()
+            else:
+                self.cancel()  # wakes another thread that reads: the connection is given up anyway
             self._reply.close()
 
     def __enter__(self) -> ResponseStream:
@@ -122,8 +125,8 @@ class ResponseStream:
     def __del__(self) -> None:
         if not getattr(self, "_ended", True):
             message = f"a stream opened at {self._opened_at} was neither read to its end nor closed"
-            warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
             self.close()
+            warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
 
     def __repr__(self) -> str:
         state = "ended" if self._ended else "open"
@@ -173,7 +176,7 @@ class ResponseStream:
         try:
             while not self._ended:
                 try:
-                    events = take(self._collector, self._machine.run(self._chunks))
+                    events = take(self._collector, self._told)
                     for event in events:
                         if event.__class__ is not Heartbeat:
                             self._first_event = self._first_event or self._call.watch.elapsed
@@ -198,8 +201,12 @@ class ResponseStream:
         if self._first_event is not None or not isinstance(error, StreamError):
             raise error
         self._restarts += 1
-        self._sender.pause(self._call, error, self._restarts, self._sender.provider.stream_max_retries)
-        self._begin()
+        try:
+            self._sender.pause(self._call, error, self._restarts, self._sender.provider.stream_max_retries)
+            self._begin()
+        except ChatStreamError as later:
+            later.partial = error.partial
+            raise
 
     def _bytes(self, reply: Reply) -> Iterator[bytes]:
         """The answer's bytes; an empty piece each time the caller's heartbeat is due.
@@ -208,6 +215,9 @@ class ResponseStream:
         """
         progress = 0
         finishing = False
+        provider, waited = self._sender.provider, self._call.attempts[-1].seconds
+        first = (provider.first_event_timeout or provider.stream_idle_timeout) - waited  # from when it is asked for
+        self._call.watch.allow(max(first, 0.0), IdleTimeout)
         while True:
             if self._machine.finished and not finishing:
                 finishing = True

@@ -39,7 +39,7 @@ settings.register_profile(
     "laws", deadline=None, derandomize=True, max_examples=100, database=None, suppress_health_check=list(HealthCheck)
 )
 law = settings(settings.get_profile("laws"))
-often = settings(law, max_examples=400)
+often = settings(law, max_examples=250)
 
 
 def events_of(source: Iterable[bytes], choices: int) -> Iterator[ResponseEvent]:
