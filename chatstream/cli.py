@@ -2,6 +2,7 @@
 
     chatstream "question" --provider local
     git diff | chatstream "Review this:" - -m gpt-4.1-mini
+    chatstream doctor http://127.0.0.1:8080/v1
 
 Rules:
 - stdout has the answer's text and nothing else, in UTF-8 wherever it is not a terminal; all the rest goes to stderr.
@@ -22,9 +23,11 @@ from typing import TextIO
 
 from ._version import __version__
 from .client import Client
-from .errors import ChatStreamError, ConfigError
+from .diagnosis import doctor
+from .errors import ChatStreamError, ConfigError, MissingEnvVar
 from .events import OutputTextDelta
 from .prompt import Prompt
+from .provider import Provider
 from .response import ResponseStream
 
 _KEPT = "\n\t"
@@ -32,9 +35,11 @@ _KEPT = "\n\t"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line on ``argv``, and return its exit status."""
-    options = _parser().parse_intermixed_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    examine = words[:1] == ["doctor"] and any(word.startswith(("http://", "https://")) for word in words)
+    options = _doctor_parser().parse_args(words[1:]) if examine else _parser().parse_intermixed_args(words)
     try:
-        return _answer(options, _stdout())
+        return _examine(options, _stdout()) if examine else _answer(options, _stdout())
     except KeyboardInterrupt:
         return 130
     except ChatStreamError as error:  # before OSError, which timeouts are too
@@ -78,12 +83,33 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-m", "--model", help="the model's name, as its server knows it")
     parser.add_argument("-s", "--system", help="instructions that the model gets first")
     parser.add_argument("-p", "--provider", default="openai", help="a ready-made provider's id (default: openai)")
+    parser.add_argument(
+        "-c", "--config", metavar="FILE", help="a TOML file that has the provider as [model_providers.ID]"
+    )
     parser.add_argument("--max-tokens", type=int, help="the most that the answer may have")
     parser.add_argument("--temperature", type=float, help="how freely the model chooses its words")
     parser.add_argument("--deadline", type=float, help="seconds that the whole call may take")
     parser.add_argument("--stats", action="store_true", help="usage, finish reason and time on stderr at the end")
     parser.add_argument("--version", action="version", version=f"chatstream {__version__}")
     return parser
+
+
+def _doctor_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="chatstream doctor", description="Ask a server how it streams.")
+    parser.add_argument("base_url", help="where its API begins, like http://127.0.0.1:8080/v1")
+    parser.add_argument("-m", "--model", help="the model's name, as the server knows it")
+    parser.add_argument("--key-env", metavar="NAME", help="the environment variable that holds its key")
+    return parser
+
+
+def _examine(options: argparse.Namespace, out: TextIO) -> int:
+    key = os.environ.get(options.key_env, "").strip() if options.key_env else None
+    if key == "":
+        raise MissingEnvVar(options.key_env)
+    report = doctor(options.base_url, model=options.model, api_key=key)
+    out.write("".join(f"{shown(line)}\n" for line in str(report).splitlines()))
+    out.flush()
+    return 0
 
 
 def _answer(options: argparse.Namespace, out: TextIO) -> int:
@@ -93,7 +119,8 @@ def _answer(options: argparse.Namespace, out: TextIO) -> int:
         raise ConfigError("there is no question: give one as an argument, or - and a text on stdin")
     fields = {"max_tokens": options.max_tokens, "temperature": options.temperature}
     given = {name: value for name, value in fields.items() if value is not None}
-    with Client(options.provider, model=options.model, deadline=options.deadline) as client:
+    provider = Provider.from_toml(options.config, options.provider) if options.config else options.provider
+    with Client(provider, model=options.model, deadline=options.deadline) as client:
         with client.stream(Prompt(options.system, question), **given) as stream:
             _print_answer(stream, out)
         if stream.turn.refusal:

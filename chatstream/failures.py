@@ -90,7 +90,7 @@ def _causes(error: BaseException) -> list[BaseException]:
     causes = [error]
     while True:
         last = causes[-1]
-        wrapped = [getattr(last, "reason", None), *reversed(last.args), last.__cause__, last.__context__]
+        wrapped = [getattr(last, "reason", None), *reversed(last.args), last.__cause__]  # a context may be the caller's
         inner = next((each for each in wrapped if isinstance(each, BaseException) and each not in causes), None)
         if inner is None:
             return causes

@@ -251,7 +251,7 @@ def _tools(tools: list[AnyTool], fields: Mapping[str, Any], other_tools: bool) -
 
 def _model(model: object) -> str:
     if not isinstance(model, str) or not model.strip():
-        raise ConfigError('name a model: stream(prompt, model="…"), or Client(model="…")')
+        raise ConfigError('name a model: stream(prompt, model="…"), Client(model="…"), or -m on the command line')
     return model
 
 

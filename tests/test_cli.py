@@ -575,3 +575,45 @@ def test_a_byte_order_mark_is_text(asked: Any, capsysbinary: pytest.CaptureFixtu
     asked(text_answer("\ufeffHi"))
     assert main(["Hi", "-m", "m1"]) == 0
     assert capsysbinary.readouterr().out == codecs.BOM_UTF8 + b"Hi\n"
+
+
+# ── other ways in ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_provider_may_come_from_a_file(asked: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    server = asked(text_answer("Hello"))
+    config = tmp_path / "own.toml"
+    config.write_text(f'[model_providers.mine]\nbase_url = "{server.url}"\nmodel = "m7"\n')
+    assert main(["Hi", "-c", str(config), "-p", "mine"]) == 0
+    assert (capsys.readouterr().out, server.requests[0].json["model"]) == ("Hello\n", "m7")
+
+
+def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "chatstream", "Hi", "-c", str(tmp_path / "none.toml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "none.toml" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_doctor_reports_on_a_server(
+    asked: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = asked(text_answer("a"))
+    monkeypatch.setenv("OTHER_KEY", "sk-9876543210")
+    assert main(["doctor", server.url, "-m", "m7", "--key-env", "OTHER_KEY"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"{server.url}\nprotocol        HTTP/1.1, chunked\n")
+    assert server.requests[0].headers["Authorization"] == "Bearer sk-9876543210"
+    assert server.requests[0].json["model"] == "m7"
+
+
+def test_doctor_needs_the_key_it_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "http://127.0.0.1:1/v1", "--key-env", "NO_SUCH_KEY"]) == 1
+    assert capsys.readouterr().err == "chatstream: Missing environment variable: `NO_SUCH_KEY`.\n"
+
+
+def test_doctor_without_a_url_is_a_question(asked: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    server = asked(text_answer("An apple a day."))
+    assert main(["doctor", "who?", "-m", "m1"]) == 0
+    assert (capsys.readouterr().out, len(server.requests)) == ("An apple a day.\n", 1)
