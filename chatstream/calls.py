@@ -11,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 from .events import CallDelta
-from .items import arguments_are_whole
+from .items import FunctionCall, arguments_are_whole
 
 
 class OpenCall:
@@ -41,6 +41,12 @@ class OpenCall:
         self.fragments += 1
         if arguments:
             self.parts.append(arguments)
+
+    def item(self, cut: bool) -> FunctionCall:
+        """The finished call; its arguments are judged, not mended (M4). None at all stand for ``{}``, unless the
+        answer was ``cut``."""
+        whole = arguments_are_whole(self.arguments) and not (cut and not self.parts)
+        return FunctionCall(self.name, self.arguments, self.call_id, "completed" if whole else "incomplete")
 
     def news(self) -> str | None:
         """The arguments that the caller has not been given yet; None when nothing of the call is news to them."""

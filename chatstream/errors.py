@@ -30,12 +30,13 @@ if TYPE_CHECKING:  # for readers and type checkers only: at run time this room s
     from .retry import Attempt
     from .turn import Turn
 
-MAX_EXCERPT = 2048  # characters of a broken payload that an error shows (M9)
+MAX_EXCERPT = 2048  # bytes of a broken payload that an error shows (M9)
 
 
 def excerpt(text: str) -> str:
-    """The first 2 kB of ``text``, on one line when printed with ``repr``."""
-    return text if len(text) <= MAX_EXCERPT else text[: MAX_EXCERPT - 1] + "…"
+    """The first 2 kB of ``text``."""
+    data = text.encode("utf-8", "replace")
+    return text if len(data) <= MAX_EXCERPT else data[: MAX_EXCERPT - 3].decode("utf-8", "ignore") + "…"
 
 
 class ChatStreamError(Exception):

@@ -41,7 +41,6 @@ from .events import (
     TokenUsage,
 )
 from .extras import join_extra
-from .items import FunctionCall, arguments_are_whole
 from .usage import total
 
 CUT = ("length", "content_filter")  # after these an answer is not whole
@@ -97,12 +96,12 @@ class Machine:
         """The events of the answer, ``Completed`` last. Raises `StreamTruncated` and `ProviderError`, and what the
         chunks raise."""
         events = self._events(chunks)
-        for event in events:
-            if event.__class__ is not Heartbeat:
-                yield Created(self._response_id, self._model)
-                yield event
-                break
+        event = next(events)  # there is one: the last is Completed
+        while event.__class__ is Heartbeat:
             yield event
+            event = next(events)
+        yield Created(self._response_id, self._model)
+        yield event
         yield from events
 
     def _events(self, chunks: Iterable[Chunk]) -> Iterator[ResponseEvent]:
@@ -216,7 +215,9 @@ class Machine:
             if not call.done:
                 yield from self._announce(choice, call)
                 call.done = True
-                yield OutputItemDone(_item(choice, call), choice.index)
+                item = call.item(cut=choice.finish in CUT)
+                choice.cut = choice.cut or item.status != "completed"
+                yield OutputItemDone(item, choice.index)
 
     # ── ending ──
 
@@ -244,14 +245,6 @@ class Machine:
         if len(self._choices) < 2 or len(self._late_usages) != len(self._choices):
             return self._usage
         return total(self._late_usages)
-
-
-def _item(choice: _Choice, call: OpenCall) -> FunctionCall:
-    """The finished call; its arguments are judged, not mended (M4). No arguments at all stand for ``{}``."""
-    arguments = call.arguments
-    whole = arguments_are_whole(arguments) and (arguments != "" or choice.finish not in CUT)
-    choice.cut = choice.cut or not whole
-    return FunctionCall(call.name, arguments, call.call_id, "completed" if whole else "incomplete")
 
 
 def _status(ends: tuple[ChoiceEnd, ...]) -> Status:

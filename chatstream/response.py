@@ -61,10 +61,10 @@ class ResponseStream:
         self._collector = Collector()
         self._sse = SSEReader(self._bytes(self._reply), self._limits)
         self._reader = ChunkReader(self._sse.payloads(), provider.skip_undecodable)
-        self._chunks: Iterable[Chunk] = self._reader
+        chunks: Iterable[Chunk] = self._reader
         if provider.think_tags:
-            self._chunks = split_thinking(self._reader, provider.think_tags)
-        self._told = self._machine.run(self._chunks)  # one for all who iterate: none takes another's events away
+            chunks = split_thinking(chunks, provider.think_tags)
+        self._told = self._machine.run(chunks)  # one for all who iterate: none takes another's events away
 
     # ── what the caller does with it ──
 

@@ -73,9 +73,10 @@ class SSEReader:
         is forgiven. Raises `ProtocolViolation` for a page or a text that is no stream, `StreamTooLarge`."""
         first = yield from self._first_byte()
         if first in (b"{", b"["):
-            yield PlainPayload("message", self._whole_body().decode("utf-8", "replace"))
+            body = yield from self._whole_body()
+            yield PlainPayload("message", body.decode("utf-8", "replace"))
         elif first == b"<":
-            raise not_a_stream("an HTML page", self._whole_body())
+            raise not_a_stream("an HTML page", (yield from self._whole_body()))
         else:
             yield from self.events()
             yield from self._last_words()
@@ -109,8 +110,13 @@ class SSEReader:
         if not (self.seen or name in FIELDS or cut_in_name):
             raise not_a_stream("a text", head)
 
-    def _whole_body(self) -> bytes:
-        return b"".join(self._bounded(self._source, self._limits.event_bytes)).removeprefix(BOM)
+    def _whole_body(self) -> Generator[Payload, None, bytes]:
+        body = bytearray()
+        for piece in self._bounded(self._source, self._limits.event_bytes):
+            if not piece:
+                yield PlainPayload(HEARTBEAT, "-")
+            body += piece
+        return bytes(body).removeprefix(BOM)
 
     def _blocks(self) -> Iterator[bytes]:
         """One or more whole events at a time, as soon as their last blank line is there."""

@@ -560,9 +560,9 @@ def test_what_is_no_error_is_none(body):
         pytest.param('{"choices": []}', ErrorDetail('{"choices": []}'), id="any JSON"),
         pytest.param("", ErrorDetail(""), id="nothing"),
         pytest.param(
-            '{"a": ' + HUGE + "}", ErrorDetail(('{"a": ' + HUGE)[: MAX_EXCERPT - 1] + "…"), id="a huge number"
+            '{"a": ' + HUGE + "}", ErrorDetail(('{"a": ' + HUGE)[: MAX_EXCERPT - 3] + "…"), id="a huge number"
         ),
-        pytest.param(DEEP, ErrorDetail(DEEP[: MAX_EXCERPT - 1] + "…"), id="too deep"),
+        pytest.param(DEEP, ErrorDetail(DEEP[: MAX_EXCERPT - 3] + "…"), id="too deep"),
     ],
 )
 def test_an_event_named_error_is_one_whatever_it_holds(data, expected):
@@ -672,7 +672,7 @@ def test_an_error_says_whether_trying_again_may_help(code, kind, passing, quota)
         pytest.param('{"a": 1}', ErrorDetail('{"a": 1}'), id="another object"),
         pytest.param('{"error": "no"', ErrorDetail('{"error": "no"'), id="half an object"),
         pytest.param(
-            '{"code": ' + HUGE + "}", ErrorDetail(('{"code": ' + HUGE)[: MAX_EXCERPT - 1] + "…"), id="a huge number"
+            '{"code": ' + HUGE + "}", ErrorDetail(('{"code": ' + HUGE)[: MAX_EXCERPT - 3] + "…"), id="a huge number"
         ),
     ],
 )

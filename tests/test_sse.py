@@ -430,3 +430,8 @@ def test_one_event_in_many_pieces_takes_linear_time(event):
     begin = time.process_time()
     assert len(payloads(*cut(data, 1), limits=limits)) == 1
     assert time.process_time() - begin < 5  # half a second when linear, hours when not
+
+
+def test_heartbeats_pass_while_an_unstreamed_answer_comes():
+    got = [(payload.event, payload.data) for payload in SSEReader([b'{"a":', b"", b"1}"]).payloads()]
+    assert got == [(HEARTBEAT, "-"), ("message", '{"a":1}')]
