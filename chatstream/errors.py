@@ -39,6 +39,10 @@ def excerpt(text: str) -> str:
     return text if len(data) <= MAX_EXCERPT else data[: MAX_EXCERPT - 3].decode("utf-8", "ignore") + "…"
 
 
+def _without(secret: str, value: object) -> object:
+    return value.replace(secret, "***") if isinstance(value, str) else value
+
+
 class ChatStreamError(Exception):
     """The root: ``except ChatStreamError`` catches whatever this library raises on purpose.
 
@@ -61,6 +65,12 @@ class ChatStreamError(Exception):
     @partial.setter
     def partial(self, turn: Turn) -> None:
         self._received = turn
+
+    def redact(self, secret: str) -> None:
+        """Take ``secret`` out of every text of this error: some servers repeat the key that they refuse."""
+        self.args = tuple(_without(secret, each) for each in self.args)
+        for name, value in vars(self).items():
+            setattr(self, name, _without(secret, value))
 
     @property
     def has_partial(self) -> bool:

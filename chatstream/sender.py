@@ -60,9 +60,22 @@ class Call:
     fields: Mapping[str, Any]
     watch: Watch
     attempts: list[Attempt] = field(default_factory=list)
+    key: str | None = field(default=None, repr=False)
+
+    def note(self, status: int | None, request_id: str | None, seconds: float, error: ChatStreamError | None) -> None:
+        """List an attempt, and how it ended."""
+        if error is not None:
+            self._redact(error)
+        words = None if error is None else str(error)
+        self.attempts.append(Attempt(len(self.attempts) + 1, status, words, request_id, seconds))
+
+    def _redact(self, error: ChatStreamError) -> None:
+        if self.key:
+            error.redact(self.key)
 
     def explain(self, error: ChatStreamError) -> ChatStreamError:
-        """The error with what is known of the call on it."""
+        """The error with what is known of the call on it, and without the key."""
+        self._redact(error)
         error.attempts = tuple(self.attempts)
         error.request_id = error.request_id or (self.attempts[-1].request_id if self.attempts else None)
         return error
@@ -123,7 +136,7 @@ class Sender:
 
     def _attempt(self, call: Call) -> Reply:
         request = self._request(call)
-        number, started = len(call.attempts) + 1, call.watch.elapsed
+        started = call.watch.elapsed
         call.watch.renew()
         call.watch.allow(self.provider.first_event_timeout or self.provider.stream_idle_timeout, IdleTimeout)
         try:
@@ -133,12 +146,10 @@ class Sender:
         except ConfigError:
             raise
         except ChatStreamError as error:
-            call.attempts.append(Attempt(number, None, str(error), None, call.watch.elapsed - started))
+            call.note(None, None, call.watch.elapsed - started, error)
             call.explain(error)
             raise
-        call.attempts.append(
-            Attempt(number, reply.status, str(refusal) if refusal else None, reply.request_id, seconds)
-        )
+        call.note(reply.status, reply.request_id, seconds, refusal)
         if refusal is not None:
             raise call.explain(refusal)
         return reply
@@ -158,6 +169,7 @@ class Sender:
         given = {name.lower() for name in headers}
         headers |= {name: value for name, value in OWN_HEADERS.items() if name.lower() not in given}
         key = provider.auth_header()
+        call.key = key[1].removeprefix("Bearer ") if key else None
         provider.warn_if_plain()
         data = json.dumps(body, allow_nan=False).encode()
         return Request(provider.url(call.model), headers, data, key, provider.connect_timeout)

@@ -85,10 +85,16 @@ class Reply:
             failure = failures.of_reading(error, self._exchange)
         else:
             self._full = len(data) == READ_SIZE
-            self._ended = not data
+            if not data:
+                self._finish()
             return data
         self.close()
         raise failure
+
+    def _finish(self) -> None:
+        """The connection is back in the pool, another call's maybe: the watch must not shut it down any more."""
+        self._ended = True
+        self._exchange.watch.attach(None)
 
     def wait(self, seconds: float) -> bool:
         """Whether bytes, or the end, come within ``seconds``; for between two reads."""

@@ -100,7 +100,7 @@ def test_a_status_tells_what_the_server_said():
     error.request_id = "req_7"
     assert str(error).endswith(", request id: req_7")
     assert str(UnexpectedStatus(404)) == "unexpected status 404: no body"
-    assert UnexpectedStatus(400, "x" * 5000).message == "x" * 2047 + "…"
+    assert UnexpectedStatus(400, "x" * 5000).message == "x" * 2045 + "…"
     assert str(QuotaExceeded(429, "", "spent")) == "quota exceeded, status 429: spent"
 
 

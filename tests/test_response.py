@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import pickle
 import sys
 import threading
 import time
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support import REST, THREE, WORDS, body, text_of, within
+from support import KEY, REST, THREE, WORDS, body, text_of, within
 
 from chatstream import (
     Cancelled,
@@ -456,3 +457,42 @@ def test_of_a_text_answer_nothing_is_left(ask):
     assert list(stream) == []
     assert list(stream.aggregate()) == []
     assert stream.collect().text == "one"
+
+
+def test_cancelling_or_closing_a_finished_stream_leaves_its_connection_alone(serve, connect):
+    server = serve(WHOLE, [head(), *THREE, pause(0.05), *REST])
+    client = connect(server)
+    first = client.stream("Hi")
+    assert first.collect().text == TEXT
+    second = client.stream("Hi")
+    assert next(second) == EVENTS[0]
+    first.cancel()
+    first.close()
+    assert second.collect().text == TEXT
+    assert server.connections == 1
+
+
+def test_an_answer_read_to_its_end_in_vain_leaves_its_connection_in_the_pool(serve, connect):
+    server = serve(status(200, {"tokens": [1]}), WHOLE)
+    client = connect(server, stream_max_retries=0)
+    assert type(failure(client.stream("Hi"))) is StreamTruncated
+    assert client.stream("Hi").collect().text == TEXT
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        status(401, {"error": {"message": f"Incorrect key {KEY}", "code": f"bad-{KEY}"}}),
+        [head(), *THREE, event({"error": {"message": f"{KEY} is spent"}}), end()],
+        [head(), *THREE, event(f"nonsense {KEY}"), end()],
+        status(200, f"<html>{KEY}</html>"),
+    ],
+)
+def test_a_key_that_the_server_repeats_is_in_no_error(ask, script):
+    try:
+        error = failure(ask(script))
+    except UnexpectedStatus as refused:
+        error = refused
+    assert "***" in str(error)
+    assert KEY not in repr((error, str(error), error.args, vars(error), error.attempts)) + str(pickle.dumps(error))

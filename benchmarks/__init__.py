@@ -1,0 +1,1 @@
+"""How fast chatstream is, beside what else reads the same streams: ``python -m benchmarks``; see README.md."""

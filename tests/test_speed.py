@@ -1,0 +1,59 @@
+"""chatstream costs what the loop costs that everybody writes: a ratio of CPU times in one run, and counts.
+
+The measuring is done in a process of its own (`benchmarks.guard`): coverage would slow down one side only.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MOST = 1.3  # times the CPU of the script writer's loop; about 1.05 when this was written
+TRIES = 3  # a machine with other things to do may spoil a run
+MOST_CALLS = 75  # per event, of Python and of C, when every event comes alone
+MOST_BYTES = 120  # per event: its text, once
+
+
+@cache
+def measured(what: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.guard", what]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, timeout=60)
+    return json.loads(done.stdout)
+
+
+def best_ratio(way: str) -> float:
+    """The ratio of the first run in which it is within its bound, else the best of all runs."""
+    ratios = []
+    for number in range(TRIES):
+        ratios.append(measured(f"cpu{number}")[way])
+        if ratios[-1] <= MOST:
+            break
+    return min(ratios)
+
+
+@pytest.mark.parametrize("way", ["stream", "collect"])
+def test_an_event_costs_about_what_it_costs_in_a_hand_written_loop(way):
+    assert best_ratio(way) <= MOST
+
+
+@pytest.mark.parametrize("events", ["1000", "8000"])
+def test_few_functions_are_called_for_an_event(events):
+    assert measured("counts")[events]["stream"]["calls"] <= MOST_CALLS
+
+
+@pytest.mark.parametrize("events", ["1000", "8000"])
+def test_an_event_leaves_its_text_in_memory_and_nothing_else(events):
+    assert measured("counts")[events]["stream"]["bytes"] <= MOST_BYTES
+
+
+@pytest.mark.parametrize("what", ["calls", "bytes"])
+def test_the_last_of_many_events_costs_what_the_first_one_costs(what):
+    few, many = (measured("counts")[events]["stream"][what] for events in ("1000", "8000"))
+    assert many <= few * 1.02
