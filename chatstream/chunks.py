@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from json import JSONDecoder
 from typing import Any
 
 from .errors import ProtocolViolation, excerpt
 from .events import HEARTBEAT, CallDelta, ChoiceDelta, Chunk, Finish, Payload
 from .extras import extra_of
-from .loose import obj, string, word
+from .loose import load, obj, string, word
 from .server_errors import choice_error, error_detail, make_detail, stream_error
 from .usage import usage_of
 
@@ -42,7 +41,6 @@ FINISHES: dict[Finish, tuple[str, ...]] = {
 _MEANING = {word: finish for finish, words in FINISHES.items() for word in words}
 _DONE = Chunk(done=True)
 _HEARTBEAT = Chunk(heartbeat=True)
-_decode = JSONDecoder().raw_decode
 
 
 class ChunkReader:
@@ -70,10 +68,7 @@ class ChunkReader:
 
     def _object(self, data: str) -> Chunk | None:
         try:
-            body, end = _decode(data)
-            if end != len(data) and data[end:].strip():
-                raise ValueError("more than one JSON text in an event")
-            return chunk_of(body)
+            return chunk_of(load(data))
         except (ValueError, RecursionError) as error:
             self._undecodable(data, str(error))
             return None

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from .errors import ConfigError
 from .prompt import PromptLike
@@ -53,6 +54,7 @@ class Client:
         self._transport = Transport(session, direct=self._is_local)
         self._sender: Sender | None = None
         self._lock = Lock()
+        self._watches: WeakSet[Watch] = WeakSet()
         Watch(deadline)  # refuses a wrong deadline now
 
     def stream(
@@ -79,6 +81,7 @@ class Client:
         sender = self._open()
         chosen = model or self.model or sender.provider.model or ""
         watch = Watch(self.deadline if deadline is None else deadline)
+        self._watches.add(watch)
         call = Call(prompt, chosen, fields, watch)
         return ResponseStream(sender, call, choices, self.limits, heartbeat)
 
@@ -89,6 +92,14 @@ class Client:
             if self._sender is None or self._sender.provider != provider:
                 self._sender = Sender(provider, self._transport, self.limits, self._on_retry)
             return self._sender
+
+    def cancel(self) -> None:
+        """End every call under way, from any thread: also one that connects or waits, and has no stream yet.
+
+        Whoever waits for it gets `Cancelled` at once; to end one stream, use its own ``cancel``.
+        """
+        for watch in list(self._watches):
+            watch.cancel()
 
     def close(self) -> None:
         """Close the connections kept for reuse. The client may be used again."""

@@ -227,7 +227,9 @@ class ResponseStream:
                 self._call.watch.allow(self._sender.provider.stream_idle_timeout, IdleTimeout)
             try:
                 if self._heartbeat is not None and not reply.wait(self._heartbeat):
+                    before = self._call.watch.elapsed
                     yield b""
+                    self._call.watch.extend(self._call.watch.elapsed - before)
                     continue
                 data = reply.read()
             except (StreamError, DeadlineExceeded):

@@ -61,6 +61,10 @@ class Watch:
         self._until = monotonic() + seconds
         self._expiry = expiry
 
+    def extend(self, seconds: float) -> None:
+        """Do not count ``seconds`` that the caller took for itself."""
+        self._until += seconds
+
     def remaining(self) -> float:
         """Seconds that one wait may take now. Raises the verdict when there are none, or after `cancel`."""
         self.check()

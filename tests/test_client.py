@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from support import KEY, within
 
 import chatstream
 from chatstream import (
+    Cancelled,
     Client,
     ConfigError,
     DeadlineExceeded,
@@ -238,3 +241,21 @@ def test_the_key_is_shown_nowhere(serve, connect):
     with pytest.raises(UnexpectedStatus) as caught:
         asker.stream("Hi")
     assert KEY not in repr(pickle.dumps(caught.value))
+
+
+def test_a_client_cancels_calls_that_have_no_stream_yet(serve, connect):
+    client = connect(serve([stall()]))
+    threading.Timer(0.05, client.cancel).start()
+    started = time.monotonic()
+    with pytest.raises(Cancelled):
+        client.stream("Hi")
+    assert time.monotonic() - started < 0.15
+
+
+def test_a_client_cancels_the_streams_that_are_read(serve, connect):
+    client = connect(serve([head(), delta("one "), stall()]))
+    stream = client.stream("Hi")
+    threading.Timer(0.05, client.cancel).start()
+    with pytest.raises(Cancelled) as caught:
+        list(stream)
+    assert caught.value.partial.text == "one "

@@ -123,7 +123,7 @@ def test_a_stranger_is_known_only_where_it_is_needed(stranger):
 
 def test_no_other_stranger_is_known_to_the_library():
     known = {*STRANGERS, *sys.stdlib_module_names, "chatstream"}
-    optional = {"tomli", "pydantic", "jiter"}  # taken where they happen to be
+    optional = {"tomli", "pydantic", "jiter", "orjson"}  # taken where they happen to be
     met = {found.name for room in rooms() for found in imports(room) if not found.own and not found.for_types}
     assert met - optional <= known
 

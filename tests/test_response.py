@@ -496,3 +496,11 @@ def test_a_key_that_the_server_repeats_is_in_no_error(ask, script):
         error = refused
     assert "***" in str(error)
     assert KEY not in repr((error, str(error), error.args, vars(error), error.attempts)) + str(pickle.dumps(error))
+
+
+def test_the_callers_own_time_on_a_heartbeat_is_not_idle_time(ask):
+    stream = ask([head(), pause(0.05), *THREE, *REST], heartbeat=0.02, stream_idle_timeout=0.1)
+    assert next(stream) == Heartbeat()
+    time.sleep(0.15)
+    assert stream.collect().text == TEXT
+    assert len(stream.attempts) == 1
