@@ -60,6 +60,8 @@ class ResponseStream:
         self._machine = Machine(self._choices, provider.eof_completes)
         self._collector = Collector()
         self._sse = SSEReader(self._bytes(self._reply), self._limits)
+        self._seen = 0  # signs of life that the idle time began anew for
+        self._finishing = False
         self._reader = ChunkReader(self._sse.payloads(), provider.skip_undecodable)
         chunks: Iterable[Chunk] = self._reader
         if provider.think_tags:
@@ -209,36 +211,36 @@ class ResponseStream:
             raise
 
     def _bytes(self, reply: Reply) -> Iterator[bytes]:
-        """The answer's bytes; an empty piece each time the caller's heartbeat is due.
-
-        The idle time begins anew after every whole event, the grace time with the last finish reason.
-        """
-        progress = 0
-        finishing = False
+        """The answer's bytes; an empty piece each time the caller's heartbeat is due."""
         provider, waited = self._sender.provider, self._call.attempts[-1].seconds
         first = (provider.first_event_timeout or provider.stream_idle_timeout) - waited  # from when it is asked for
         self._call.watch.allow(max(first, 0.0), IdleTimeout)
         while True:
-            if self._machine.finished and not finishing:
-                finishing = True
-                self._call.watch.allow(self._sender.provider.finish_grace, IdleTimeout)
-            elif self._progress() != progress and not finishing:
-                progress = self._progress()
-                self._call.watch.allow(self._sender.provider.stream_idle_timeout, IdleTimeout)
+            self._renew_patience()
             try:
                 if self._heartbeat is not None and not reply.wait(self._heartbeat):
                     before = self._call.watch.elapsed
                     yield b""
                     self._call.watch.extend(self._call.watch.elapsed - before)
-                    continue
-                data = reply.read()
+                elif data := reply.read():
+                    yield data
+                else:
+                    return
             except (StreamError, DeadlineExceeded):
-                if finishing:  # nothing is missing but the end
+                if self._machine.finished:  # nothing is missing but the end
                     return
                 raise
-            if not data:
-                return
-            yield data
+
+    def _renew_patience(self) -> None:
+        """Begin the idle time anew after every whole event, and the grace time once, with the last finish reason."""
+        provider = self._sender.provider
+        if self._machine.finished:
+            if not self._finishing:
+                self._finishing = True
+                self._call.watch.allow(provider.finish_grace, IdleTimeout)
+        elif (progress := self._progress()) != self._seen:
+            self._seen = progress
+            self._call.watch.allow(provider.stream_idle_timeout, IdleTimeout)
 
     def _progress(self) -> int:
         """A number that grows with every sign of life that counts."""

@@ -33,8 +33,9 @@ MAX_CHUNK = 2**48  # bytes; a larger chunk is a broken framing, not an answer
 class Exchange:
     """What is known below HTTP of the request under way in this thread."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watch, fresh: bool = False) -> None:
         self.watch = watch
+        self.fresh = fresh  # take no connection that served another request
         self.reused = False  # the connection served another request before
         self.sent = False  # the request left whole
         self.file: WatchedFile | None = None  # where the response comes from
@@ -200,10 +201,18 @@ class _TLSConnection(_Connection, HTTPSConnection):
 
 
 class _Pool(HTTPConnectionPool):
+    """A pool that gives out a connection to be opened anew where a fresh one is wanted."""
+
     ConnectionCls = _Connection
 
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        connection = super()._get_conn(timeout)
+        if _exchange().fresh:
+            connection.close()
+        return connection
 
-class _TLSPool(HTTPSConnectionPool):
+
+class _TLSPool(_Pool, HTTPSConnectionPool):
     ConnectionCls = _TLSConnection
 
 

@@ -157,8 +157,9 @@ class Transport:
         return reply
 
     def _post(self, request: Request, watch: Watch) -> Reply:
+        fresh = False
         while True:
-            exchange = Exchange(watch)
+            exchange = Exchange(watch, fresh)
             token = current_exchange.set(exchange)
             try:
                 return _checked(Reply(self._send(request, watch), exchange))
@@ -171,6 +172,7 @@ class Transport:
                 watch.release()
             if not (exchange.reused and isinstance(failure, ConnectionFailed)):
                 raise failure
+            fresh = True  # the pool may hold a hundred as stale as this one
 
     def _send(self, request: Request, watch: Watch) -> requests.Response:
         return self._open_session().post(
