@@ -16,12 +16,12 @@ help:  ## this list
 demo: $(VENV)/.local  ## stream an answer of a real model in this terminal
 	$(BIN)/chatstream "$(QUESTION)" --provider local --stats
 
-test: $(VENV)/.test  ## all tests, with the coverage gate
-	$(BIN)/python -m coverage run -m pytest $(ARGS)
+test: $(VENV)/.test  ## all tests but the end-to-end ones, with the coverage gate
+	$(BIN)/python -m coverage run -m pytest -m "not e2e and not soak" $(ARGS)
 	$(BIN)/python -m coverage report --skip-covered
 
 e2e: $(VENV)/.test  ## the end-to-end tests on the real model, none skipped
-	CHATSTREAM_REQUIRE_E2E=1 $(BIN)/python -m pytest tests/e2e $(ARGS)
+	CHATSTREAM_REQUIRE_E2E=1 $(BIN)/python -m pytest -m e2e $(ARGS)
 
 lint: $(VENV)/.test  ## ruff and mypy
 	$(BIN)/ruff check .

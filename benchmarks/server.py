@@ -93,6 +93,8 @@ async def _answer(writer: asyncio.StreamWriter, asked: Asked) -> None:
     framed, last = _framing(asked.framing)
     writer.write(_head(asked))
     async for event in _in_time(asked):
+        if writer.is_closing():  # the client has gone
+            return
         writer.write(framed(event()))
     writer.write(last())
 

@@ -53,7 +53,7 @@ def of_sending(error: BaseException, exchange: Exchange, url: str) -> ChatStream
         return failed(f"{host} can't prove who it is: {_words(causes[-1])}", retryable=False)
     if isinstance(error, requests.exceptions.SSLError):
         return failed(f"no TLS with {host}: {_words(causes[-1])}", retryable=_is_closed(causes))
-    if isinstance(error, requests.exceptions.ProxyError):
+    if isinstance(error, requests.exceptions.ProxyError) and not exchange.sent:  # else it was the server behind it
         refused = any("407" in str(cause) for cause in causes)
         return failed(f"the proxy before {host} failed: {_words(causes[-1])}", retryable=not refused)
     if _is_nonsense(causes):

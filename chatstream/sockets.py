@@ -146,8 +146,10 @@ class _Connection(HTTPConnection):
     """A connection that shows its socket to the watch from the first packet on."""
 
     response_class = _Response
+    _is_new = True  # no request went over its socket yet; urllib3 opens one for TLS before there is a request
 
     def _new_conn(self) -> socket.socket:
+        self._is_new = True
         watch = _exchange().watch
         failure = OSError("the name has no address")
         for family, kind, protocol, address in self._addresses():
@@ -187,9 +189,9 @@ class _Connection(HTTPConnection):
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         exchange = _exchange()
-        exchange.reused = self.sock is not None
         if self.sock is None:
             self.connect()
+        exchange.reused, self._is_new = not self._is_new, False
         exchange.watch.attach(self.sock)
         self.sock.settimeout(self._patience(exchange.watch))  # a reused socket still has its last recv's
         super().request(*args, **kwargs)

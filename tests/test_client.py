@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import pickle
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -246,10 +245,8 @@ def test_the_key_is_shown_nowhere(serve, connect):
 def test_a_client_cancels_calls_that_have_no_stream_yet(serve, connect):
     client = connect(serve([stall()]))
     threading.Timer(0.05, client.cancel).start()
-    started = time.monotonic()
-    with pytest.raises(Cancelled):
+    with within(0.1), pytest.raises(Cancelled):
         client.stream("Hi")
-    assert time.monotonic() - started < 0.15
 
 
 def test_a_client_cancels_the_streams_that_are_read(serve, connect):

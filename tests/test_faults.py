@@ -26,7 +26,7 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
-from support import KEY, REST, THREE, WORDS, body, server_context, text_of, within
+from support import KEY, REST, THREE, WORDS, Metronome, body, server_context, text_of, within
 
 from chatstream import (
     Cancelled,
@@ -658,9 +658,10 @@ def cancelled_after(stream: Any, seconds: float) -> Any:
 
     timer = threading.Timer(seconds, cancel)
     timer.start()
-    with pytest.raises(Cancelled) as caught:
+    with Metronome() as metronome, pytest.raises(Cancelled) as caught:
         list(stream)
-    assert time.monotonic() - called[0] < 0.05
+    ended = time.monotonic()
+    assert ended - called[0] < 0.05 + metronome.stolen
     timer.join()
     assert not caught.value.retryable
     return caught.value
@@ -765,10 +766,12 @@ def test_row_34_comments_are_life_if_the_provider_says_so(ask):
 def completes(stream: Any, text: str, most: float = 0.02) -> Completed:
     """The stream says the text and completes, and takes at most so many more seconds after it."""
     seen = []
-    for each in stream:
-        seen.append(each)
-        last = time.monotonic()
-    assert time.monotonic() - last <= most
+    with Metronome() as metronome:
+        for each in stream:
+            seen.append(each)
+            last = time.monotonic()
+        took = time.monotonic() - last
+    assert took <= most + metronome.stolen
     assert text_of(seen) == stream.turn.text == text
     assert isinstance(seen[0], Created)
     assert [type(each) for each in seen].count(Completed) == 1
@@ -926,9 +929,11 @@ def test_row_42_packed_and_flushed_event_by_event(ask, encoding, framing):
     rest = [chunk(pack(b'data: {"choices": [{"index": 0, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n')), end()]
     stream = ask([head(headers={"Content-Encoding": encoding}, framing=framing), *words, *rest])
     assert encoding in ask.server.requests[0].headers["Accept-Encoding"]
-    seen = [(time.monotonic(), each.delta) for each in stream if isinstance(each, OutputTextDelta)]
+    with Metronome() as metronome:
+        seen = [(time.monotonic(), each.delta) for each in stream if isinstance(each, OutputTextDelta)]
     assert [delta for _, delta in seen] == WORDS
-    assert all(came - went < 0.05 for (came, _), went in zip(seen, sent, strict=True))
+    late = 0.05 + metronome.stolen
+    assert all(came - went < late for (came, _), went in zip(seen, sent, strict=True))
 
 
 MEBIBYTE = 2**20

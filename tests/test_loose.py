@@ -38,9 +38,7 @@ def test_both_ways_read_the_same(slow, value, ascii):
     assert repr(loose.load(text)) == repr(slow(text)) == repr(json.loads(text))
 
 
-@pytest.mark.parametrize(
-    "text", ['{"a": NaN}', '{"a": "\\ud800"}', "{} ", "{}\n"]
-)
+@pytest.mark.parametrize("text", ['{"a": NaN}', '{"a": "\\ud800"}', "{} ", "{}\n"])
 def test_what_only_json_knows_is_read_by_json(slow, text):
     assert repr(loose.load(text)) == repr(slow(text)) == repr(json.loads(text))
 

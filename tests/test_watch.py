@@ -24,7 +24,7 @@ def test_without_limits_there_is_time_enough():
     watch = Watch()
     assert watch.remaining() == threading.TIMEOUT_MAX
     assert watch.verdict is None
-    assert 0 <= watch.elapsed < 0.1
+    assert 0 <= watch.elapsed < 1
 
 
 def test_the_nearest_limit_counts():

@@ -1,0 +1,182 @@
+"""Measures everything: ``python -m benchmarks``, or ``--quick`` for what needs no environment of its own.
+
+    peers × measures ──▶ results.json ──▶ a table and a plot for the docs
+
+Rules:
+- One process per measure and client, one after the other; the server is a process of its own.
+- What fails is a line in the results, and the rest goes on.
+- Seconds are those of one machine on one day. Ratios within one run are what may be compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+from .environments import interpreter
+from .peers import ONE_EACH, OWN, PEERS
+from .report import table, write_page
+from .server import FRAMINGS, ROOT, running
+
+RESULTS = Path(__file__).parent / "results.json"
+PAGE = ROOT / "docs" / "speed.md"
+PLOT = ROOT / "docs" / "speed.svg"
+PATIENCE = 180  # seconds for one measure of one client
+FRAMED = ("loop", "stream", "httpx_sse", "openai_create")
+LONG = ("loop", "stream", "aggregate", "openai_create")
+
+
+class Task(NamedTuple):
+    """One measure of several clients. ``key`` names it in the results."""
+
+    key: str
+    measure: str
+    clients: tuple[str, ...]
+    options: dict[str, Any]
+    tls: bool = False
+    quick: bool = True
+
+
+def tasks() -> Iterator[Task]:
+    yield Task("version", "version", tuple(PEERS), {})
+    for shape in ("text", "tools", "reasoning"):
+        able = tuple(name for name, peer in PEERS.items() if shape in peer.shapes)
+        yield Task(f"cpu {shape}", "cpu", able, {"shape": shape})
+    yield Task("alone", "alone", ONE_EACH, {})
+    for framing in FRAMINGS:
+        clients = ONE_EACH if framing == "chunked" else FRAMED
+        yield Task(f"delay {framing}", "delay", clients, {"framing": framing}, quick=framing == "chunked")
+    yield Task("first", "first", ONE_EACH, {})
+    yield Task("first tls", "first", ONE_EACH, {}, tls=True, quick=False)
+    yield Task("imports", "imports", ONE_EACH, {})
+    yield Task("memory", "memory", ONE_EACH, {})
+    yield Task("connections", "connections", ONE_EACH, {})
+    yield Task("growth text", "growth", ONE_EACH, {})
+    yield Task("growth tools", "growth", LONG, {"shape": "tools"}, quick=False)
+    yield Task("many", "many", ONE_EACH, {}, quick=False)
+
+
+class Bench:
+    """Runs tasks: ``python_of`` gives the interpreter of an environment, ``servers`` the URLs without and with TLS."""
+
+    def __init__(self, python_of: Callable[[str], str], servers: dict[bool, str], surroundings: dict[str, str]) -> None:
+        self._python_of = python_of
+        self._servers = servers
+        self._surroundings = surroundings
+
+    def run(self, task: Task, clients: tuple[str, ...]) -> dict[str, Any]:
+        """The results of one task, by client."""
+        found = {}
+        for client in task.clients:
+            if client in clients:
+                found[client] = self._measure(task, client)
+                print(f"{task.key:16} {client:14} {json.dumps(found[client])}", file=sys.stderr, flush=True)
+        return found
+
+    def _measure(self, task: Task, client: str) -> Any:
+        asked = {"measure": task.measure, "client": client, "server": self._servers[task.tls], **task.options}
+        command = [self._python_of(PEERS[client].environment), "-m", "benchmarks.measures", json.dumps(asked)]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, cwd=ROOT, env=self._surroundings, timeout=PATIENCE, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return {"error": f"not done after {PATIENCE} s"}
+        if done.returncode:
+            return {"error": done.stderr.strip().rpartition("\n")[2][:200]}
+        return json.loads(done.stdout.splitlines()[-1])
+
+
+def surroundings(home: str, authority: str | None) -> dict[str, str]:
+    """The environment variables of a measure: a home of nobody, no proxy, no key, and whom to trust."""
+    own = {"PATH": os.environ.get("PATH", ""), "HOME": home, "LLM_USER_PATH": home, "LANG": "C.UTF-8"}
+    own["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it asks the network for prices
+    return own | ({"SSL_CERT_FILE": authority, "REQUESTS_CA_BUNDLE": authority} if authority else {})
+
+
+CERTIFICATE = """
+import sys, trustme
+authority = trustme.CA()
+authority.cert_pem.write_to_path(sys.argv[1])
+authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(sys.argv[2])
+"""
+
+
+def machine() -> dict[str, Any]:
+    """What it ran on, and how busy that was."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "load": round(os.getloadavg()[0], 1),
+        "date": date.today().isoformat(),
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = _options(argv)
+    clients = OWN if options.quick else tuple(PEERS)
+    clients = tuple(name for name in clients if not options.only or name in options.only)
+    found = {"machine": machine(), "results": {}}
+    with ExitStack() as stack:
+        bench = _bench(options, stack)
+        for task in tasks():
+            if (task.quick or not options.quick) and (not options.measure or task.measure in options.measure):
+                found["results"][task.key] = bench.run(task, clients)
+    print(table(found))
+    if options.save:
+        RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+        publish(found, options.environments)
+    return 0
+
+
+def publish(found: dict[str, Any], environments: Path) -> None:
+    """Put the table into the page, and draw the plot beside it."""
+    write_page(PAGE, found)
+    command = [interpreter("report", environments), "-m", "benchmarks.plot", RESULTS, PLOT]
+    subprocess.run(command, cwd=ROOT, check=True)
+
+
+def _bench(options: argparse.Namespace, stack: ExitStack) -> Bench:
+    home = stack.enter_context(TemporaryDirectory())
+    servers = {False: stack.enter_context(running())}
+    if options.quick:
+        return Bench(lambda _: sys.executable, servers, surroundings(home, None))
+    authority, certificate = f"{home}/authority.pem", f"{home}/server.pem"
+    command = [interpreter("report", options.environments), "-c", CERTIFICATE, authority, certificate]
+    subprocess.run(command, check=True)
+    servers[True] = stack.enter_context(running(certificate))
+    return Bench(lambda name: interpreter(name, options.environments), servers, surroundings(home, authority))
+
+
+def _options(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measures chatstream beside its peers.")
+    parser.add_argument("--quick", action="store_true", help="only what this interpreter can import; no TLS")
+    parser.add_argument("--only", nargs="+", metavar="CLIENT", choices=PEERS, help=f"of: {', '.join(PEERS)}")
+    parser.add_argument("--measure", nargs="+", help="only these: cpu, delay, first, many, …")
+    parser.add_argument("--save", action="store_true", help="write results.json, and table and plot for the docs")
+    parser.add_argument(
+        "--environments", type=Path, default=ROOT / ".venv" / "bench", help="where those of the peers are kept"
+    )
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

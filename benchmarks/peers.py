@@ -1,0 +1,44 @@
+"""Who is measured: the clients by name, what they are called in the table, and the environment each runs in."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Peer(NamedTuple):
+    """``environment`` names its ``requirements-*.txt``; ``imports`` is what its users write at the top of a script."""
+
+    label: str
+    environment: str
+    library: str
+    imports: str
+    shapes: tuple[str, ...] = ("text", "tools", "reasoning")
+
+
+_OPENAI = ("openai", "openai", "from openai import OpenAI")
+_CHATSTREAM = ("loop", "chatstream", "from chatstream import Client")
+
+PEERS = {
+    "floor": Peer("floor: urllib3, split, `json.loads`", "loop", "urllib3", "import urllib3, json"),
+    "loop": Peer(
+        "the loop: requests, sseclient-py, `json.loads`", "loop", "requests", "import requests, sseclient, json"
+    ),
+    "stream": Peer("**chatstream** events", *_CHATSTREAM),
+    "text": Peer("**chatstream** `.text()`", *_CHATSTREAM, ("text",)),
+    "aggregate": Peer("**chatstream** `.aggregate()`", *_CHATSTREAM),
+    "collect": Peer("**chatstream** `.collect()`", *_CHATSTREAM),
+    "httpx_sse": Peer("httpx, httpx-sse, `json.loads`", "httpx-sse", "httpx-sse", "import httpx, httpx_sse, json"),
+    "openai_create": Peer("openai-python `create(stream=True)`", *_OPENAI),
+    "openai_stream": Peer("openai-python `.stream()`", *_OPENAI, ("text", "tools")),
+    "langchain": Peer(
+        "langchain-openai `.stream()`",
+        "langchain-openai",
+        "langchain-openai",
+        "from langchain_openai import ChatOpenAI",
+        ("text", "tools"),
+    ),
+    "llm": Peer("simonw/llm", "llm", "llm", "from llm.default_plugins.openai_models import Chat", ("text",)),
+    "litellm": Peer("litellm", "litellm", "litellm", "from litellm import completion"),
+}
+OWN = tuple(name for name, peer in PEERS.items() if peer.environment == "loop")  # what `--quick` measures
+ONE_EACH = tuple(name for name in PEERS if name not in ("text", "aggregate", "collect"))

@@ -1,0 +1,123 @@
+"""Results → tables in Markdown, for the terminal and for the page in the docs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .peers import PEERS
+from .server import FRAMINGS
+
+BEGIN, END = "<!-- begin: what `make bench` found -->", "<!-- end -->"
+Found = dict[str, Any]
+Cell = Callable[[dict[str, Any]], str]
+
+
+def _us(cell: Found) -> str:
+    return f"{cell['us']:.1f} ({cell['ratio']:.2f} ×)"
+
+
+def _delay(cell: Found) -> str:
+    return f"{cell['p50']:.2f} / {cell['p99']:.1f}"
+
+
+def _many(cell: Found) -> str:
+    return f"{_delay(cell) if 'p50' in cell else '–'} | {cell['whole']} of {cell['threads']} | {cell['cpu']:.2f}"
+
+
+def _growth(cell: Found) -> str:
+    return " | ".join(f"{cell[events]:.1f}" for events in ("1000", "8000", "64000"))
+
+
+TABLES: list[tuple[str, str, list[tuple[str, str, Cell]]]] = [
+    (
+        "CPU per event",
+        "µs of CPU, and in brackets times the loop in the same process. *Text*, *tools*, *reasoning*: everything is "
+        "there at once, so only the client's own work counts. *Alone*: text that comes event by event, where waking up "
+        "counts as well. –: the client has no place for it.",
+        [
+            ("text", "cpu text", _us),
+            ("tools", "cpu tools", _us),
+            ("reasoning", "cpu reasoning", _us),
+            ("alone", "alone", _us),
+        ],
+    ),
+    (
+        "Start",
+        "Importing, in CPU milliseconds of a new process (times the loop's). Milliseconds to the first event of a "
+        "client just made, and of one that has a connection; without and with TLS. Connections opened for 100 streams.",
+        [
+            ("import", "imports", lambda cell: f"{cell['ms']:.0f} ({cell['ratio']:.2f} ×)"),
+            ("cold", "first", lambda cell: f"{cell['cold']:.1f}"),
+            ("warm", "first", lambda cell: f"{cell['warm']:.1f}"),
+            ("cold, TLS", "first tls", lambda cell: f"{cell['cold']:.1f}"),
+            ("warm, TLS", "first tls", lambda cell: f"{cell['warm']:.1f}"),
+            ("connections", "connections", lambda cell: str(cell["opened"])),
+        ],
+    ),
+    (
+        "Delay",
+        "Milliseconds from sending an event to having it, median / 99th percentile, by the way the answer is framed.",
+        [(framing, f"delay {framing}", _delay) for framing in FRAMINGS],
+    ),
+    (
+        "Memory and length",
+        "MB of the process after 5,000 events; KiB for each stream that is open and waits; µs of CPU per event of "
+        "streams of 1,000, 8,000 and 64,000 events.",
+        [
+            ("MB", "memory", lambda cell: f"{cell['mb']:.0f}"),
+            ("KiB a stream", "memory", lambda cell: f"{cell['idle']:.0f}"),
+            ("1 k | 8 k | 64 k", "growth text", _growth),
+            ("tools: 1 k | 8 k | 64 k", "growth tools", _growth),
+        ],
+    ),
+    (
+        "500 threads",
+        "Each reads 20 events a second from one client with default settings: delay in ms (median / 99th percentile), "
+        "whole answers, cores used.",
+        [("delay | whole | cores", "many", _many)],
+    ),
+]
+
+
+def table(found: Found) -> str:
+    """Everything that was found, and the machine it was found on."""
+    return "\n\n".join([_machine(found["machine"]), *(_table(found["results"], *each) for each in TABLES)])
+
+
+def _machine(machine: Found) -> str:
+    return (
+        f"{machine['date']}: {machine['python']}, {machine['cores']} cores of {machine['processor']}, "
+        f"{machine['system']}, load {machine['load']} at the start."
+    )
+
+
+def _table(results: Found, title: str, words: str, columns: list[tuple[str, str, Cell]]) -> str:
+    columns = [each for each in columns if results.get(each[1])]
+    rows = [name for name in PEERS if any(name in results[key] for _, key, _ in columns)]
+    head = " | ".join(["client", *(heading for heading, _, _ in columns)])
+    lines = [f"| {head} |", "|" + "---|" * (head.count(" | ") + 1)]
+    for name in rows:
+        cells = [_cell(results[key].get(name), heading, show) for heading, key, show in columns]
+        lines.append(f"| {_label(name, results)} | {' | '.join(cells)} |")
+    return "\n".join([f"### {title}", "", words, "", *lines])
+
+
+def _cell(cell: Found | None, heading: str, show: Cell) -> str:
+    if cell is None or "error" in cell or cell.get("shown") is False:
+        return " | ".join(["–"] * (heading.count(" | ") + 1))
+    return show(cell)
+
+
+def _label(name: str, results: Found) -> str:
+    number = results.get("version", {}).get(name, {}).get("version", "")
+    own = name == "loop" or name == "floor" or PEERS[name].library == "chatstream"
+    return PEERS[name].label if own else f"{PEERS[name].label} {number}".strip()
+
+
+def write_page(page: Path, found: Found) -> None:
+    """Put the tables between the marks of the page."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    page.write_text(f"{before}{BEGIN}\n\n{table(found)}\n\n{END}{after}", encoding="utf-8")
