@@ -103,10 +103,14 @@ class _Response(http.client.HTTPResponse):
         self._file = exchange.file = WatchedFile(sock, exchange.watch)
         self.fp = io.BufferedReader(self._file, BUFFER_SIZE)
 
+    def begin(self) -> None:
+        super().begin()
+        self._packed = "Content-Encoding" in self.headers
+
     def _read1_chunked(self, n: int) -> bytes:
         """One chunk, as http.client reads it, and those behind it that are here already, without asking for more."""
         data: bytes = super()._read1_chunked(n)  # type: ignore[misc]  # not in the stubs
-        if not data or self.chunk_left:
+        if not data or self.chunk_left or self._packed:  # what is packed is unpacked chunk by chunk: one may be broken
             return data
         parts, size = whole_chunks(self._file.buffered(self.fp), n - len(data))
         self.fp.read(size)
