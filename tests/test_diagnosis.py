@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chatstream import ConfigError, ConnectionFailed, Report, doctor
+from chatstream import ConfigError, ConnectionFailed, Report, diagnosis, doctor
 from chatstream.testing import FaultServer, chunk, cut, delta, done, end, event, finish, head, pause, send, status
 from chatstream.testing import text_answer as answer
 
@@ -54,6 +54,11 @@ def test_an_answer_that_comes_in_one_piece_after_a_silence_is_buffered():
 
 def test_a_handful_of_events_shows_nothing_of_buffering():
     assert examined(answer("a", "b")).findings["live"] == "unknown: only 3 events came"
+
+
+def test_an_answer_that_is_over_at_once_shows_nothing_either(monkeypatch):
+    monkeypatch.setattr(diagnosis, "TOO_FAST", 9.0)
+    assert examined(answer(*WORDS)).findings["live"].startswith("unknown: all 11 events came within ")
 
 
 def test_a_server_without_done_and_without_finish_reason_wants_eof_completes():

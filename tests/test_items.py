@@ -238,3 +238,8 @@ def test_strict_json_says_what_it_refuses():
 def test_a_wrong_type_is_refused_with_a_sentence_that_says_what_to_give(make, sentence):
     with pytest.raises(ConfigError, match=sentence):
         make()
+
+
+@pytest.mark.parametrize(("value", "sent"), [("sunny", "sunny"), ({"sky": "blue"}, '{"sky": "blue"}'), (None, "null")])
+def test_a_call_makes_its_own_output(value, sent):
+    assert FunctionCall("weather", "{}", "c1").output(value) == FunctionCallOutput("c1", sent)
