@@ -25,7 +25,7 @@ from urllib3.util import wait_for_read
 
 from .watch import Watch
 
-BUFFER_SIZE = 65536  # bytes taken from a socket at once
+BUFFER_SIZE = 32768  # bytes taken from a socket at once; each open stream holds such a buffer
 POOL_SIZE = 1000  # connections kept for reuse: one per thread that streams at the same time
 MAX_CHUNK = 2**48  # bytes; a larger chunk is a broken framing, not an answer
 
