@@ -68,7 +68,8 @@ class ChunkReader:
 
     def _object(self, data: str) -> Chunk | None:
         try:
-            return chunk_of(load(data))
+            body = load(data)
+            return _plain(body) or _any(body)
         except (ValueError, RecursionError) as error:
             self._undecodable(data, str(error))
             return None
@@ -83,7 +84,7 @@ class ChunkReader:
         if data.startswith("["):  # Gemini: an error comes as a list of one
             try:
                 (body,) = json.loads(data)
-                return chunk_of(body)
+                return _any(body)
             except (ValueError, TypeError, AttributeError, RecursionError):
                 pass
         self._undecodable(data, "not a JSON object")
@@ -108,11 +109,6 @@ def _named(payload: Payload) -> Chunk | None:
     return Chunk(error=error_detail(body) or make_detail(excerpt(payload.data)))
 
 
-def chunk_of(body: dict[str, Any]) -> Chunk:
-    """The chunk that one JSON object spells."""
-    return _plain(body) or _any(body)
-
-
 def _plain(body: dict[str, Any]) -> Chunk | None:
     """The commonest chunk, read the short way: text for one choice, and nothing that `_any` would find besides."""
     try:
@@ -134,6 +130,7 @@ def _plain(body: dict[str, Any]) -> Chunk | None:
 
 
 def _any(body: dict[str, Any]) -> Chunk:
+    """The chunk that one JSON object spells, in whatever spelling."""
     choices = body.get("choices")
     error = stream_error(body) if not choices or "error" in body else None
     usage = body.get("usage")
