@@ -197,7 +197,7 @@ class Transport:
         with self._lock:
             if self._session is not None and self.given is None:
                 self._session.close()
-            self._session = None
+                self._session = None
 
 
 def _own_session(direct: bool) -> requests.Session:

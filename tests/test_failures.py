@@ -89,8 +89,17 @@ def test_tls_is_tried_again_only_when_the_peer_closed(cause, again):
     assert (type(ours), ours.retryable) == (ConnectionFailed, again)
 
 
-@pytest.mark.parametrize(("words", "again"), [("Tunnel connection failed: 407 Who", False), ("refused", True)])
-def test_a_proxy_is_tried_again_unless_it_wants_a_password(words, again):
+@pytest.mark.parametrize(
+    ("words", "again"),
+    [
+        ("Tunnel connection failed: 407 Who", False),
+        ("Tunnel connection failed: 403 Forbidden", False),
+        ("Tunnel connection failed: 429 Too Many Requests", True),
+        ("Tunnel connection failed: 503 Service Unavailable", True),
+        ("refused", True),
+    ],
+)
+def test_a_proxy_is_tried_again_unless_it_forbids_or_wants_a_password(words, again):
     ours = sending(requests.exceptions.ProxyError(MaxRetryError(None, "/", OSError(words))))
     assert (type(ours), ours.retryable) == (ConnectionFailed, again)
 

@@ -202,6 +202,14 @@ def test_row_05_gone_before_any_byte_on_a_fresh_connection(client_of, script):
     assert (type(error), error.retryable, len(error.attempts)) == (ConnectionFailed, True, 2)
 
 
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize("ending", [cut(), reset()], ids=["fin", "rst"])
+def test_row_05_gone_before_any_byte_on_a_fresh_tls_connection(connect, serve, tls, ending):
+    server = serve([ending], tls=tls)
+    error = refusal(connect(server))
+    assert (type(error), len(error.attempts), server.connections) == (ConnectionFailed, 2, 2)
+
+
 @pytest.mark.parametrize("ending", [cut(), reset()], ids=["fin", "rst"])
 def test_row_06_gone_before_any_byte_on_a_reused_connection(connect, serve, ending):
     server = serve(OK, [ending], OK)

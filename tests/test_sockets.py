@@ -165,6 +165,15 @@ def test_an_exchange_learns_what_happened_below_http(serve, session, exchange):
     assert exchange.file is not None
 
 
+@pytest.mark.usefixtures("trusted")
+def test_a_fresh_tls_connection_is_not_taken_for_a_reused_one(serve, session, exchange, tls):
+    server = serve(status(200, "fine"), tls=tls)  # urllib3 connects it before there is a request
+    session.post(server.url)
+    assert (exchange.reused, exchange.sent) == (False, True)
+    session.post(server.url)
+    assert (exchange.reused, exchange.sent) == (True, True)
+
+
 def test_an_address_that_refuses_is_followed_by_the_next(serve, session, exchange, monkeypatch, dead):
     server = serve(status(200, "fine"))
     real = socket.getaddrinfo

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import pytest
-from conftest import FAMILIES, Through
 from support import REST, THREE, WORDS, within
+from ways import FAMILIES, Through
 
 from chatstream import (
     Cancelled,
     Completed,
     ConnectionFailed,
+    DeadlineExceeded,
     IdleTimeout,
     OutputTextDelta,
     ResponseStream,
@@ -25,7 +26,7 @@ from chatstream import (
     StreamTruncated,
 )
 from chatstream.local import LocalServer
-from chatstream.testing import FaultServer, Step, Wire, cut, delta, head, reset, stall, text_answer
+from chatstream.testing import FaultServer, Step, Wire, cut, delta, forever, head, pause, reset, stall, text_answer
 
 SEA = "Tell me about the sea."
 SURE: dict[str, Any] = {"temperature": 0, "seed": 1, "ignore_eos": True}
@@ -33,6 +34,7 @@ PATIENCE = 5.0  # seconds for what a noisy machine may delay
 Serve = Callable[..., FaultServer]
 Framing = Literal["chunked", "close"]
 
+single = pytest.mark.parametrize("through", ["nginx", "haproxy", "squid", "stunnel"], indirect=True)
 families = pytest.mark.parametrize("through", FAMILIES, indirect=True)
 framings = pytest.mark.parametrize("framing", ["chunked", "close"])
 
@@ -42,34 +44,35 @@ def is_held(through: Through, framing: Framing) -> bool:
     return framing == "close" and through.way in ("nginx", "nginx-1.1")
 
 
-def rest_of(stream: ResponseStream) -> list[str]:
-    return [event.delta for event in stream if isinstance(event, OutputTextDelta)]
-
-
-def read_two(stream: ResponseStream) -> list[str]:
-    """The first two pieces of text."""
-    pieces = stream.text()
-    return [next(pieces), next(pieces)]
+def read(stream: ResponseStream, pieces: int) -> list[str]:
+    """The first pieces of text."""
+    said: list[str] = []
+    while len(said) < pieces:
+        event = next(stream)
+        if isinstance(event, OutputTextDelta):
+            said.append(event.delta)
+    return said
 
 
 # ── whole answers ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.parametrize("through", [*FAMILIES, "nginx-1.1-live"], indirect=True)
 def test_an_answer_of_the_model(through: Through, llama: LocalServer) -> None:
-    stream = through(llama).stream(SEA, **SURE, max_tokens=60)
-    moments, said = [], []
+    stream = through(llama).stream(SEA, **SURE, max_tokens=30)
+    said, moments = list[str](), list[float]()
     for event in stream:
         if isinstance(event, OutputTextDelta):
             said.append(event.delta)
             moments.append(time.monotonic())
     assert isinstance(event, Completed)
     assert stream.turn.text == "".join(said)
-    assert len(said) > 30
+    assert len(said) > 15
     assert stream.turn.token_usage is not None
-    assert stream.turn.token_usage.output_tokens == 60
+    assert stream.turn.token_usage.output_tokens == 30
     assert stream.turn.finish_reason == "length"
     assert len(stream.attempts) == 1
-    print(through.way, moments[-1] - moments[0], dict(stream.headers))
+    assert moments[-1] - moments[0] > 0.05  # llama.cpp asks nginx not to hold its events back
 
 
 @framings
@@ -91,7 +94,6 @@ def test_each_event_is_here_before_the_next_is_written(through: Through, serve: 
 def test_one_connection_serves_three_answers(through: Through, serve: Serve) -> None:
     client = through(serve(text_answer(*WORDS)), relayed=True)
     assert [client.stream("Hi").collect().text for _ in range(3)] == ["".join(WORDS)] * 3
-    assert through.relay is not None
     assert through.relay.connections == 1
 
 
@@ -116,13 +118,17 @@ def test_a_server_that_goes_in_the_middle(
 
     read = threading.Event()
     server = serve([head(framing=framing), *THREE[:2], two_are_read, ending()])
-    stream = through(server).stream("Hi")
-    said = []
-    with pytest.raises(StreamTruncated) as raised:
+    stream = through(server, stream_max_retries=0).stream("Hi")
+    said: list[str] = []
+
+    def read_all() -> None:
         for piece in stream.text():
             said.append(piece)
             if len(said) == 2:
                 read.set()
+
+    with pytest.raises(StreamTruncated) as raised:
+        read_all()
     assert said == WORDS[:2] or is_held(through, framing)
     assert raised.value.partial.text == "".join(said)
     assert raised.value.partial.status == "incomplete"
@@ -138,38 +144,41 @@ def test_a_server_that_goes_unseen_is_asked_again(through: Through, serve: Serve
     assert len(stream.attempts) == len(server.requests) == 2
 
 
-@pytest.mark.parametrize("through", [*FAMILIES, "nginx-1.1-live"], indirect=True)
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("through", "number"),
+    [*((way, signal.SIGKILL) for way in FAMILIES), ("nginx-1.1-live", signal.SIGTERM)],
+    indirect=["through"],
+)
 def test_a_model_that_is_killed(through: Through, killable_llama: LocalServer, number: signal.Signals) -> None:
     stream = through(killable_llama).stream(SEA, **SURE, max_tokens=1500)
-    said = [next(stream.text())]
+    said = read(stream, 1)
     assert killable_llama.pid is not None
     os.kill(killable_llama.pid, number)
     with pytest.raises(StreamTruncated) as raised:
-        said += rest_of(stream)
+        said.extend(stream.text())
     assert raised.value.partial.text == "".join(said)
     assert raised.value.partial.finish_reason is None
 
 
-@pytest.mark.parametrize("through", [*FAMILIES, "nginx-1.1-live"], indirect=True)
+@pytest.mark.parametrize("through", ["nginx", "haproxy", "squid-stunnel"], indirect=True)
 def test_a_model_that_stands_still(through: Through, killable_llama: LocalServer) -> None:
     client = through(killable_llama, stream_idle_timeout=0.5, first_event_timeout=30.0)
     stream = client.stream(SEA, **SURE, max_tokens=1500)
-    said = [next(stream.text())]
+    said = read(stream, 1)
     assert killable_llama.pid is not None
     os.kill(killable_llama.pid, signal.SIGSTOP)
     with pytest.raises(IdleTimeout) as raised:
-        said += rest_of(stream)
+        said.extend(stream.text())
     assert raised.value.partial.text == "".join(said)
 
 
 @families
 def test_a_proxy_that_is_killed(through: Through, serve: Serve) -> None:
     stream = through(serve([head(), *THREE, stall()])).stream("Hi")
-    said = read_two(stream)
+    said = read(stream, 3)
     through.proxy.process.kill()
     with pytest.raises(StreamTruncated) as raised:
-        said += rest_of(stream)
+        said.extend(stream.text())
     assert raised.value.partial.text == "".join(said) == "".join(WORDS)
 
 
@@ -209,21 +218,23 @@ def test_a_server_that_goes_before_its_first_byte(through: Through, serve: Serve
     server = serve([ending()])
     error = refused(through, server.port)
     assert getattr(error, "status", None) == (None if "stunnel" in through.way else 502)
-    assert len(server.requests) == 2  # nobody on the way asked more often than we did
+    # haproxy closes a connection that it kept alive without a word, so that the client asks again at once (row 6)
+    assert len(server.requests) == (3 if through.way == "haproxy" else 2)
 
 
 # ── silence ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@families
 def test_our_idle_timeout_is_kept(through: Through, serve: Serve) -> None:
     stream = through(serve([head(), *THREE, stall()]), stream_idle_timeout=0.4).stream("Hi")
-    said = [next(stream.text()), next(stream.text())]
+    said = read(stream, 2)
     with within(0.55), pytest.raises(IdleTimeout) as raised:
-        said += rest_of(stream)
+        said.extend(stream.text())
     assert raised.value.partial.text == "".join(said)
 
 
-@families
+@single
 def test_a_proxy_that_loses_patience_in_the_middle(through: Through, serve: Serve) -> None:
     stream = through(serve([head(), *THREE, stall()]), timeout=1).stream("Hi")
     with within(3.0), pytest.raises(StreamTruncated) as raised:
@@ -231,7 +242,7 @@ def test_a_proxy_that_loses_patience_in_the_middle(through: Through, serve: Serv
     assert raised.value.partial.text == "".join(WORDS)
 
 
-@families
+@single
 def test_a_proxy_that_loses_patience_before_the_headers(through: Through, serve: Serve) -> None:
     client = through(serve([stall()]), timeout=1, request_max_retries=0)
     with within(4.0), pytest.raises((ConnectionFailed, RetryLimit)) as raised:
@@ -240,9 +251,34 @@ def test_a_proxy_that_loses_patience_before_the_headers(through: Through, serve:
 
 
 @families
-@pytest.mark.parametrize("steps", [[head(), delta("one "), stall()], [stall()]], ids=["reading", "no headers"])
-def test_cancel_wakes_who_waits(through: Through, serve: Serve, steps: list[Step]) -> None:
-    print(steps)
+def test_cancel_wakes_a_reader(through: Through, serve: Serve) -> None:
+    def cancel() -> None:
+        cancelled.append(time.monotonic())
+        stream.cancel()
+
+    cancelled: list[float] = []
+    server = serve([head(), *THREE, stall()])
+    stream = through(server).stream("Hi")
+    said = read(stream, 3)
+    timer = threading.Timer(0.1, cancel)
+    timer.start()
+    with pytest.raises(Cancelled) as raised:
+        next(stream)
+    assert time.monotonic() - cancelled[0] < 0.05
+    timer.join()
+    assert raised.value.partial.text == "".join(said)
 
 
-__all__ = ["Cancelled"]
+@families
+def test_a_stream_given_up_is_given_up_on_the_whole_way(through: Through, serve: Serve) -> None:
+    server = serve([head(), forever(delta("word "), pause(0.05))])  # haproxy hears of it when it writes
+    with through(server).stream("Hi") as stream:
+        read(stream, 3)
+    assert server.client_closed(within=PATIENCE)
+
+
+@single
+def test_a_deadline_holds_before_the_headers(through: Through, serve: Serve) -> None:
+    client = through(serve([stall()]))
+    with within(0.6, least=0.4), pytest.raises(DeadlineExceeded):
+        client.stream("Hi", deadline=0.4)
