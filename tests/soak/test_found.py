@@ -1,0 +1,41 @@
+"""What the soak found, as plain tests."""
+
+from __future__ import annotations
+
+import pytest
+import requests
+
+from chatstream import ConnectionFailed
+from chatstream.testing import cut, head, text_answer
+
+
+def test_a_pool_full_of_stale_connections_costs_one_more_request(serve, connect):
+    """Each of a hundred kept connections was tried in turn, with the request sent a hundred times."""
+    server = serve(*[text_answer("one")] * 4, [cut()])
+    client = connect(server, request_max_retries=0)
+    streams = [client.stream("?") for _ in range(4)]
+    assert [stream.collect().text for stream in streams] == ["one"] * 4
+    assert server.connections == 4
+    with pytest.raises(ConnectionFailed):
+        client.stream("?")
+    assert len(server.requests) == 4 + 2
+    assert server.connections == 5
+
+
+def test_closing_a_client_leaves_the_adapters_of_a_given_session(serve, connect):
+    """Another client of the same session may be about to use them."""
+    with requests.Session() as session:
+        client = connect(serve(text_answer("one")), session=session)
+        client.stream("?").collect()
+        mounted = list(session.adapters.values())
+        client.close()
+        assert client.stream("?").collect().text == "one"
+        assert list(session.adapters.values()) == mounted
+
+
+def test_a_stream_that_another_thread_closes_while_it_begins_again_ends_quietly(serve, connect):
+    """`close` went on as `Cancelled` to the loop, when it came in the wait before a restart."""
+    server = serve([head(), cut()], text_answer("one"))
+    stream = connect(server, on_retry=lambda info: stream.close()).stream("?")
+    assert list(stream) == []
+    assert len(server.requests) == 1
