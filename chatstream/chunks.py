@@ -138,7 +138,7 @@ def _any(body: dict[str, Any]) -> Chunk:
         usage = obj(body["x_groq"]).get("usage")
     choices = [choice for choice in choices if choice.__class__ is dict] if isinstance(choices, list) else []
     deltas = tuple([_choice(choice) for choice in choices])
-    if any(delta.finish_reason for delta in deltas):
+    if [delta for delta in deltas if delta.finish_reason]:
         error = error or choice_error(choices)
         usage = usage or choices[0].get("usage")  # Moonshot: inside the choice
     return Chunk(
@@ -148,7 +148,7 @@ def _any(body: dict[str, Any]) -> Chunk:
         usage_of(usage) if usage else None,
         error,
         extra_of(body, READ_BODY_KEYS),
-        done=bool(deltas) and all("message" in choice and "delta" not in choice for choice in choices),
+        done=bool(choices) and "message" in choices[0] and "delta" not in choices[0],
         raw=body,
     )
 

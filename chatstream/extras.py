@@ -14,8 +14,9 @@ PIECES = ("data", "transcript")  # audio comes in pieces under these
 
 def extra_of(body: dict[str, Any], read: Set[str]) -> dict[str, Any]:
     """What of ``body`` is not among the keys ``read``, and is more than a word or a number."""
-    unread = body.keys() - read
-    return {key: body[key] for key in unread if body[key] and body[key].__class__ in (list, dict)} if unread else {}
+    if body.keys() <= read:
+        return {}
+    return {key: body[key] for key in body.keys() - read if body[key] and body[key].__class__ in (list, dict)}
 
 
 def join_extra(old: dict[str, Any], new: Mapping[str, Any], depth: int = DEPTH) -> None:

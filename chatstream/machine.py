@@ -166,6 +166,7 @@ class Machine:
         choice = self._choices.get(index)
         if choice is None:
             choice = self._choices[index] = _Choice(index)
+            self.finished = False
         if delta.reasoning:
             events.append(ReasoningDelta(delta.reasoning, index))
         if delta.text:
@@ -179,7 +180,7 @@ class Machine:
         if delta.finish_reason:
             choice.finish_reason, choice.finish = delta.finish_reason, delta.finish
             events.extend(self._close_calls(choice))
-        self.finished = not self._unfinished()
+            self.finished = not self._unfinished()
 
     def _read_call(self, choice: _Choice, fragment: CallDelta) -> Iterator[ResponseEvent]:
         started = len(choice.calls.calls)

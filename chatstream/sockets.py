@@ -112,7 +112,10 @@ class _Response(http.client.HTTPResponse):
         data: bytes = super()._read1_chunked(n)  # type: ignore[misc]  # not in the stubs
         if not data or self.chunk_left or self._packed:  # what is packed is unpacked chunk by chunk: one may be broken
             return data
-        parts, size = whole_chunks(self._file.buffered(self.fp), n - len(data))
+        here = self._file.buffered(self.fp)
+        if len(here) <= len(b"\r\n"):  # no more than the end of this chunk
+            return data
+        parts, size = whole_chunks(here, n - len(data))
         self.fp.read(size)
         return b"".join([data, *parts])
 
