@@ -4,6 +4,7 @@
 
 Rules:
 - One process per measure and client, one after the other; the server is a process of its own.
+- A whole run writes its results, the table and the plot; one of `--only`, `--measure`, `--quick` prints the table.
 - What fails is a line in the results, and the rest goes on.
 - Seconds are those of one machine on one day. Ratios within one run are what may be compared.
 """
@@ -117,7 +118,7 @@ def machine() -> dict[str, Any]:
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": platform.system(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "load": round(os.getloadavg()[0], 1),
         "date": date.today().isoformat(),
@@ -132,19 +133,26 @@ def _processor() -> str:
 
 def main(argv: list[str] | None = None) -> int:
     options = _options(argv)
-    clients = OWN if options.quick else tuple(PEERS)
-    clients = tuple(name for name in clients if not options.only or name in options.only)
-    found = {"machine": machine(), "results": {}}
+    if options.again:
+        found = json.loads(RESULTS.read_text())
+    else:
+        found = _measured(options)
+        print(table(found))
+    if not (options.quick or options.only or options.measure):
+        RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+        publish(found, options.environments)
+    return 0
+
+
+def _measured(options: argparse.Namespace) -> dict[str, Any]:
+    chosen = options.only or (OWN if options.quick else PEERS)
+    found: dict[str, Any] = {"machine": machine(), "results": {}}
     with ExitStack() as stack:
         bench = _bench(options, stack)
         for task in tasks():
             if (task.quick or not options.quick) and (not options.measure or task.measure in options.measure):
-                found["results"][task.key] = bench.run(task, clients)
-    print(table(found))
-    if options.save:
-        RESULTS.write_text(json.dumps(found, indent=1) + "\n")
-        publish(found, options.environments)
-    return 0
+                found["results"][task.key] = bench.run(task, tuple(chosen))
+    return found
 
 
 def publish(found: dict[str, Any], environments: Path) -> None:
@@ -171,7 +179,7 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="only what this interpreter can import; no TLS")
     parser.add_argument("--only", nargs="+", metavar="CLIENT", choices=PEERS, help=f"of: {', '.join(PEERS)}")
     parser.add_argument("--measure", nargs="+", help="only these: cpu, delay, first, many, …")
-    parser.add_argument("--save", action="store_true", help="write results.json, and table and plot for the docs")
+    parser.add_argument("--again", action="store_true", help="measure nothing: table and plot out of results.json")
     parser.add_argument(
         "--environments", type=Path, default=ROOT / ".venv" / "bench", help="where those of the peers are kept"
     )

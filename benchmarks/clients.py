@@ -138,6 +138,9 @@ def stream(url: str, shape: str) -> Ask:
     return ask
 
 
+speed = stream  # in an environment that has orjson
+
+
 def text(url: str, shape: str) -> Ask:
     """The text alone."""
     client = _client(url)

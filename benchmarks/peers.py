@@ -27,7 +27,8 @@ PEERS = {
     "text": Peer("**chatstream** `.text()`", *_CHATSTREAM, ("text",)),
     "aggregate": Peer("**chatstream** `.aggregate()`", *_CHATSTREAM),
     "collect": Peer("**chatstream** `.collect()`", *_CHATSTREAM),
-    "httpx_sse": Peer("httpx, httpx-sse, `json.loads`", "httpx-sse", "httpx-sse", "import httpx, httpx_sse, json"),
+    "speed": Peer("**chatstream** events, extra `speed`", "speed", *_CHATSTREAM[1:]),
+    "httpx_sse": Peer("httpx, httpx-sse", "httpx-sse", "httpx-sse", "import httpx, httpx_sse, json"),
     "openai_create": Peer("openai-python `create(stream=True)`", *_OPENAI),
     "openai_stream": Peer("openai-python `.stream()`", *_OPENAI, ("text", "tools")),
     "langchain": Peer(
@@ -41,4 +42,4 @@ PEERS = {
     "litellm": Peer("litellm", "litellm", "litellm", "from litellm import completion"),
 }
 OWN = tuple(name for name, peer in PEERS.items() if peer.environment == "loop")  # what `--quick` measures
-ONE_EACH = tuple(name for name in PEERS if name not in ("text", "aggregate", "collect"))
+ONE_EACH = tuple(name for name in PEERS if name not in ("text", "aggregate", "collect", "speed"))

@@ -67,7 +67,7 @@ TABLES: list[tuple[str, str, list[tuple[str, str, Cell]]]] = [
         "streams of 1,000, 8,000 and 64,000 events.",
         [
             ("MB", "memory", lambda cell: f"{cell['mb']:.0f}"),
-            ("KiB a stream", "memory", lambda cell: f"{cell['idle']:.0f}"),
+            ("KiB a stream", "memory", lambda cell: f"{max(cell['idle'], 0):.0f}"),
             ("1 k | 8 k | 64 k", "growth text", _growth),
             ("tools: 1 k | 8 k | 64 k", "growth tools", _growth),
         ],
@@ -83,7 +83,8 @@ TABLES: list[tuple[str, str, list[tuple[str, str, Cell]]]] = [
 
 def table(found: Found) -> str:
     """Everything that was found, and the machine it was found on."""
-    return "\n\n".join([_machine(found["machine"]), *(_table(found["results"], *each) for each in TABLES)])
+    tables = (_table(found["results"], *each) for each in TABLES)
+    return "\n\n".join(filter(None, [_machine(found["machine"]), *tables]))
 
 
 def _machine(machine: Found) -> str:
@@ -95,13 +96,15 @@ def _machine(machine: Found) -> str:
 
 def _table(results: Found, title: str, words: str, columns: list[tuple[str, str, Cell]]) -> str:
     columns = [each for each in columns if results.get(each[1])]
+    if not columns:
+        return ""
     rows = [name for name in PEERS if any(name in results[key] for _, key, _ in columns)]
     head = " | ".join(["client", *(heading for heading, _, _ in columns)])
     lines = [f"| {head} |", "|" + "---|" * (head.count(" | ") + 1)]
     for name in rows:
         cells = [_cell(results[key].get(name), heading, show) for heading, key, show in columns]
         lines.append(f"| {_label(name, results)} | {' | '.join(cells)} |")
-    return "\n".join([f"### {title}", "", words, "", *lines])
+    return "\n".join([f"## {title}", "", words, "", *lines])
 
 
 def _cell(cell: Found | None, heading: str, show: Cell) -> str:
@@ -112,7 +115,7 @@ def _cell(cell: Found | None, heading: str, show: Cell) -> str:
 
 def _label(name: str, results: Found) -> str:
     number = results.get("version", {}).get(name, {}).get("version", "")
-    own = name == "loop" or name == "floor" or PEERS[name].library == "chatstream"
+    own = name in ("loop", "floor") or PEERS[name].library == "chatstream"
     return PEERS[name].label if own else f"{PEERS[name].label} {number}".strip()
 
 
