@@ -52,9 +52,9 @@ class OpenCall:
         """The arguments that the caller has not been given yet; None when nothing of the call is news to them."""
         if self.announced >= len(self.parts):
             return None
-        delta = "".join(self.parts[max(self.announced, 0) :])
+        new = self.parts[max(self.announced, 0) :]
         self.announced = len(self.parts)
-        return delta
+        return new[0] if len(new) == 1 else "".join(new)
 
 
 class CallTable:

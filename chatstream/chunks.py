@@ -26,10 +26,10 @@ PLAIN_BODY_KEYS = frozenset(("id", "object", "created", "model", "choices", "usa
     ("service_tier", "obfuscation", "provider", "p")  # OpenRouter's upstream, Mistral's padding
 )
 PLAIN_CHOICE_KEYS = frozenset(("index", "delta", "finish_reason", "logprobs", "native_finish_reason"))
-PLAIN_DELTA_KEYS = frozenset(("content", "role"))
+PLAIN_DELTA_KEYS = frozenset(("content", "role", "reasoning_content", "tool_calls"))
 READ_BODY_KEYS = PLAIN_BODY_KEYS | {"error", "x_groq", "base_resp", "detail", "message"}
 READ_CHOICE_KEYS = PLAIN_CHOICE_KEYS - {"logprobs"} | {"message", "error", "usage"}
-READ_DELTA_KEYS = PLAIN_DELTA_KEYS | {"tool_calls", "function_call", "refusal", *REASONING_KEYS}
+READ_DELTA_KEYS = PLAIN_DELTA_KEYS | {"function_call", "refusal", *REASONING_KEYS}
 FINISHES: dict[Finish, tuple[str, ...]] = {
     "stop": ("stop", "eos", "eos_token", "stop_sequence", "end_turn"),  # Together, TGI, Anthropic behind gateways
     "length": ("length", "max_tokens", "model_length", "max_output_tokens"),  # Gemini, Mistral, OpenRouter
@@ -110,23 +110,31 @@ def _named(payload: Payload) -> Chunk | None:
 
 
 def _plain(body: dict[str, Any]) -> Chunk | None:
-    """The commonest chunk, read the short way: text for one choice, and nothing that `_any` would find besides."""
+    """The commonest chunks, read the short way: one choice goes on, and nothing that `_any` would find besides."""
     try:
         (choice,) = body["choices"]
-        delta = choice["delta"]
-        text = delta["content"]
-        if text.__class__ is not str or not text or (len(delta) > 1 and not delta.keys() <= PLAIN_DELTA_KEYS):
+        delta, index = choice["delta"], choice["index"]
+        if choice["finish_reason"] or choice.get("logprobs") or body.get("usage") or index.__class__ is not int:
             return None
-        if choice["finish_reason"] or choice.get("logprobs") or not choice.keys() <= PLAIN_CHOICE_KEYS:
+        if not (
+            PLAIN_BODY_KEYS.issuperset(body)
+            and PLAIN_CHOICE_KEYS.issuperset(choice)
+            and PLAIN_DELTA_KEYS.issuperset(delta)
+        ):
             return None
-        if body.get("usage") or not body.keys() <= PLAIN_BODY_KEYS:
-            return None
-        index = choice["index"]
+        text, thought = delta.get("content") or "", delta.get("reasoning_content") or ""
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
-    if index.__class__ is not int:
+    if text.__class__ is not str or thought.__class__ is not str:
         return None
-    return Chunk((ChoiceDelta(index, text),), word(body.get("id")), word(body.get("model")), plain=True, raw=body)
+    calls = _calls(delta["tool_calls"]) if "tool_calls" in delta else ()
+    added = ChoiceDelta(index, text, thought, "", calls)
+    plain = bool(text) and not (thought or calls)
+    return Chunk((added,), word(body.get("id")), word(body.get("model")), plain=plain, raw=body)
+
+
+def _calls(calls: Any) -> tuple[CallDelta, ...]:
+    return tuple([_call(call) for call in calls if call.__class__ is dict]) if calls.__class__ is list else ()
 
 
 def _any(body: dict[str, Any]) -> Chunk:
@@ -148,7 +156,7 @@ def _any(body: dict[str, Any]) -> Chunk:
         usage_of(usage) if usage else None,
         error,
         extra_of(body, READ_BODY_KEYS),
-        done=bool(choices) and "message" in choices[0] and "delta" not in choices[0],
+        done=bool(deltas) and not [c for c in choices if "message" not in c or "delta" in c],
         raw=body,
     )
 
@@ -167,7 +175,7 @@ def _choice(choice: dict[str, Any]) -> ChoiceDelta:
         text,
         _reasoning(delta) or thinking,
         string(delta.get("refusal")),
-        tuple([_call(call) for call in calls if call.__class__ is dict]) if calls.__class__ is list else (),
+        _calls(calls),
         reason,
         _MEANING.get(reason.lower(), "other") if reason else None,
         {**extra_of(choice, READ_CHOICE_KEYS), **extra_of(delta, READ_DELTA_KEYS)} or None,

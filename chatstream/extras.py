@@ -5,18 +5,18 @@ the keys of a chunk that nobody else reads ─▶ ``extra``, as the server sent 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from typing import Any
 
 DEPTH = 3  # objects inside objects that are joined
 PIECES = ("data", "transcript")  # audio comes in pieces under these
 
 
-def extra_of(body: dict[str, Any], read: Set[str]) -> dict[str, Any]:
+def extra_of(body: dict[str, Any], read: frozenset[str]) -> dict[str, Any]:
     """What of ``body`` is not among the keys ``read``, and is more than a word or a number."""
-    if body.keys() <= read:
+    if read.issuperset(body):  # nearly always
         return {}
-    return {key: body[key] for key in body.keys() - read if body[key] and body[key].__class__ in (list, dict)}
+    return {key: value for key, value in body.items() if key not in read and value and value.__class__ in (list, dict)}
 
 
 def join_extra(old: dict[str, Any], new: Mapping[str, Any], depth: int = DEPTH) -> None:

@@ -174,7 +174,7 @@ class Machine:
         if delta.refusal:
             events.append(RefusalDelta(delta.refusal, index))
         for fragment in delta.calls:
-            events.extend(self._read_call(choice, fragment))
+            self._read_call(choice, fragment, events)
         if delta.extra:
             join_extra(choice.extra, delta.extra)
         if delta.finish_reason:
@@ -182,24 +182,25 @@ class Machine:
             events.extend(self._close_calls(choice))
             self.finished = not self._unfinished()
 
-    def _read_call(self, choice: _Choice, fragment: CallDelta) -> Iterator[ResponseEvent]:
+    def _read_call(self, choice: _Choice, fragment: CallDelta, events: list[ResponseEvent]) -> None:
         started = len(choice.calls.calls)
         call = choice.calls.call_of(fragment)
         if len(choice.calls.calls) > started:
-            yield from self._announce_all(choice, but=call)  # the ids of those before will not come any more
-            yield from self._close_calls(choice, but=call)
+            events.extend(self._announce_all(choice, but=call))  # the ids of those before will not come any more
+            events.extend(self._close_calls(choice, but=call))
         if call.done:
             return  # a server repeats itself, or pads a whole call with blanks
         call.add(fragment.arguments)
         if call.call_id or call.fragments > 1:  # an id that is not there may still come with the next fragment
-            yield from self._announce(choice, call)
+            events.extend(self._announce(choice, call))
 
-    def _announce(self, choice: _Choice, call: OpenCall) -> Iterator[ResponseEvent]:
-        """Give the caller what it does not have of a call: at first its name, then arguments."""
+    def _announce(self, choice: _Choice, call: OpenCall) -> list[ResponseEvent]:
+        """What the caller does not have of a call: at first its name, then arguments."""
         delta = call.news()
-        if delta is not None:
-            call.call_id = call.call_id or self._new_call_id()
-            yield FunctionCallDelta(delta, call.call_id, call.name, choice.index)
+        if delta is None:
+            return []
+        call.call_id = call.call_id or self._new_call_id()
+        return [FunctionCallDelta(delta, call.call_id, call.name, choice.index)]
 
     def _announce_all(self, choice: _Choice, but: OpenCall | None = None) -> Iterator[ResponseEvent]:
         for call in choice.calls.calls:
