@@ -506,3 +506,18 @@ def test_the_callers_own_time_on_a_heartbeat_is_not_idle_time(ask):
     time.sleep(0.15)
     assert stream.collect().text == TEXT
     assert len(stream.attempts) == 1
+
+
+def test_a_stream_closed_in_the_moment_it_begins_again_leaves_nothing_open(serve, connect, monkeypatch):
+    server = serve([head(), cut()], [head(), *THREE, stall()])
+    stream = connect(server).stream("Hi")
+    send = stream._sender.send
+
+    def send_and_close(call: Any) -> Any:
+        reply = send(call)
+        stream.close()
+        return reply
+
+    monkeypatch.setattr(stream._sender, "send", send_and_close)
+    assert list(stream) == []
+    assert server.client_closed(2)
