@@ -90,7 +90,7 @@ def table(found: Found) -> str:
 def _machine(machine: Found) -> str:
     return (
         f"{machine['date']}: {machine['python']}, {machine['cores']} cores of {machine['processor']}, "
-        f"{machine['system']}, load {machine['load']} at the start."
+        f"{machine['system']}."
     )
 
 
