@@ -14,13 +14,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .errors import ProtocolViolation, excerpt
-from .events import HEARTBEAT, CallDelta, ChoiceDelta, Chunk, Finish, Payload
+from .events import DONE_WORDS, HEARTBEAT, CallDelta, ChoiceDelta, Chunk, Finish, Payload
 from .extras import extra_of
 from .loose import load, obj, string, word
 from .server_errors import choice_error, error_detail, make_detail, stream_error
 from .usage import usage_of
 
-DONE_WORDS = ("[DONE]", "DONE")  # the bare one: some gateways
 REASONING_KEYS = ("reasoning_content", "reasoning", "reasoning_text")  # DeepSeek and most; vLLM, Groq; Copilot
 PLAIN_BODY_KEYS = frozenset(("id", "object", "created", "model", "choices", "usage", "system_fingerprint")).union(
     ("service_tier", "obfuscation", "provider", "p")  # OpenRouter's upstream, Mistral's padding

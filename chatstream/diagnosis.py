@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .chunks import DONE_WORDS, ChunkReader
+from .chunks import ChunkReader
 from .errors import ChatStreamError, IdleTimeout
-from .events import Chunk, Payload
+from .events import DONE_WORDS, Chunk, Payload
 from .provider import Provider
 from .server_errors import error_of_body
 from .sse import Limits, SSEReader

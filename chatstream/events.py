@@ -38,6 +38,7 @@ class TokenUsage:
 
 # ── the inner words: a payload, and what every server's chunk becomes ───────────────────────────────────────────
 
+DONE_WORDS = ("[DONE]", "DONE")  # the payload that ends a stream; the bare one: some gateways
 HEARTBEAT = f"heartbeat-{token_hex(8)}"  # an event name that no server can guess: time passed, nothing came
 
 

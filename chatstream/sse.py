@@ -21,14 +21,13 @@ from itertools import chain
 from sseclient import SSEClient
 
 from .errors import MAX_EXCERPT, ProtocolViolation, StreamTooLarge, excerpt
-from .events import HEARTBEAT, Payload, PlainPayload
+from .events import DONE_WORDS, HEARTBEAT, Payload, PlainPayload
 
 BOM = b"\xef\xbb\xbf"
 BLANK = b" \t\r\n" + BOM
 FIELDS = (b"data", b"event", b"id", b"retry", b"")  # the last one: comments
 MAX_BLANK = 2**16
 MAX_HEAD = 4 * MAX_EXCERPT + 4  # bytes: more than an excerpt, however wide its characters
-DONE = ("[DONE]", "DONE")  # the bare one: some gateways
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,7 @@ class SSEReader:
 
     def _last_words(self) -> Iterator[Payload]:
         for event in SSEClient(iter([self.tail + b"\n\n"])).events():
-            if event.data.strip() in DONE or _is_json_object(event.data):
+            if event.data.strip() in DONE_WORDS or _is_json_object(event.data):
                 self.seen += 1
                 yield event
 
