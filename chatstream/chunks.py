@@ -16,11 +16,12 @@ from typing import Any
 from .errors import ProtocolViolation, excerpt
 from .events import DONE_WORDS, HEARTBEAT, CallDelta, ChoiceDelta, Chunk, Finish, Payload
 from .extras import extra_of
-from .loose import load, obj, string, word
+from .loose import load, obj, only_object, string, word
 from .server_errors import choice_error, error_detail, make_detail, stream_error
+from .template import Template
 from .usage import usage_of
+from .words import REASONING_KEYS, reasoning_of, words_of_parts
 
-REASONING_KEYS = ("reasoning_content", "reasoning", "reasoning_text")  # DeepSeek and most; vLLM, Groq; Copilot
 PLAIN_BODY_KEYS = frozenset(("id", "object", "created", "model", "choices", "usage", "system_fingerprint")).union(
     ("service_tier", "obfuscation", "provider", "p")  # OpenRouter's upstream, Mistral's padding
 )
@@ -43,32 +44,48 @@ _HEARTBEAT = Chunk(heartbeat=True)
 
 
 class ChunkReader:
-    """Reads chunks out of payloads; ``last`` is the newest. ``skipped`` counts those that were no JSON, when skipping
-    them was asked for."""
+    """Reads chunks out of payloads. ``seen`` counts these, heartbeats aside; ``skipped`` those that were no JSON, when
+    skipping them was asked for."""
 
     def __init__(self, payloads: Iterable[Payload], skip_undecodable: bool = False) -> None:
+        self.seen = 0
         self.skipped = 0
-        self.last: Chunk | None = None
         self._payloads = payloads
         self._skip_undecodable = skip_undecodable
+        self._newest = ""
+        self._template = Template(_read)
+
+    @property
+    def raw(self) -> dict[str, Any] | None:
+        """The JSON object behind the newest chunk, decoded when it is asked for; None if there was none."""
+        try:
+            return only_object(load(self._newest.strip()))
+        except (ValueError, RecursionError):
+            return None
 
     def __iter__(self) -> Iterator[Chunk]:
-        for payload in self._payloads:
-            data = payload.data
-            if payload.event != "message":
-                chunk = _named(payload)
-            elif data.startswith("{"):
-                chunk = self._object(data)
-            else:
-                chunk = self._word(data.strip())
-            if chunk is not None:
-                self.last = chunk
-                yield chunk
+        return filter(None, map(self._chunk, self._payloads))
+
+    def _chunk(self, payload: Payload) -> Chunk | None:
+        if payload.event == HEARTBEAT:
+            return _HEARTBEAT
+        self.seen += 1
+        data = payload.data
+        if payload.event != "message":
+            chunk = _named(payload)
+        elif data.startswith("{"):
+            chunk = self._template.chunk(data) or self._object(data)
+        else:
+            chunk = self._word(data.strip())
+        if chunk is not None:
+            self._newest = data
+        return chunk
 
     def _object(self, data: str) -> Chunk | None:
         try:
-            body = load(data)
-            return _plain(body) or _any(body)
+            chunk = _read(data)
+            self._template.learn(data, chunk)
+            return chunk
         except (ValueError, RecursionError) as error:
             self._undecodable(data, str(error))
             return None
@@ -82,9 +99,9 @@ class ChunkReader:
             return self._object(data)
         if data.startswith("["):  # Gemini: an error comes as a list of one
             try:
-                (body,) = json.loads(data)
-                return _any(body)
-            except (ValueError, TypeError, AttributeError, RecursionError):
+                if body := only_object(load(data)):
+                    return _any(body)
+            except (ValueError, RecursionError):
                 pass
         self._undecodable(data, "not a JSON object")
         return None
@@ -97,8 +114,6 @@ class ChunkReader:
 
 def _named(payload: Payload) -> Chunk | None:
     """Named events: errors (Groq) count, pings and whatever else do not."""
-    if payload.event == HEARTBEAT:
-        return _HEARTBEAT
     if payload.event != "error":
         return None
     try:
@@ -108,12 +123,17 @@ def _named(payload: Payload) -> Chunk | None:
     return Chunk(error=error_detail(body) or make_detail(excerpt(payload.data)))
 
 
+def _read(data: str) -> Chunk:
+    body = load(data)
+    return _plain(body) or _any(body)
+
+
 def _plain(body: dict[str, Any]) -> Chunk | None:
     """The commonest chunks, read the short way: one choice goes on, and nothing that `_any` would find besides."""
     try:
         (choice,) = body["choices"]
         delta, index = choice["delta"], choice["index"]
-        if choice["finish_reason"] or choice.get("logprobs") or body.get("usage") or index.__class__ is not int:
+        if choice.get("finish_reason") or choice.get("logprobs") or body.get("usage") or index.__class__ is not int:
             return None
         if not (
             PLAIN_BODY_KEYS.issuperset(body)
@@ -129,7 +149,7 @@ def _plain(body: dict[str, Any]) -> Chunk | None:
     calls = _calls(delta["tool_calls"]) if "tool_calls" in delta else ()
     added = ChoiceDelta(index, text, thought, "", calls)
     plain = bool(text) and not (thought or calls)
-    return Chunk((added,), word(body.get("id")), word(body.get("model")), plain=plain, raw=body)
+    return Chunk((added,), word(body.get("id")), word(body.get("model")), plain)
 
 
 def _calls(calls: Any) -> tuple[CallDelta, ...]:
@@ -152,11 +172,10 @@ def _any(body: dict[str, Any]) -> Chunk:
         deltas,
         word(body.get("id")),
         word(body.get("model")),
-        usage_of(usage) if usage else None,
-        error,
-        extra_of(body, READ_BODY_KEYS),
+        usage=usage_of(usage) if usage else None,
+        error=error,
+        extra=extra_of(body, READ_BODY_KEYS),
         done=bool(deltas) and not [c for c in choices if "message" not in c or "delta" in c],
-        raw=body,
     )
 
 
@@ -165,14 +184,14 @@ def _choice(choice: dict[str, Any]) -> ChoiceDelta:
     text = delta.get("content")
     thinking = ""
     if text.__class__ is not str:
-        text, thinking = _parts(text)
+        text, thinking = words_of_parts(text)
     calls = delta.get("tool_calls") or _legacy_call(delta.get("function_call"))
     index = choice.get("index")
     reason = word(choice.get("finish_reason"))
     return ChoiceDelta(
         index if index.__class__ is int else 0,
         text,
-        _reasoning(delta) or thinking,
+        reasoning_of(delta) or thinking,
         string(delta.get("refusal")),
         _calls(calls),
         reason,
@@ -184,40 +203,6 @@ def _choice(choice: dict[str, Any]) -> ChoiceDelta:
 def _delta(choice: dict[str, Any]) -> dict[str, Any]:
     """The choice's delta; Azure sends null or none, an answer that was not streamed has a message instead."""
     return obj(choice.get("delta") if "delta" in choice else choice.get("message"))
-
-
-def _parts(content: Any) -> tuple[str, str]:
-    """Text and reasoning out of a list of content parts (Mistral); nothing out of null."""
-    if content.__class__ is not list:
-        return "", ""
-    text, thinking = [], []
-    for part in content:
-        if part.__class__ is str:
-            text.append(part)
-        elif part.__class__ is dict:
-            text.append(string(part.get("text")))
-            thinking.append(_text_of(part.get("thinking")))
-    return "".join(text), "".join(thinking)
-
-
-def _reasoning(delta: dict[str, Any]) -> str:
-    """The reasoning of a delta from one source: MiniMax, Avian and OpenRouter say the same words under two keys."""
-    for key in REASONING_KEYS:
-        if (value := delta.get(key)) and (words := _text_of(value)):
-            return words
-    details = delta.get("reasoning_details")
-    return _text_of(details) if details else ""
-
-
-def _text_of(value: Any) -> str:
-    """The words in a string, in an object with ``text``, ``content`` or ``summary``, or in a list of such."""
-    if value.__class__ is str:
-        return str(value)
-    if value.__class__ is list:
-        return "".join([_text_of(part) for part in value])
-    if value.__class__ is dict:
-        return next((w for key in ("text", "content", "summary") if (w := string(value.get(key)))), "")
-    return ""
 
 
 def _call(call: dict[str, Any]) -> CallDelta:

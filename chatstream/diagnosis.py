@@ -17,6 +17,7 @@ from typing import Any
 from .chunks import ChunkReader
 from .errors import ChatStreamError, IdleTimeout
 from .events import DONE_WORDS, Chunk, Payload
+from .loose import obj
 from .provider import Provider
 from .server_errors import error_of_body
 from .sse import Limits, SSEReader
@@ -39,7 +40,8 @@ TOOL = {
 
 @dataclass
 class Answer:
-    """One answer as it came: ``chunks`` with their time in seconds after the request, and what the wire showed."""
+    """One answer as it came: ``chunks`` with their time in seconds after the request, the JSON of their ``choices``,
+    and what the wire showed."""
 
     status: int = 0
     version: str = ""
@@ -51,12 +53,7 @@ class Answer:
     comments: int = 0
     arrivals: list[float] = field(default_factory=list)
     chunks: list[tuple[float, Chunk]] = field(default_factory=list)
-
-    @property
-    def choices(self) -> list[dict[str, Any]]:
-        """The JSON of every choice of every chunk."""
-        bodies = (chunk.raw or {} for _, chunk in self.chunks)
-        return [choice for body in bodies for choice in body.get("choices") or () if isinstance(choice, dict)]
+    choices: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass
@@ -144,15 +141,22 @@ def _listen(reply: Reply, watch: Watch, answer: Answer) -> None:
             yield payload
 
     sse = SSEReader(pieces())
+    reader = ChunkReader(noted(sse.payloads()))
     try:
-        for chunk in ChunkReader(noted(sse.payloads())):
+        for chunk in reader:
             answer.chunks.append((watch.elapsed, chunk))
+            answer.choices += _choices_of(reader.raw)
             if chunk.error:
                 answer.error = chunk.error.message
     except ChatStreamError as error:
         answer.error = str(error)
     answer.comments = sse.comments
     reply.close()
+
+
+def _choices_of(body: dict[str, Any] | None) -> list[dict[str, Any]]:
+    choices = obj(body).get("choices")
+    return [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
 
 
 # ── what the answers say ────────────────────────────────────────────────────────────────────────────────────────

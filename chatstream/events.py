@@ -92,8 +92,8 @@ class ErrorDetail(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """One message of the server: ``raw`` is the JSON object it came as, ``extra`` what it says beside the choices
-    (citations, search results, timings). ``done`` is its ``[DONE]``, or that it is a whole answer in one.
+    """One message of the server: ``extra`` is what it says beside the choices (citations, search results, timings),
+    ``done`` its ``[DONE]``, or that it is a whole answer in one.
 
     ``plain`` marks the commonest one, which does nothing but add text to one choice.
     """
@@ -101,13 +101,12 @@ class Chunk(NamedTuple):
     choices: tuple[ChoiceDelta, ...] = ()
     response_id: str | None = None
     model: str | None = None
+    plain: bool = False
     usage: TokenUsage | None = None
     error: ErrorDetail | None = None
     extra: dict[str, Any] | None = None
     done: bool = False
     heartbeat: bool = False
-    plain: bool = False
-    raw: dict[str, Any] | None = None
 
 
 # ── the public words ────────────────────────────────────────────────────────────────────────────────────────────

@@ -36,7 +36,7 @@ UNSENDABLE = (
     urllib3.exceptions.LocationParseError,
     UnicodeError,
 )
-REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: 4(?!08|29)")  # forbidden, or a wrong password
+REFUSED_TUNNEL = r"Tunnel connection failed: 4(?!08|29)"  # forbidden, or a wrong password
 NONSENSE = (http.client.BadStatusLine, http.client.LineTooLong, http.client.UnknownProtocol)
 
 
@@ -55,7 +55,7 @@ def of_sending(error: BaseException, exchange: Exchange, url: str) -> ChatStream
     if isinstance(error, requests.exceptions.SSLError):
         return failed(f"no TLS with {host}: {_words(causes[-1])}", retryable=_is_closed(causes))
     if isinstance(error, requests.exceptions.ProxyError) and not exchange.sent:  # else it was the server behind it
-        refused = any(REFUSED_TUNNEL.search(str(cause)) for cause in causes)
+        refused = any(re.search(REFUSED_TUNNEL, str(cause)) for cause in causes)
         return failed(f"the proxy before {host} failed: {_words(causes[-1])}", retryable=not refused)
     if _is_nonsense(causes):
         return ProtocolViolation(f"{host} does not speak HTTP/1.1: {_words(causes[-1])}")
@@ -73,7 +73,7 @@ def of_reading(error: BaseException, exchange: Exchange) -> ChatStreamError:
         return IdleTimeout()
     if isinstance(error, urllib3.exceptions.DecodeError):
         return ProtocolViolation(f"the body is not what its Content-Encoding says: {_words(causes[-1])}")
-    ended = exchange.file is None or exchange.file.ended
+    ended = exchange.response is None or exchange.response.file.ended
     broken = any(isinstance(cause, http.client.IncompleteRead) for cause in causes) and not ended
     if broken or any(isinstance(cause, http.client.LineTooLong) for cause in causes):
         return ProtocolViolation(f"the chunked framing of the body is broken: {_words(causes[-1])}")

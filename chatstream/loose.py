@@ -1,6 +1,6 @@
 """JSON of any kind → values of the kind that is wanted: servers put null, numbers and objects where words belong.
 
-text ─load▶ value ─string, word, obj▶ what can be worked with
+text ─load▶ value ─string, word, obj, only_object▶ what can be worked with
 """
 
 from __future__ import annotations
@@ -45,3 +45,10 @@ def word(value: Any) -> str | None:
 def obj(value: Any) -> dict[str, Any]:
     """The object, or an empty one."""
     return value if value.__class__ is dict else {}
+
+
+def only_object(value: Any) -> dict[str, Any] | None:
+    """The object, or the one in a list of one; else None."""
+    if value.__class__ is list and len(value) == 1:
+        (value,) = value
+    return value if value.__class__ is dict else None

@@ -85,6 +85,7 @@ class Machine:
         self._eof_completes = eof_completes
         self._new_call_id = new_call_id
         self._choices: dict[int, _Choice] = {}
+        self._open = False  # something was handed over
         self._done = False
         self._extra: dict[str, Any] = {}
         self._response_id: str | None = None
@@ -95,41 +96,25 @@ class Machine:
     def run(self, chunks: Iterable[Chunk]) -> Iterator[ResponseEvent]:
         """The events of the answer, ``Completed`` last. Raises `StreamTruncated` and `ProviderError`, and what the
         chunks raise."""
-        events = self._events(chunks)
-        event = next(events)  # there is one: the last is Completed
-        while event.__class__ is Heartbeat:
-            yield event
-            event = next(events)
-        yield Created(self._response_id, self._model)
-        yield event
-        yield from events
-
-    def _events(self, chunks: Iterable[Chunk]) -> Iterator[ResponseEvent]:
         try:
-            yield from self._read_all(chunks)
+            for chunk in chunks:
+                if chunk.plain and self._only_goes_on(chunk):
+                    delta = chunk.choices[0]
+                    yield OutputTextDelta(delta.text, delta.choice)
+                    continue
+                yield from self._read(chunk)
+                if chunk.error is not None:
+                    raise ProviderError(*chunk.error[:4])
+                if chunk.done:
+                    self._done = True
+                    break
+            if missing := self._missing():
+                raise StreamTruncated(self._truncation(missing))
         except ChatStreamError:
-            for choice in self._in_order():
-                yield from self._announce_all(choice)
+            yield from self._opened([event for choice in self._in_order() for event in self._announce_all(choice)])
             raise
-        for choice in self._in_order():
-            yield from self._close_calls(choice, at_end=True)
-        yield self.so_far()
-
-    def _read_all(self, chunks: Iterable[Chunk]) -> Iterator[ResponseEvent]:
-        known = self._choices
-        for chunk in chunks:
-            if chunk.plain and chunk.choices[0].choice in known and not self._is_news(chunk):
-                index, text, *_ = chunk.choices[0]
-                yield OutputTextDelta(text, index)
-                continue
-            yield from self._read(chunk)
-            if chunk.error is not None:
-                raise ProviderError(*chunk.error[:4])
-            if chunk.done:
-                self._done = True
-                break
-        if missing := self._missing():
-            raise StreamTruncated(self._truncation(missing))
+        last = [event for choice in self._in_order() for event in self._close_calls(choice, at_end=True)]
+        yield from self._opened([*last, self.so_far()])
 
     def so_far(self) -> Completed:
         """What is known of the answer, in the form of its last event."""
@@ -139,11 +124,21 @@ class Machine:
 
     # ── reading ──
 
-    def _is_news(self, chunk: Chunk) -> bool:
-        """Whether the chunk brings the id or the model that no chunk brought yet."""
-        return (self._model is None and chunk.model is not None) or (
-            self._response_id is None and chunk.response_id is not None
+    def _only_goes_on(self, chunk: Chunk) -> bool:
+        """Whether a plain chunk brings nothing new but its text: not the first event, nor a choice, an id, a model."""
+        return (
+            self._open
+            and chunk.choices[0].choice in self._choices
+            and (self._response_id is not None or chunk.response_id is None)
+            and (self._model is not None or chunk.model is None)
         )
+
+    def _opened(self, events: list[ResponseEvent]) -> list[ResponseEvent]:
+        """The events, behind `Created` if they are the first of the answer."""
+        if events and not self._open:
+            self._open = True
+            events.insert(0, Created(self._response_id, self._model))
+        return events
 
     def _read(self, chunk: Chunk) -> list[ResponseEvent]:
         if chunk.heartbeat:
@@ -159,7 +154,7 @@ class Machine:
         events: list[ResponseEvent] = []
         for delta in chunk.choices:
             self._read_choice(delta, events)
-        return events
+        return self._opened(events)
 
     def _read_choice(self, delta: ChoiceDelta, events: list[ResponseEvent]) -> None:
         index = delta.choice

@@ -19,13 +19,14 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, Union
 
 from .errors import ConfigError
 from .items import FunctionCall, FunctionCallOutput, LocalShellCall, Message, Reasoning, ResponseItem, item_from_dict
 from .parts import ContentPart, InputAudio, InputFile, InputImage, InputText, Other, OutputText, Refusal, part_from_dict
-from .schema import response_format
-from .tools import AnyTool, chat_tools
+
+if TYPE_CHECKING:
+    from .tools import AnyTool
 
 InputItem = Union[ResponseItem, Mapping[str, Any]]
 
@@ -81,7 +82,7 @@ def request_body(
     other_tools: bool = False,
     developer_role: bool = True,
 ) -> dict[str, Any]:
-    """The body of a streaming Chat Completions request, ready for ``json.dumps``; ConfigError if it can't be right.
+    """The body of a streaming Chat Completions request, for `encoded`; ConfigError if it can't be right.
 
     ``fields`` are passed on untouched. ``echo_reasoning`` names the field of an assistant message in which this
     server wants its reasoning back; ``stream_usage`` asks for token counts; ``other_tools`` lets tools pass that are
@@ -95,8 +96,16 @@ def request_body(
     if stream_usage:
         body["stream_options"] = {"include_usage": True}
     body.update({name: value for name, value in _checked(fields).items() if name != "tools"})
-    _check_json(body)
     return body
+
+
+def encoded(body: Mapping[str, Any]) -> bytes:
+    """The body as JSON. Raises ConfigError that names the field which can't be written so."""
+    try:
+        return json.dumps(body, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        at_fault = next((name for name, value in body.items() if not _is_json(value)), "the request")
+        raise ConfigError(f"{at_fault} can't be written as JSON: {error}") from error
 
 
 # ── messages ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -246,6 +255,10 @@ def _tools(tools: list[AnyTool], fields: Mapping[str, Any], other_tools: bool) -
     others = _list(fields.get("tools") or (), "tools")
     if tools and others:
         raise ConfigError("give tools in the prompt or as tools=…, not in both")
+    if not (tools or others):
+        return []
+    from .tools import chat_tools
+
     return chat_tools(tools or others, other_tools)
 
 
@@ -263,16 +276,18 @@ def _checked(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     if fields.get("stream", True) is not True:
         raise ConfigError("stream is always true here: leave it out, and take .collect() for the whole answer")
     if isinstance(fields.get("response_format"), type):
+        from .schema import response_format
+
         return {**fields, "response_format": response_format(fields["response_format"])}
     return fields
 
 
-def _check_json(body: Mapping[str, Any]) -> None:
-    for name, value in body.items():
-        try:
-            json.dumps(value, allow_nan=False)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise ConfigError(f"{name} can't be written as JSON: {error}") from error
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def _list(value: Any, what: str) -> list[Any]:

@@ -9,7 +9,6 @@ Rules:
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import re
@@ -145,7 +144,9 @@ def table_fields(id: str, table: object, known: Collection[str]) -> Fields:
 
 
 def _did_you_mean(word: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(word.lower(), known, n=1)
+    from difflib import get_close_matches
+
+    close = get_close_matches(word.lower(), known, n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
@@ -162,12 +163,12 @@ def _toml_reader() -> ModuleType:
 
 MAX_SECONDS = 2_147_483  # a socket counts its timeout in milliseconds, in 31 bits
 
-_HOST = re.compile(r"[\w.:%-]+")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2: token
+_HOST = r"[\w.:%-]+"
+_VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
+_HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110, 5.6.2: token
 _VISIBLE = r"[\x21-\x7e\xa1-\xac\xae-\xff]"  # latin-1 without blanks, controls and the soft hyphen
-_KEY = re.compile(f"{_VISIBLE}+")
-_HEADER_VALUE = re.compile(f"({_VISIBLE}+( +{_VISIBLE}+)*)?")
+_KEY = f"{_VISIBLE}+"
+_HEADER_VALUE = f"({_VISIBLE}+( +{_VISIBLE}+)*)?"
 _ADDRESS = "base_url must be an address like https://api.example.com/v1: http or https, a host, a port to 65535"
 
 
@@ -217,14 +218,14 @@ def checked(fields: Fields, kinds: Mapping[str, Any]) -> Fields:
 
 def checked_key(key: object, where: str) -> str:
     """``key``, which came from ``where``; `ConfigError` without a word of it when no header can carry it."""
-    if isinstance(key, str) and _KEY.fullmatch(key):
+    if isinstance(key, str) and re.fullmatch(_KEY, key):
         return key
     raise ConfigError(f"{where} must be a str of visible latin-1: no blank, no line end, no typographic quote")
 
 
 def checked_header(value: str, where: str) -> str:
     """``value``, which came from ``where``; `ConfigError` without a word of it when it is no header value."""
-    _need(_HEADER_VALUE.fullmatch(value), f"{where} must be printable latin-1 with no blank around it")
+    _need(re.fullmatch(_HEADER_VALUE, value), f"{where} must be printable latin-1 with no blank around it")
     return value
 
 
@@ -235,10 +236,10 @@ def _need(condition: object, advice: str) -> None:
 
 def _check_words(env_key: str | None, key_header: str, path: str, echo_reasoning: object, **others: object) -> None:
     _need(
-        env_key is None or _VARIABLE.fullmatch(env_key),
+        env_key is None or re.fullmatch(_VARIABLE, env_key),
         "env_key must be the name of the environment variable that holds the key, not the key (that is api_key)",
     )
-    _need(_HEADER_NAME.fullmatch(key_header), "key_header must be the name of a header")
+    _need(re.fullmatch(_HEADER_NAME, key_header), "key_header must be the name of a header")
     _need(
         path.isprintable() and not re.search("[ ?#]", path),
         "path must have no blanks, control characters, '?' or '#'; parameters are query_params",
@@ -254,7 +255,7 @@ def _check_base_url(url: str) -> None:
     _need(url.isprintable() and " " not in url, "base_url must have no blanks and no control characters")
     parts = _split(url)
     _need("@" not in parts.netloc, "base_url must have no user:password@; give the key as env_key or api_key")
-    _need(parts.scheme in ("http", "https") and _HOST.fullmatch(parts.hostname or ""), _ADDRESS)
+    _need(parts.scheme in ("http", "https") and re.fullmatch(_HOST, parts.hostname or ""), _ADDRESS)
     _need(not parts.fragment, "base_url must have no '#' part")
     try:
         (parts.hostname or "").encode("idna")
@@ -272,8 +273,8 @@ def _split(url: str) -> SplitResult:
 
 def _check_headers(literal: Mapping[str, str], named: Mapping[str, str]) -> None:
     for name in (*literal, *named):
-        _need(_HEADER_NAME.fullmatch(name), f"{name!r} can't be the name of a header")
+        _need(re.fullmatch(_HEADER_NAME, name), f"{name!r} can't be the name of a header")
     for name, value in literal.items():
         checked_header(value, f"header {name!r}")
     for name, variable in named.items():
-        _need(_VARIABLE.fullmatch(variable), f"env_http_headers: {name!r} must name an environment variable")
+        _need(re.fullmatch(_VARIABLE, variable), f"env_http_headers: {name!r} must name an environment variable")

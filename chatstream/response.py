@@ -164,7 +164,7 @@ class ResponseStream:
     @property
     def raw(self) -> dict[str, Any] | None:
         """The server's own JSON behind the event handed over last, with all that has no place in an event."""
-        return self._reader.last.raw if self._reader.last else None
+        return self._reader.raw
 
     @property
     def skipped(self) -> int:
@@ -236,20 +236,18 @@ class ResponseStream:
                 raise
 
     def _renew_patience(self) -> None:
-        """Begin the idle time anew after every whole event, and the grace time once, with the last finish reason."""
+        """Begin the idle time anew after every sign of life, and the grace time once, with the last finish reason."""
         provider = self._sender.provider
-        if self._machine.finished:
-            if not self._finishing:
-                self._finishing = True
-                self._call.watch.allow(provider.finish_grace, IdleTimeout)
-        elif (progress := self._progress()) != self._seen:
-            self._seen = progress
-            self._call.watch.allow(provider.stream_idle_timeout, IdleTimeout)
-
-    def _progress(self) -> int:
-        """A number that grows with every sign of life that counts."""
-        resets = self._sender.provider.keepalive_resets_idle
-        return self._sse.seen + (self._sse.comments if resets else 0)
+        if not self._machine.finished:
+            seen = self._reader.seen
+            if provider.keepalive_resets_idle:
+                seen += self._sse.comments
+            if seen != self._seen:
+                self._seen = seen
+                self._call.watch.allow(provider.stream_idle_timeout, IdleTimeout)
+        elif not self._finishing:
+            self._finishing = True
+            self._call.watch.allow(provider.finish_grace, IdleTimeout)
 
 
 def _caller() -> str:

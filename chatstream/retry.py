@@ -21,7 +21,7 @@ from threading import Lock
 FIRST_DELAY = 0.2  # seconds
 MAX_DELAY = 10.0  # seconds
 RETRYABLE = (408, 409, 429)
-_NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+|inf(inity)?", re.IGNORECASE)
+_NUMBER = r"(?i:[0-9]+(\.[0-9]*)?|\.[0-9]+|inf(inity)?)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def asked_wait(headers: Mapping[str, str], now: float) -> float | None:
 
 def _seconds(value: str) -> float | None:
     value = value.strip()
-    return float(value) if value.isascii() and _NUMBER.fullmatch(value) else None
+    return float(value) if value.isascii() and re.fullmatch(_NUMBER, value) else None
 
 
 def _unix_time(value: str) -> float | None:

@@ -12,7 +12,6 @@ Rules:
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Callable, Mapping
@@ -33,7 +32,7 @@ from .errors import (
     RetryLimit,
     UnexpectedStatus,
 )
-from .prompt import PromptLike, request_body
+from .prompt import PromptLike, encoded, request_body
 from .provider import Provider
 from .retry import Attempt, RetryBudget, RetryInfo, asked_wait, backoff, is_retryable
 from .server_errors import error_of_body
@@ -171,8 +170,7 @@ class Sender:
         key = provider.auth_header()
         call.key = key[1].removeprefix("Bearer ") if key else None
         provider.warn_if_plain()
-        data = json.dumps(body, allow_nan=False).encode()
-        return Request(provider.url(call.model), headers, data, key, provider.connect_timeout)
+        return Request(provider.url(call.model), headers, encoded(body), key, provider.connect_timeout)
 
     def _refusal(self, reply: Reply) -> UnexpectedStatus:
         """The error for an answer that is not 200, with what its body says."""

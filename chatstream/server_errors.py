@@ -9,7 +9,6 @@ Rules:
 
 from __future__ import annotations
 
-import html
 import json
 from typing import Any
 
@@ -78,7 +77,9 @@ def _headline(page: str) -> str:
         start = lower.find(b">", lower.find(b"<" + tag)) + 1 if b"<" + tag in lower else 0
         end = lower.find(b"</" + tag, start)
         if start and end > start:
-            return html.unescape(data[start:end].decode("utf-8", "replace")).strip()
+            from html import unescape
+
+            return unescape(data[start:end].decode("utf-8", "replace")).strip()
     return ""
 
 

@@ -12,7 +12,12 @@ from __future__ import annotations
 
 import http.client
 import io
+import math
+import re
 import socket
+import struct
+import sys
+import threading
 from contextvars import ContextVar
 from typing import Any
 
@@ -28,6 +33,11 @@ from .watch import Watch
 BUFFER_SIZE = 32768  # bytes taken from a socket at once; each open stream holds such a buffer
 POOL_SIZE = 1000  # connections kept for reuse: one per thread that streams at the same time
 MAX_CHUNK = 2**48  # bytes; a larger chunk is a broken framing, not an answer
+LINE_END = b"\r\n"
+NOBODY = Watch()
+TIMEVAL = struct.Struct("ll")  # seconds, µs
+KERNEL_WAITS = sys.platform == "linux" and TIMEVAL.size == 16  # elsewhere SO_RCVTIMEO takes something else
+CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 
 
 class Exchange:
@@ -38,7 +48,7 @@ class Exchange:
         self.fresh = fresh  # take no connection that served another request
         self.reused = False  # the connection served another request before
         self.sent = False  # the request left whole
-        self.file: WatchedFile | None = None  # where the response comes from
+        self.response: WatchedResponse | None = None
 
 
 current_exchange: ContextVar[Exchange | None] = ContextVar("current_exchange", default=None)
@@ -56,6 +66,8 @@ class WatchedFile(io.RawIOBase):
         self.probing = False
         self._socket = sock
         self._watch = watch
+        self._patience = math.inf  # the socket's timeout; one that is shorter than it may be only makes it ask early
+        self._in_kernel = False
         self._reference = sock.makefile("rb", buffering=0)  # keeps the socket open as long as this file is
 
     def readable(self) -> bool:
@@ -64,15 +76,39 @@ class WatchedFile(io.RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         if self.probing:
             return None
-        self._socket.settimeout(self._watch.remaining())
-        try:
-            size = self._socket.recv_into(buffer)
-        except TimeoutError:
-            self._watch.remaining()
-            raise
-        self._watch.check()
-        self.ended = not size
+        size = None
+        while size is None:
+            left = self._watch.remaining()
+            if self._patience > left:
+                self._limit(left)
+            try:
+                size = self._socket.recv_into(buffer)
+            except (TimeoutError, BlockingIOError):  # whether the time is over is the watch's to say
+                self._patience = math.inf
+        if not size:
+            self._watch.check()  # `cancel` ends it just as the peer does
+            self.ended = True
         return size
+
+    def _limit(self, seconds: float) -> None:
+        """Let a recv take so long."""
+        self._patience = seconds
+        if self._in_kernel:
+            timeval = TIMEVAL.pack(*divmod(math.ceil(seconds * 1e6), 1_000_000))
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+        else:
+            self._socket.settimeout(seconds)
+
+    def wait_in_kernel(self) -> None:
+        """Let recv itself wait from now on: a poll before it has each thread ask for the interpreter twice an event.
+
+        Not in the main thread, where recv begins its time anew after a signal (PEP 475), nor with TLS, which waits
+        itself.
+        """
+        in_main = threading.current_thread() is threading.main_thread()
+        if KERNEL_WAITS and not in_main and type(self._socket) is socket.socket:
+            self._socket.settimeout(None)
+            self._in_kernel, self._patience = True, math.inf
 
     def buffered(self, reader: io.BufferedReader) -> bytes:
         """What ``reader``, which reads from this file, holds already."""
@@ -93,31 +129,44 @@ class WatchedFile(io.RawIOBase):
         super().close()
 
 
-class _Response(http.client.HTTPResponse):
-    """A response read through a `WatchedFile`; it refuses chunk sizes that http.client takes at their word."""
+class WatchedResponse(http.client.HTTPResponse):
+    """A response read from a `WatchedFile`; it refuses chunk sizes that http.client takes at their word.
+
+    ``plain`` says that its body comes in chunks and is not packed: then `read1` is all that is needed to read it.
+    """
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         exchange = _exchange()
+        exchange.response = self
         self.fp.close()
-        self._file = exchange.file = WatchedFile(sock, exchange.watch)
-        self.fp = io.BufferedReader(self._file, BUFFER_SIZE)
+        self.file = WatchedFile(sock, exchange.watch)
+        self.fp = io.BufferedReader(self.file, BUFFER_SIZE)
+        self.plain = False
 
     def begin(self) -> None:
         super().begin()
-        self._packed = "Content-Encoding" in self.headers
+        self.plain = bool(self.chunked) and "Content-Encoding" not in self.headers
+        self.file.wait_in_kernel()
 
-    def _read1_chunked(self, n: int) -> bytes:
-        """One chunk, as http.client reads it, and those behind it that are here already, without asking for more."""
-        data: bytes = super()._read1_chunked(n)  # type: ignore[misc]  # not in the stubs
-        if not data or self.chunk_left or self._packed:  # what is packed is unpacked chunk by chunk: one may be broken
-            return data
-        here = self._file.buffered(self.fp)
-        if len(here) <= len(b"\r\n"):  # no more than the end of this chunk
-            return data
-        parts, size = whole_chunks(here, n - len(data))
-        self.fp.read(size)
-        return b"".join([data, *parts])
+    def wait(self, seconds: float) -> bool:
+        """Whether there are bytes, or the end, within ``seconds``; for between two reads."""
+        # the line end of the last chunk may be there already, and says nothing
+        return self.fp is None or self.file.buffered(self.fp) not in (b"", LINE_END) or self.file.wait(seconds)
+
+    def read1(self, n: int = -1) -> bytes:
+        """All whole chunks that are here, or come next; what is not plain, not whole or not small is read as
+        http.client reads it. What is packed is unpacked chunk by chunk: one of them may be broken."""
+        if self.plain and self.fp is not None:
+            if self.chunk_left == 0 and self.file.buffered(self.fp).startswith(LINE_END):
+                self.fp.read(len(LINE_END))
+                self.chunk_left = None
+            if self.chunk_left is None:
+                parts, size = whole_chunks(self.fp.peek(1), n)
+                if parts:
+                    self.fp.read(size)
+                    return b"".join(parts)
+        return super().read1(n)
 
     def _read_next_chunk_size(self) -> int:
         size: int = super()._read_next_chunk_size()  # type: ignore[misc]  # not in the stubs
@@ -127,32 +176,27 @@ class _Response(http.client.HTTPResponse):
 
 
 def whole_chunks(buffer: bytes, limit: int) -> tuple[list[bytes], int]:
-    """The plain, whole chunks at the start of ``buffer``, each behind the line end of the one before it, up to
-    ``limit`` bytes; and how many bytes of the buffer they are. What is not plain is left to http.client."""
+    """The plain, whole chunks at the start of ``buffer``, up to ``limit`` bytes; and how many bytes of the buffer they
+    are with all around them. What is not plain is left to http.client."""
     parts: list[bytes] = []
     end = 0
-    while buffer.startswith(b"\r\n", end):
-        line_end = buffer.find(b"\r\n", end + 2, end + 20)
-        digits = buffer[end + 2 : line_end]
-        if line_end < 0 or not digits.isalnum():
-            break
-        try:
-            size = int(digits, 16)
-        except ValueError:
-            break
-        start = line_end + 2
+    while found := CHUNK_SIZE.match(buffer, end):
+        start = found.end()
+        size = int(found[1], 16)
         limit -= size
-        if not size or limit < 0 or start + size > len(buffer):
+        if not size or limit < 0 or not buffer.startswith(LINE_END, start + size):
             break
         parts.append(buffer[start : start + size])
-        end = start + size
+        end = start + size + len(LINE_END)
     return parts, end
 
 
 class _Connection(HTTPConnection):
     """A connection that shows its socket to the watch from the first packet on."""
 
-    response_class = _Response
+    response_class = WatchedResponse
+    _wraps = False  # a TLS handshake takes the socket object itself away
+    _watch = NOBODY  # then that of the call under way
     _is_new = True  # no request went over its socket yet; urllib3 opens one for TLS before there is a request
 
     def _new_conn(self) -> socket.socket:
@@ -185,7 +229,7 @@ class _Connection(HTTPConnection):
         for option in self.socket_options or ():
             sock.setsockopt(*option)
         if current_exchange.get():  # else nobody could cancel, nor release
-            watch.attach(sock.dup(), owned=True)  # a TLS handshake takes the socket object itself away
+            watch.attach(sock.dup() if self._wraps else sock, owned=self._wraps)
         sock.settimeout(self._patience(watch))
         sock.connect(address)
         watch.check()
@@ -199,14 +243,23 @@ class _Connection(HTTPConnection):
         if self.sock is None:
             self.connect()
         exchange.reused, self._is_new = not self._is_new, False
-        exchange.watch.attach(self.sock)
-        self.sock.settimeout(self._patience(exchange.watch))  # a reused socket still has its last recv's
+        self._watch = exchange.watch
+        self._watch.attach(self.sock)
+        patience = self._patience(exchange.watch)
+        if self.sock.gettimeout() != patience:  # a reused socket still has its last recv's
+            self.sock.settimeout(patience)
         super().request(*args, **kwargs)
         exchange.sent = True
 
+    def leave(self) -> bool:
+        """The socket is the next call's now: the watch of this one must not shut it down."""
+        watch, self._watch = self._watch, NOBODY
+        watch.attach(None)
+        return watch is not NOBODY  # else it was left before: two threads may end one call
+
 
 class _TLSConnection(_Connection, HTTPSConnection):
-    pass
+    _wraps = True
 
 
 class _Pool(HTTPConnectionPool):
@@ -219,6 +272,11 @@ class _Pool(HTTPConnectionPool):
         if _exchange().fresh:
             connection.close()
         return connection
+
+    def _put_conn(self, conn: Any) -> None:
+        """Take a connection back, which may be before its caller has looked at all that was read."""
+        if conn is None or conn.leave():
+            super()._put_conn(conn)
 
 
 class _TLSPool(_Pool, HTTPSConnectionPool):

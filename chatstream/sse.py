@@ -45,16 +45,16 @@ class Limits:
 
 
 class SSEReader:
-    """Reads one stream. ``seen`` counts its events so far, ``tail`` is what was left at the end of the bytes."""
+    """Reads one stream. ``tail`` is what was left at the end of the bytes."""
 
     def __init__(self, source: Iterable[bytes], limits: Limits | None = None) -> None:
-        self.seen = 0
         self.tail = b""
         self._source = source
         self._limits = limits or Limits()
         self._head = b""
         self._buffer = bytearray()
         self._comments = 0
+        self._is_stream = False  # an event has come
 
     @property
     def comments(self) -> int:
@@ -63,32 +63,41 @@ class SSEReader:
 
     def events(self) -> Iterator[Payload]:
         """The events as the SSE specification dispatches them, and nothing else."""
-        for event in SSEClient(self._blocks()).events():
-            if event.event != HEARTBEAT:
-                self.seen += 1
-            yield event
+        events: Iterator[Payload] = SSEClient(self._blocks()).events()
+        return events
 
     def payloads(self) -> Iterator[Payload]:
         """The events as a chat client wants them: a plain JSON answer is one payload, a forgotten last blank line
         is forgiven. Raises `ProtocolViolation` for a page or a text that is no stream, `StreamTooLarge`."""
+        return chain.from_iterable(self._parts())
+
+    def _parts(self) -> Iterator[Iterable[Payload]]:
+        """The payloads, a few at a time, until the first event tells that this is a stream; from then on sseclient's
+        events go to the reader untouched."""
         first = yield from self._first_byte()
         if first in (b"{", b"["):
             body = yield from self._whole_body()
-            yield PlainPayload("message", body.decode("utf-8", "replace"))
+            yield (PlainPayload("message", body.decode("utf-8", "replace")),)
         elif first == b"<":
             raise not_a_stream("an HTML page", (yield from self._whole_body()))
         else:
-            yield from self.events()
-            yield from self._last_words()
+            events = self.events()
+            for event in events:
+                self._is_stream = event.event != HEARTBEAT
+                yield (event,)
+                if self._is_stream:
+                    break
+            yield events
+            yield self._last_words()
             self._check_kind()
 
-    def _first_byte(self) -> Generator[Payload, None, bytes]:
+    def _first_byte(self) -> Generator[Iterable[Payload], None, bytes]:
         """The first byte that is not blank; the source is left as if nothing had been read."""
         pieces = iter(self._source)
         blank = b""
         for piece in pieces:
             if not piece:
-                yield PlainPayload(HEARTBEAT, "-")
+                yield BEAT
             elif first := piece.lstrip(BLANK)[:1]:
                 self._source = chain((blank + piece,), pieces)
                 return first
@@ -100,58 +109,59 @@ class SSEReader:
     def _last_words(self) -> Iterator[Payload]:
         for event in SSEClient(iter([self.tail + b"\n\n"])).events():
             if event.data.strip() in DONE_WORDS or _is_json_object(event.data):
-                self.seen += 1
+                self._is_stream = True
                 yield event
 
     def _check_kind(self) -> None:
         head = self._head.lstrip(BLANK)
         name = re.split(rb"[:\r\n]", head, maxsplit=1)[0]
         cut_in_name = name == head and any(field.startswith(name) for field in FIELDS)
-        if not (self.seen or name in FIELDS or cut_in_name):
+        if not (self._is_stream or name in FIELDS or cut_in_name):
             raise not_a_stream("a text", head)
 
-    def _whole_body(self) -> Generator[Payload, None, bytes]:
+    def _whole_body(self) -> Generator[Iterable[Payload], None, bytes]:
         body = bytearray()
-        for piece in self._bounded(self._source, self._limits.event_bytes):
+        for piece in self._source:
             if not piece:
-                yield PlainPayload(HEARTBEAT, "-")
+                yield BEAT
             body += piece
+            _check_length(len(body), self._limits.event_bytes)
         return bytes(body).removeprefix(BOM)
 
     def _blocks(self) -> Iterator[bytes]:
         """One or more whole events at a time, as soon as their last blank line is there."""
         buffer = self._buffer
-        lines = 0
-        for piece in _with_newlines(_without_bom(self._bounded(self._source, self._limits.stream_bytes))):
+        size = lines = 0
+        after_cr = False
+        for piece in _without_bom(self._source):
             if not piece:
                 yield HEARTBEAT_BLOCK
-            elif not buffer and piece.endswith(b"\n\n"):
+                continue
+            size += len(piece)
+            _check_length(size, self._limits.stream_bytes)
+            if not self._is_stream:
+                self._head = (self._head + piece)[:MAX_HEAD]
+            if after_cr or b"\r" in piece:
+                piece, after_cr = _with_newlines(piece, after_cr)  # noqa: PLW2901
+            if not buffer and piece.endswith(b"\n\n"):
                 yield self._checked(piece)
-            else:
-                searched = max(len(buffer) - 1, 0)
-                buffer += piece
-                lines += piece.count(b"\n")
-                if end := buffer.rfind(b"\n\n", searched) + 1:
-                    block = bytes(buffer[: end + 1])
-                    del buffer[: end + 1]
-                    lines = buffer.count(b"\n")
-                    yield self._checked(block)
-                self._check_pending(lines)
+                continue
+            searched = max(len(buffer) - 1, 0)
+            buffer += piece
+            lines += piece.count(b"\n")
+            if end := buffer.rfind(b"\n\n", searched) + 1:
+                block = bytes(buffer[: end + 1])
+                del buffer[: end + 1]
+                lines = buffer.count(b"\n")
+                yield self._checked(block)
+            self._check_pending(lines)
         self.tail = self._checked(bytes(buffer))
         buffer.clear()
 
-    def _bounded(self, source: Iterable[bytes], limit: int) -> Iterator[bytes]:
-        size = 0
-        for piece in source:
-            size += len(piece)
-            if size > limit:
-                raise StreamTooLarge(f"the stream is longer than {limit} bytes")
-            if (room := MAX_HEAD - len(self._head)) > 0:
-                self._head += piece[:room]
-            yield piece
-
     def _checked(self, block: bytes) -> bytes:
-        if len(block) > self._limits.event_bytes or block.count(b"\n") > self._limits.event_lines:
+        if len(block) > self._limits.event_bytes or (
+            len(block) > self._limits.event_lines and block.count(b"\n") > self._limits.event_lines
+        ):
             for event in block.split(b"\n\n"):
                 event = event.strip(b"\n")  # noqa: PLW2901
                 self._check_size(len(event), event.count(b"\n") + 1)
@@ -173,7 +183,13 @@ class SSEReader:
             raise StreamTooLarge(f"an event has more than {self._limits.event_lines} lines")
 
 
+BEAT = (PlainPayload(HEARTBEAT, "-"),)
 HEARTBEAT_BLOCK = f"event: {HEARTBEAT}\ndata: -\n\n".encode()
+
+
+def _check_length(size: int, limit: int) -> None:
+    if size > limit:
+        raise StreamTooLarge(f"the stream is longer than {limit} bytes")
 
 
 def not_a_stream(kind: str, body: bytes) -> ProtocolViolation:
@@ -186,31 +202,22 @@ def not_a_stream(kind: str, body: bytes) -> ProtocolViolation:
 
 
 def _without_bom(source: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes, without a byte order mark before them. Reads as many as it takes to know."""
     pieces = iter(source)
     head = b""
     for piece in pieces:
         head += piece
         if len(head) >= len(BOM) or not BOM.startswith(head):
             break
-    if rest := head.removeprefix(BOM):
-        yield rest
-    yield from pieces
+    return chain(filter(None, (head.removeprefix(BOM),)), pieces)
 
 
-def _with_newlines(source: Iterable[bytes]) -> Iterator[bytes]:
-    """CR and CRLF become LF at once: a CR ends its line without waiting for the LF that may follow it."""
-    after_cr = False
-    for piece in source:
-        if after_cr and piece:
-            after_cr = False
-            if piece.startswith(b"\n"):
-                piece = piece[1:]  # noqa: PLW2901
-                if not piece:
-                    continue
-        if b"\r" in piece:
-            after_cr = piece.endswith(b"\r")
-            piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")  # noqa: PLW2901
-        yield piece
+def _with_newlines(piece: bytes, after_cr: bool) -> tuple[bytes, bool]:
+    """CR and CRLF become LF at once: a CR ends its line without waiting for the LF that may follow it. Also whether
+    the piece ends in a CR; ``after_cr`` says so of the piece before."""
+    if after_cr:
+        piece = piece.removeprefix(b"\n")
+    return piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n"), piece.endswith(b"\r")
 
 
 def _comment_lines(block: bytes | bytearray) -> int:

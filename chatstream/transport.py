@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from urllib.parse import urljoin, urlsplit
 
@@ -29,6 +30,7 @@ from .watch import Watch
 
 READ_SIZE = 65536  # bytes, the most that one read returns
 DRAIN_SECONDS = 0.1
+ENCODINGS = requests.utils.default_headers()["Accept-Encoding"]  # those that urllib3 can unpack here
 REQUEST_ID_HEADERS = ("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "cf-ray")
 
 
@@ -66,7 +68,7 @@ class Reply:
         self.reused = exchange.reused  # the connection had served another request
         self._response = response
         self._exchange = exchange
-        self._read1 = response.raw.read1
+        self._read1 = _reader(response, exchange)
         self._full = False  # whether the last read may have left decoded bytes behind
         self._ended = False
 
@@ -80,7 +82,7 @@ class Reply:
             return b""
         try:
             self._exchange.watch.check()  # what is buffered below would be read after `cancel` too
-            data: bytes = self._read1(READ_SIZE, decode_content=True)
+            data: bytes = self._read1(READ_SIZE)
         except Exception as error:
             failure = failures.of_reading(error, self._exchange)
         else:
@@ -92,18 +94,14 @@ class Reply:
         raise failure
 
     def _finish(self) -> None:
-        """The connection is back in the pool, another call's maybe: the watch must not shut it down any more."""
+        """Give the connection back; it may become another call's."""
         self._ended = True
-        self._exchange.watch.attach(None)
+        self._response.raw.release_conn()
 
     def wait(self, seconds: float) -> bool:
         """Whether bytes, or the end, come within ``seconds``; for between two reads."""
-        file = self._exchange.file
-        reader = getattr(self._response.raw._fp, "fp", None)  # http.client's; None after the end
-        if self._full or self._ended or file is None or reader is None:
-            return True
-        # the line end of the last chunk may be there already, and says nothing
-        return file.buffered(reader) not in (b"", b"\r\n") or file.wait(seconds)
+        response = self._exchange.response
+        return self._full or self._ended or response is None or response.wait(seconds)
 
     def read_body(self, limit: int, seconds: float) -> bytes:
         """The beginning of the body, as much as comes within ``limit`` bytes and ``seconds``. Closes."""
@@ -129,6 +127,14 @@ class Reply:
         """Give the connection up, unless its answer was read to the end. May be called twice."""
         self._ended = True
         self._response.close()
+
+
+def _reader(response: requests.Response, exchange: Exchange) -> Callable[[int], bytes]:
+    """How the body is read: plain chunks as they are, anything else by urllib3, which unpacks, and which counts what
+    Content-Length promised."""
+    if exchange.response is not None and exchange.response.plain:
+        return exchange.response.read1
+    return partial(response.raw.read1, decode_content=True)
 
 
 class Transport:
@@ -175,20 +181,26 @@ class Transport:
             fresh = True  # the pool may hold a hundred as stale as this one
 
     def _send(self, request: Request, watch: Watch) -> requests.Response:
-        return self._open_session().post(
-            request.url,
-            data=request.body,
-            headers=dict(request.headers),
-            auth=_KeyAuth(request.key),
-            timeout=(request.connect_timeout, watch.remaining()),  # for an adapter of the session's owner
-            stream=True,
-            allow_redirects=False,
-        )
+        session = self._open_session(request.url)
+        prepared = self._prepared(request, session)
+        settings = session.merge_environment_settings(prepared.url, {}, True, None, None)
+        limits = (request.connect_timeout, watch.remaining())  # for an adapter of the session's owner
+        return session.send(prepared, timeout=limits, allow_redirects=False, **settings)
 
-    def _open_session(self) -> requests.Session:
+    def _prepared(self, request: Request, session: requests.Session) -> requests.PreparedRequest:
+        """What goes out; a given session adds its owner's headers, cookies and hooks, ours has none."""
+        asked = requests.Request(
+            "POST", request.url, dict(request.headers), data=request.body, auth=_KeyAuth(request.key)
+        )
+        if self.given is not None:
+            return session.prepare_request(asked)
+        asked.headers["Accept-Encoding"] = ENCODINGS
+        return asked.prepare()
+
+    def _open_session(self, url: str) -> requests.Session:
         with self._lock:
             if self._session is None or self._process != os.getpid():
-                self._session = _watched(self.given) if self.given is not None else _own_session(self._direct)
+                self._session = _watched(self.given) if self.given is not None else _own_session(url, self._direct)
                 self._process = os.getpid()
             return self._session
 
@@ -200,12 +212,15 @@ class Transport:
                 self._session = None
 
 
-def _own_session(direct: bool) -> requests.Session:
+def _own_session(url: str, direct: bool) -> requests.Session:
+    """A session for the host of ``url``. The environment's proxies and certificates are looked up here, once: requests
+    does so for every request, which takes a quarter of its time."""
     session = requests.Session()
-    session.trust_env = not direct
+    if not direct:
+        found = session.merge_environment_settings(url, {}, None, None, None)
+        session.proxies, session.verify = found["proxies"], found["verify"]
+    session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    session.headers.clear()
-    session.headers["Accept-Encoding"] = requests.utils.default_headers()["Accept-Encoding"]
     return _watched(session)
 
 

@@ -30,7 +30,6 @@ from .events import (
 )
 from .items import FunctionCall, Message, Reasoning, ResponseItem
 from .parts import OutputText, Refusal
-from .schema import parsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +97,8 @@ class Turn:
 
         Raises ValueError when the text is not whole or does not fit.
         """
+        from .schema import parsed
+
         return parsed(self.text, model)
 
     def _parts(self) -> Iterator[object]:
@@ -184,13 +185,14 @@ class Collector:
 
     def pass_on(self, events: Iterable[ResponseEvent]) -> Iterator[ResponseEvent]:
         """The same events, each noted before it is handed over."""
-        add, add_text = self.add, self._first_text.append
-        for event in events:
-            if event.__class__ is OutputTextDelta and not event.choice:  # nearly all of them
-                add_text(event.delta)
-            else:
-                add(event)
-            yield event
+        return map(self._noted, events)
+
+    def _noted(self, event: ResponseEvent) -> ResponseEvent:
+        if event.__class__ is OutputTextDelta and not event.choice:  # nearly all of them
+            self._first_text.append(event.delta)
+        else:
+            self.add(event)
+        return event
 
     def gather(self, events: Iterable[ResponseEvent]) -> Iterator[ResponseEvent]:
         """Take all events (heartbeats pass through), then yield whole items in order, and ``Completed``.

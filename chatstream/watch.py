@@ -20,6 +20,8 @@ from time import monotonic
 
 from .errors import Cancelled, ChatStreamError, ConfigError, DeadlineExceeded
 
+LONGEST_WAIT = 86400.0  # seconds; whoever waits longer asks again, and no poll overflows
+
 
 class Watch:
     """Keeps the time of one call, over all its attempts. ``deadline`` is in seconds from now, None for no end."""
@@ -31,6 +33,7 @@ class Watch:
         self._verdict: ChatStreamError | None = None
         self._deadline = math.inf if deadline is None else self.started + deadline
         self._until = math.inf
+        self._end = self._deadline  # the nearer of the two
         self._expiry: Callable[[], ChatStreamError] = DeadlineExceeded
         self._cancelled = threading.Event()
         self._lock = threading.RLock()  # a signal handler may cancel the thread it interrupts
@@ -45,46 +48,44 @@ class Watch:
     @property
     def verdict(self) -> ChatStreamError | None:
         """Why to stop, as decided before or now; None if there is no reason. Does not raise it."""
-        if self._cancelled.is_set():
-            self._decide(Cancelled("the stream was cancelled"))
-        elif self._left() <= 0:
+        if self._verdict is None and self._end <= monotonic():
             self._decide(self._too_late())
         return self._verdict
 
     def renew(self) -> None:
         """Forget a verdict that concerned one attempt only: the deadline and `cancel` find theirs again."""
-        self._verdict = None
-        self._until = math.inf
+        with self._lock:
+            self._verdict = None
+            self._until, self._end = math.inf, self._deadline
+            if self._cancelled.is_set():
+                self._decide(Cancelled("the stream was cancelled"))
 
     def allow(self, seconds: float, expiry: Callable[[], ChatStreamError]) -> None:
         """From now on wait at most ``seconds`` more; ``expiry`` makes the error when they are over."""
-        self._until = monotonic() + seconds
         self._expiry = expiry
+        self._until = until = monotonic() + seconds
+        self._end = until if until < self._deadline else self._deadline
 
     def extend(self, seconds: float) -> None:
         """Do not count ``seconds`` that the caller took for itself."""
         self._until += seconds
+        self._end = min(self._until, self._deadline)
 
     def remaining(self) -> float:
-        """Seconds that one wait may take now. Raises the verdict when there are none, or after `cancel`."""
-        self.check()
-        left = self._left()
-        if left <= 0:
+        """Seconds that one wait may take now, a day at most. Raises the verdict when there are none, or after
+        `cancel`."""
+        left = self._end - monotonic()
+        if self._verdict is not None or left <= 0:
             raise self._decide(self._too_late())
-        return min(left, threading.TIMEOUT_MAX)
-
-    def _left(self) -> float:
-        return min(self._until, self._deadline) - monotonic()
-
-    def _too_late(self) -> ChatStreamError:
-        return DeadlineExceeded("the deadline passed") if self._deadline <= monotonic() else self._expiry()
+        return left if left < LONGEST_WAIT else LONGEST_WAIT
 
     def check(self) -> None:
         """Raise the verdict if there is one."""
-        if self._cancelled.is_set():
-            self._decide(Cancelled("the stream was cancelled"))
         if self._verdict is not None:
             raise self._verdict
+
+    def _too_late(self) -> ChatStreamError:
+        return DeadlineExceeded("the deadline passed") if self._deadline <= monotonic() else self._expiry()
 
     def _decide(self, verdict: ChatStreamError) -> ChatStreamError:
         with self._lock:
@@ -120,6 +121,7 @@ class Watch:
         """End the call; a thread that waits for it wakes at once. May be called twice, and from any thread."""
         self._cancelled.set()
         with self._lock:
+            self._decide(Cancelled("the stream was cancelled"))
             if self._socket is not None:
                 with suppress(OSError):  # closed already, or never connected
                     self._socket.shutdown(socket.SHUT_RDWR)

@@ -27,6 +27,12 @@ def chunk(data: str | dict[str, Any]) -> Chunk:
     return only
 
 
+def raw(data: str | dict[str, Any]) -> dict[str, Any] | None:
+    read = reader(data)
+    list(read)
+    return read.raw
+
+
 def choice(**fields: Any) -> ChoiceDelta:
     """The choice as read, without what `finish` and `extra` say of it."""
     (only,) = chunk({"choices": [{"index": 0, **fields}]}).choices
@@ -64,7 +70,7 @@ def test_a_chunk_of_openai_is_read_whole():
     }
     read = chunk(body)
     assert read.choices == (ChoiceDelta(text="Hi"),)
-    assert (read.response_id, read.model, read.raw) == ("chatcmpl-1", "gpt-4.1-mini", body)
+    assert (read.response_id, read.model, raw(body)) == ("chatcmpl-1", "gpt-4.1-mini", body)
     assert (read.usage, read.error, read.done, read.heartbeat) == (None, None, False, False)
 
 
@@ -76,7 +82,7 @@ def test_fields_that_nobody_knows_are_kept_for_whoever_asks():
         "note": "a word",
     }
     read = chunk(body)
-    assert read.raw == body
+    assert raw(body) == body
     assert read.extra == {"timings": {"n": 3}}
     assert read.choices[0].extra == {"annotations": [1], "logprobs": {"content": [2]}}
 
@@ -101,6 +107,22 @@ def test_an_event_without_words_is_nothing(data):
     assert list(reader(data)) == []
 
 
+def test_payloads_are_counted_and_heartbeats_are_not():
+    payloads = [("ping", "-"), (HEARTBEAT, "-"), ("message", ""), ("message", "{}"), ("message", "[DONE]")]
+    read = ChunkReader([PlainPayload(*each) for each in payloads])
+    counts = [read.seen for _ in read]
+    assert counts == [1, 3, 4]
+
+
+@pytest.mark.parametrize("data", ["", " ", "[DONE]"])
+def test_what_is_no_json_object_has_nothing_raw(data):
+    assert raw(data) is None
+
+
+def test_an_object_in_a_list_of_one_is_the_raw_one():
+    assert raw([{"error": {"message": "no"}}]) == {"error": {"message": "no"}}
+
+
 def test_a_heartbeat_passes_as_one():
     assert list(ChunkReader([PlainPayload(HEARTBEAT, "-")])) == [Chunk(heartbeat=True)]
 
@@ -113,7 +135,8 @@ def test_named_events_are_ignored_whatever_they_hold(name):
 
 @pytest.mark.parametrize("data", ['{"choices": []} ', '{"choices": []}\n\n', ' {"choices": []}', '\n\t{"choices": []}'])
 def test_blanks_around_the_json_are_no_harm(data):
-    assert chunk(data).raw == {"choices": []}
+    assert chunk(data).choices == ()
+    assert raw(data) == {"choices": []}
 
 
 # ── choices (W1) ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import ssl
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,14 +32,9 @@ def reading(error: Exception, **known: Any) -> Any:
     return of_reading(error, exchange)
 
 
-class Ended:
-    """A file whose peer has sent its FIN."""
-
-    ended = True
-
-
-class Open:
-    ended = False
+def response(ended: bool) -> Any:
+    """A response whose peer has sent its FIN, or has not."""
+    return SimpleNamespace(file=SimpleNamespace(ended=ended))
 
 
 @pytest.mark.parametrize("of", [lambda error, exchange: of_sending(error, exchange, URL), of_reading])
@@ -152,19 +148,21 @@ def test_a_body_that_can_not_be_decoded():
 
 
 @pytest.mark.parametrize(
-    ("file", "kind"), [(Open(), ProtocolViolation), (Ended(), StreamTruncated), (None, StreamTruncated)]
+    ("of", "kind"),
+    [(response(ended=False), ProtocolViolation), (response(ended=True), StreamTruncated), (None, StreamTruncated)],
 )
-def test_a_short_chunk_is_a_broken_framing_unless_the_peer_closed(file, kind):
-    assert type(reading(ProtocolError("broken", IncompleteRead(1, 2)), file=file)) is kind
+def test_a_short_chunk_is_a_broken_framing_unless_the_peer_closed(of, kind):
+    assert type(reading(ProtocolError("broken", IncompleteRead(1, 2)), response=of)) is kind
 
 
 def test_a_chunk_line_without_an_end_is_broken_in_any_case():
     assert (
-        type(reading(ProtocolError("broken", http.client.LineTooLong("chunk size")), file=Ended())) is ProtocolViolation
+        type(reading(ProtocolError("broken", http.client.LineTooLong("chunk size")), response=response(ended=True)))
+        is ProtocolViolation
     )
 
 
 def test_a_reset_is_truncation():
-    ours = reading(ProtocolError("broken", ConnectionResetError(104, "reset by peer")), file=Open())
+    ours = reading(ProtocolError("broken", ConnectionResetError(104, "reset by peer")), response=response(ended=False))
     assert type(ours) is StreamTruncated
     assert "reset by peer" in str(ours)

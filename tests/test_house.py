@@ -24,7 +24,7 @@ ROWS = [
     ["parts"],
     ["items"],
     ["events"],
-    ["schema", "extras", "usage", "calls", "server_errors"],
+    ["schema", "extras", "usage", "words", "calls", "server_errors", "template"],
     ["tools"],
     ["providers", "prompt", "retry", "sse", "chunks", "think", "machine", "turn"],
     ["provider"],

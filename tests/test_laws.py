@@ -132,11 +132,11 @@ def test_cutting_any_bytes_elsewhere_changes_nothing(data, noise):
 
 @law
 @given(st.data(), NOISY_BYTES)
-def test_cutting_any_bytes_elsewhere_changes_no_event_no_tail_and_no_count(data, noise):
+def test_cutting_any_bytes_elsewhere_changes_no_event_no_tail_and_no_comment(data, noise):
     def seen(source: Iterable[bytes]) -> tuple[Any, ...]:
         reader = SSEReader(source)
         events = [(event.event, event.data) for event in reader.events()]
-        return events, reader.seen, reader.comments, reader.tail.lstrip(b"\n")  # blank lines before it are nothing
+        return events, reader.comments, reader.tail.lstrip(b"\n")  # blank lines before it are nothing
 
     assert seen(data.draw(pieces(noise))) == seen([noise] if noise else [])
 

@@ -12,14 +12,16 @@ from hypothesis import strategies as st
 from chatstream.errors import ConfigError
 from chatstream.items import FunctionCall, FunctionCallOutput, LocalShellCall, Message, Reasoning
 from chatstream.parts import InputAudio, InputFile, InputImage, InputText, Other, OutputText, Refusal
-from chatstream.prompt import Prompt, request_body
+from chatstream.prompt import Prompt, encoded, request_body
 from chatstream.tools import Tool
 
 PNG = "data:image/png;base64,iVBORw0KGgo="
 
 
 def body(prompt, *, model="m", fields=None, **switches):
-    return request_body(prompt, model=model, fields=fields or {}, **switches)
+    found = request_body(prompt, model=model, fields=fields or {}, **switches)
+    assert json.loads(encoded(found)) == found
+    return found
 
 
 def messages(*items, **switches):

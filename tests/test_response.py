@@ -45,6 +45,7 @@ from chatstream.testing import (
     forever,
     head,
     pause,
+    send,
     stall,
     status,
     text_answer,
@@ -90,6 +91,19 @@ def test_a_loop_gets_every_event(ask):
     assert (completed.response_id, completed.model, completed.token_usage) == ("c1", "m1", None)
     assert (completed.finish_reason, completed.status) == ("stop", "completed")
     assert events == EVENTS
+
+
+def test_a_stream_that_is_left_takes_no_connection_away_from_the_next_call(serve, connect):
+    framed = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(RECORDED), RECORDED)
+    server = serve([send(framed)], [head(), pause(0.03), *THREE, *REST])
+    client = connect(server)
+    left = client.stream("Hi")
+    next(left)  # all its bytes are read, and its connection is free
+    with client.stream("Hi") as stream:
+        left.close()
+        assert stream.collect().text == TEXT
+    assert server.connections == 1
+    assert stream.attempts[0].status == 200
 
 
 def test_a_stream_is_an_iterator(ask):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import http.client
+import signal
 import socket
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -16,7 +19,9 @@ from urllib3.exceptions import ProtocolError
 from chatstream import Cancelled, DeadlineExceeded, IdleTimeout
 from chatstream.sockets import Exchange, WatchedAdapter, WatchedFile, current_exchange, whole_chunks
 from chatstream.testing import chunk, end, head, send, stall, status, unread
-from chatstream.watch import Watch
+from chatstream.watch import LONGEST_WAIT, Watch
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere sockets are polled")
 
 
 @pytest.fixture
@@ -65,13 +70,103 @@ def test_a_file_waits_no_longer_than_the_watch_allows(pair):
         file.read(1)
 
 
-def test_a_timeout_of_the_socket_itself_stays_one(pair):
-    class Impatient(Watch):
-        def remaining(self) -> float:
-            return 0.01
+def test_a_socket_that_gives_up_early_is_asked_again(pair):
+    ours, theirs = pair
+    watch = Watch()
+    watch.allow(0.01, IdleTimeout)
+    with WatchedFile(ours, watch) as file:
+        theirs.sendall(b"a")
+        assert file.read(1) == b"a"
+        watch.allow(9, IdleTimeout)
+        threading.Timer(0.03, theirs.sendall, [b"b"]).start()
+        with within(0.1, least=0.02):
+            assert file.read(1) == b"b"
 
-    with WatchedFile(pair[0], Impatient()) as file, pytest.raises(TimeoutError):
-        file.read(1)
+
+def test_a_shorter_limit_counts_at_once(pair):
+    ours, theirs = pair
+    watch = Watch()
+    watch.allow(9, IdleTimeout)
+    with WatchedFile(ours, watch) as file:
+        theirs.sendall(b"a")
+        assert file.read(1) == b"a"
+        watch.allow(0.02, IdleTimeout)
+        with within(0.1, least=0.02), pytest.raises(IdleTimeout):
+            file.read(1)
+
+
+def in_a_thread(read: Callable[[], Any]) -> Any:
+    """What ``read`` returns or raises in a thread that is not the main one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(read).result()
+
+
+def waiting_in_kernel(file: WatchedFile) -> WatchedFile:
+    in_a_thread(file.wait_in_kernel)
+    return file
+
+
+@on_linux
+def test_where_recv_itself_waits_the_limits_are_the_same(pair):
+    ours, theirs = pair
+    watch = Watch()
+    watch.allow(9, IdleTimeout)
+    with waiting_in_kernel(WatchedFile(ours, watch)) as file:
+        assert ours.gettimeout() is None
+        theirs.sendall(b"a")
+        assert file.read(1) == b"a"
+        watch.allow(0.02, IdleTimeout)
+        with within(0.1, least=0.02), pytest.raises(IdleTimeout):
+            file.read(1)
+
+
+@on_linux
+def test_where_recv_itself_waits_it_is_asked_again_too(pair):
+    ours, theirs = pair
+    watch = Watch()
+    watch.allow(0.01, IdleTimeout)
+    with waiting_in_kernel(WatchedFile(ours, watch)) as file:
+        theirs.sendall(b"a")
+        assert file.read(1) == b"a"
+        watch.allow(9, IdleTimeout)
+        threading.Timer(0.03, theirs.sendall, [b"b"]).start()
+        with within(0.1, least=0.02):
+            assert file.read(1) == b"b"
+
+
+@on_linux
+def test_where_recv_itself_waits_cancel_wakes_it(pair):
+    watch = Watch()
+    watch.attach(pair[0])
+    with waiting_in_kernel(WatchedFile(pair[0], watch)) as file:
+        threading.Timer(0.02, watch.cancel).start()
+        with within(0.07), pytest.raises(Cancelled):
+            file.read(1)
+
+
+def test_in_the_main_thread_signals_extend_no_wait(pair):
+    watch = Watch()
+    watch.allow(0.06, IdleTimeout)
+    before = signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+    try:
+        with WatchedFile(pair[0], watch) as file:
+            file.wait_in_kernel()
+            with within(0.2, least=0.06), pytest.raises(IdleTimeout):
+                file.read(1)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_socket_of_another_kind_waits_as_it_knows(pair):
+    class Wrapped(socket.socket):
+        pass
+
+    with Wrapped(fileno=pair[0].detach()) as sock, waiting_in_kernel(WatchedFile(sock, Watch())) as file:
+        pair[1].sendall(b"a")
+        assert file.read(1) == b"a"
+        assert sock.gettimeout() == LONGEST_WAIT
 
 
 def test_a_file_that_is_cancelled_gives_nothing_more(pair):
@@ -119,17 +214,23 @@ def test_a_file_keeps_its_socket_open(pair):
     [
         (b"", [], 0),
         (b"\r\n", [], 0),
-        (b"\r\n3\r\nabc", [b"abc"], 8),
-        (b"\r\n3\r\nabc\r\n2\r\nde\r\n", [b"abc", b"de"], 15),
-        (b"\r\n3\r\nab", [], 0),
-        (b"\r\n3\r\nabc\r\n0\r\n\r\n", [b"abc"], 8),
-        (b"\r\n3;name=value\r\nabc", [], 0),
-        (b"\r\n-3\r\nabc", [], 0),
-        (b"\r\nxyz\r\nabc", [], 0),
-        (b"\r\n\r\nabc", [], 0),
-        (b"\r\n" + b"0" * 20 + b"3\r\nabc", [], 0),
+        (b"3\r\nabc\r\n", [b"abc"], 8),
+        (b"3\r\nabc\r\n2\r\nde\r\n", [b"abc", b"de"], 15),
+        (b"3\r\nabc\r\n2\r\nde\r", [b"abc"], 8),
+        (b"3\r\nabc\r\n2\r\nd", [b"abc"], 8),
+        (b"3\r\nabc\r\n2", [b"abc"], 8),
         (b"3\r\nabc", [], 0),
-        (b"\r\nb\r\n" + b"a" * 11, [], 0),
+        (b"3\r\nabcd", [], 0),
+        (b"3\r\nabc\r\n0\r\n\r\n", [b"abc"], 8),
+        (b"3;name=value\r\nabc\r\n", [], 0),
+        (b"-3\r\nabc\r\n", [], 0),
+        (b"xyz\r\nabc\r\n", [], 0),
+        (b"1_0\r\nabc\r\n", [], 0),
+        (b"0" * 20 + b"3\r\nabc\r\n", [], 0),
+        (b"\r\n3\r\nabc\r\n", [], 0),
+        (b"A\r\n" + b"a" * 10 + b"\r\n", [b"a" * 10], 15),
+        (b"b\r\n" + b"a" * 11 + b"\r\n", [], 0),
+        (b"6\r\nabcdef\r\n5\r\nabcde\r\n", [b"abcdef"], 11),
     ],
 )
 def test_plain_and_whole_chunks_are_taken_at_once(buffer, parts, size):
@@ -162,7 +263,7 @@ def test_an_exchange_learns_what_happened_below_http(serve, session, exchange):
     assert (exchange.reused, exchange.sent) == (False, True)
     session.post(server.url)
     assert (exchange.reused, exchange.sent) == (True, True)
-    assert exchange.file is not None
+    assert exchange.response is not None
 
 
 @pytest.mark.usefixtures("trusted")

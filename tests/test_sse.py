@@ -131,13 +131,11 @@ def test_an_event_is_handed_on_before_more_bytes_are_asked_for():
             asked.append(number)
             yield b"data: %d\n\n" % number
 
-    reader = SSEReader(source())
-    stream = reader.payloads()
+    stream = SSEReader(source()).payloads()
     assert asked == []
     for number in (1, 2, 3):
         assert next(stream).data == str(number)
         assert asked == list(range(1, number + 1))
-        assert reader.seen == number
 
 
 def test_many_events_in_one_piece_and_one_event_over_many():
@@ -148,11 +146,11 @@ def test_many_events_in_one_piece_and_one_event_over_many():
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
-def test_comments_are_counted_and_so_are_events(size):
+def test_comments_are_counted(size):
     data = b": one\n\n:two\n: three\ndata: 1\r\n:four\r\n\r\ndata: : no\n\n: five\n: six"
     reader = SSEReader(cut(data, size))
-    assert [event.data for event in reader.events()] == ["1", ": no"]
-    assert (reader.seen, reader.comments) == (2, 6)
+    assert [event.data for event in reader.payloads()] == ["1", ": no"]
+    assert reader.comments == 6
 
 
 def test_comments_count_as_soon_as_they_are_there_even_before_any_event():
@@ -162,7 +160,6 @@ def test_comments_count_as_soon_as_they_are_there_even_before_any_event():
     assert reader.comments == 1
     assert next(stream).event == HEARTBEAT
     assert reader.comments == 3
-    assert reader.seen == 0
 
 
 # ── the end of the bytes (W10) ──────────────────────────────────────────────────────────────────────────────────
@@ -188,7 +185,6 @@ ONE = b"data: 1\n\n"
 def test_a_whole_last_event_counts_without_its_blank_line(tail, expected, size):
     reader = SSEReader(cut(ONE + tail, size))
     assert [(payload.event, payload.data) for payload in reader.payloads()] == [("message", "1"), expected]
-    assert reader.seen == 2
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
@@ -215,7 +211,6 @@ def test_a_whole_last_event_counts_without_its_blank_line(tail, expected, size):
 def test_half_an_event_never_counts(tail, size):
     reader = SSEReader(cut(ONE + tail, size))
     assert [payload.data for payload in reader.payloads()] == ["1"]
-    assert reader.seen == 1
 
 
 def test_what_is_left_at_the_end_is_the_tail():
@@ -293,8 +288,13 @@ def test_an_empty_piece_becomes_a_heartbeat_and_changes_no_event():
     reader = SSEReader([b"", b"\n", b"", b"data: 1\n\n", b"", b"", b"data: 2\r", b"", b"\n\r", b"", b"\ndata: 3", b""])
     seen = [("beat" if payload.event == HEARTBEAT else payload.data) for payload in reader.payloads()]
     assert seen == ["beat", "beat", "1", "beat", "beat", "beat", "2", "beat", "beat"]
-    assert reader.seen == 2
     assert reader.tail == b"data: 3"
+
+
+def test_heartbeats_before_the_first_event_is_whole_come_at_once():
+    stream = SSEReader([b": hello\n", b"", b"data: 1", b"", b"\n\ndata: 2\n\n", b""]).payloads()
+    seen = [("beat" if payload.event == HEARTBEAT else payload.data) for payload in stream]
+    assert seen == ["beat", "beat", "1", "2", "beat"]
 
 
 def test_no_server_can_send_a_heartbeat():

@@ -321,6 +321,28 @@ def test_each_process_has_a_session_of_its_own(post, transport, serve, monkeypat
     assert server.connections == 2
 
 
+def test_the_environment_is_asked_once_per_session(post, transport, serve, monkeypatch):
+    proxy, server = serve(FINE, FINE), serve(FINE)
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
+    assert read_all(post(transport, server)) == b"fine"
+    monkeypatch.delenv("http_proxy")
+    assert read_all(post(transport, server)) == b"fine"
+    assert (len(proxy.requests), len(server.requests)) == (2, 0)
+    transport.close()
+    assert read_all(post(transport, server)) == b"fine"
+    assert (len(proxy.requests), len(server.requests)) == (2, 1)
+
+
+def test_a_given_session_asks_the_environment_each_time(post, serve, monkeypatch):
+    proxy, server = serve(FINE), serve(FINE)
+    with requests.Session() as session:
+        transport = Transport(session)
+        assert read_all(post(transport, server)) == b"fine"
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
+        assert read_all(post(transport, server)) == b"fine"
+    assert (len(proxy.requests), len(server.requests)) == (1, 1)
+
+
 def test_a_direct_transport_passes_by_the_proxies(post, serve, monkeypatch):
     proxy, server = serve(status(500)), serve(FINE)
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
@@ -362,10 +384,11 @@ def test_over_an_adapter_of_the_owner_a_silence_has_an_end_too(post, session, se
         pass
 
     session.mount("http://", Own())
-    watch = Watch()
-    watch.allow(0.1, IdleTimeout)
-    with within(0.25, least=0.1), pytest.raises(IdleTimeout):
-        post(Transport(session), serve(script), watch).read()
+    server, watch = serve(script), Watch()
+    with within(0.25, least=0.1):
+        watch.allow(0.1, IdleTimeout)
+        with pytest.raises(IdleTimeout):
+            post(Transport(session), server, watch).read()
 
 
 def test_what_the_session_brings_is_used(session, serve):

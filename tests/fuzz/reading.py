@@ -25,14 +25,14 @@ def outcome(source: Iterable[bytes], choices: int = 1) -> str:
 
 
 def events(source: Iterable[bytes]) -> list[tuple[str, str]]:
-    """The SSE events, the tail and the counts of a stream, and its error if it has one."""
+    """The SSE events, the tail and the comments of a stream, and its error if it has one."""
     reader = SSEReader(source)
     seen = []
     try:
         seen += [(event.event, event.data) for event in reader.events()]
     except ChatStreamError as error:
         return [*seen, (type(error).__name__, str(error))]
-    return [*seen, (f"{reader.seen} events, {reader.comments} comments", repr(reader.tail.lstrip(b"\n")))]
+    return [*seen, (f"{reader.comments} comments", repr(reader.tail.lstrip(b"\n")))]
 
 
 def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
