@@ -50,7 +50,7 @@ class Task(NamedTuple):
 
 def tasks() -> Iterator[Task]:
     yield Task("version", "version", tuple(PEERS), {})
-    for shape in ("text", "tools", "reasoning"):
+    for shape in ("text", "unlike", "tools", "reasoning"):
         able = tuple(name for name, peer in PEERS.items() if shape in peer.shapes)
         yield Task(f"cpu {shape}", "cpu", able, {"shape": shape})
     yield Task("alone", "alone", ONE_EACH, {})
@@ -59,8 +59,11 @@ def tasks() -> Iterator[Task]:
         yield Task(f"delay {framing}", "delay", clients, {"framing": framing}, quick=framing == "chunked")
     yield Task("first", "first", ONE_EACH, {})
     yield Task("first tls", "first", ONE_EACH, {}, tls=True, quick=False)
+    yield Task("keepalive", "keepalive", ONE_EACH, {})
+    yield Task("keepalive tls", "keepalive", ONE_EACH, {}, tls=True, quick=False)
     yield Task("imports", "imports", ONE_EACH, {})
     yield Task("memory", "memory", ONE_EACH, {})
+    yield Task("hostile", "hostile", ("stream", "collect"), {})
     yield Task("connections", "connections", ONE_EACH, {})
     yield Task("growth text", "growth", ONE_EACH, {})
     yield Task("growth tools", "growth", LONG, {"shape": "tools"}, quick=False)

@@ -1,6 +1,6 @@
 """What the tests hold chatstream to: a ratio of CPU times in one run, and counts.
 
-    python -m benchmarks.guard cpu|counts ──▶ JSON
+    python -m benchmarks.guard counts|<shape> ──▶ JSON
 
 Rules:
 - The server is another process; the clients share this one and take turns, so what slows one slows the other.
@@ -29,12 +29,12 @@ EVENTS = 5000
 ROUNDS = 9
 
 
-def cpu_ratios(rounds: int = ROUNDS, events: int = EVENTS) -> dict[str, float]:
+def cpu_ratios(shape: str, rounds: int = ROUNDS, events: int = EVENTS) -> dict[str, float]:
     """CPU time of ``stream()`` and ``collect()`` over that of the script writer's loop."""
     with running() as server:
-        url = server + path("text", events)
-        asks = {make.__name__: make(url, "text") for make in (loop, stream, collect)}
-        times = in_turns(asks, rounds, expected("text", events))
+        url = server + path(shape, events)
+        asks = {make.__name__: make(url, shape) for make in (loop, stream, collect)}
+        times = in_turns(asks, rounds, expected(shape, events))
     return {name: median(map(truediv, times[name], times["loop"])) for name in ("stream", "collect")}
 
 
@@ -112,4 +112,4 @@ def _counts_of_both() -> dict[int, dict[str, dict[str, float]]]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_counts_of_both() if sys.argv[1:] == ["counts"] else cpu_ratios()))
+    print(json.dumps(_counts_of_both() if sys.argv[1] == "counts" else cpu_ratios(sys.argv[1])))

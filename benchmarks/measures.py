@@ -16,6 +16,7 @@ import importlib
 import importlib.metadata
 import json
 import platform
+import resource
 import subprocess
 import sys
 import threading
@@ -85,13 +86,13 @@ def alone(client: str, server: str, events: int = 500, pause: float = 0.002) -> 
 def delay(client: str, server: str, framing: str = "chunked", events: int = 400, pause: float = 0.003) -> Result:
     """Milliseconds from sending an event to having it: median and 99th percentile."""
     ask = _ask(client, server + path("text", events, framing, pause))
-    drained_once = _delays(_ask(client, server + path("text", 5, framing, pause))())
-    return {**_percentiles(_delays(ask())), "whole": len(drained_once) == 5}
+    first = list(_delays(_ask(client, server + path("text", 5, framing, pause))()))
+    return {**_percentiles(list(_delays(ask()))), "whole": len(first) == 5}
 
 
-def _delays(words: Iterator[str]) -> list[float]:
-    """In milliseconds, one for each event."""
-    return [(monotonic_ns() - int(word)) / 1e6 for word in words if len(word) == STAMP]
+def _delays(words: Iterator[str]) -> Iterator[float]:
+    """In milliseconds, one for each event, as it comes."""
+    return ((monotonic_ns() - int(word)) / 1e6 for word in words if len(word) == STAMP)
 
 
 def _percentiles(delays: list[float]) -> Result:
@@ -119,6 +120,22 @@ def _first_event(ask: Ask, started: float | None = None) -> float:
     took = perf_counter() - started
     drained(words)
     return took
+
+
+def keepalive(client: str, server: str, rounds: int = 7, requests: int = 30) -> Result:
+    """Milliseconds for one short answer after the other over a connection kept alive, and their ratio to the loop's,
+    which is a bare POST; median of the rounds."""
+    url = server + path("text", 3)
+    asks = {"loop": _ask("loop", url), client: _ask(client, url)}
+    times: dict[str, list[float]] = {name: [] for name in asks}
+    for _ in range(rounds + 1):
+        for name, ask in asks.items():
+            started = perf_counter()
+            for _ in range(requests):
+                drained(ask())
+            times[name].append((perf_counter() - started) / requests)
+    ratio = median(map(truediv, times[client][1:], times["loop"][1:]))
+    return {"ms": median(times[client][1:]) * 1e3, "ratio": ratio}
 
 
 def connections(client: str, server: str, streams: int = 100) -> Result:
@@ -176,6 +193,20 @@ def memory(client: str, server: str, streams: int = 50) -> Result:
     return {"mb": used / 1024, "idle": (_resident() - before) / (streams - 2)}
 
 
+def hostile(client: str, server: str) -> Result:
+    """MB that the process grows to for a bomb (200 MB of one line, packed) and for a line of 64 MB, and the errors."""
+    drained(_ask(client, server + path())())
+    found: Result = {"errors": []}
+    for name, at in (("bomb", path("line", 200, "gzip")), ("line", path("line", 64))):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        try:
+            drained(_ask(client, server + at)())
+        except Exception as error:
+            found["errors"].append(type(error).__name__)
+        found[name] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return found
+
+
 def _resident() -> int:
     """KiB of this process in memory."""
     gc.collect()
@@ -183,42 +214,52 @@ def _resident() -> int:
     return int(status.partition("VmRSS:")[2].split()[0])
 
 
-def many(client: str, server: str, threads: int = 500, seconds: float = 6.0) -> Result:
-    """So many threads with 20 events a second each: delays after the first two seconds, whole answers, CPU.
+def many(client: str, server: str, threads: int = 500, seconds: float = 10.0, start: float = 5.0) -> Result:
+    """So many threads with 20 events a second each: delays, whole answers, cores used.
 
-    The threads start within two seconds and share one client.
+    The threads share one client, and begin one after the other within ``start`` seconds. The delays are those of the
+    time in which all of them stream, from a second after the last began until the first is done; ``worst`` is the
+    99th percentile of all, beginnings and ends included.
     """
     events = int(seconds * 20)
     ask = _ask(client, server + path("text", events, pause=0.05))
-    delays: list[list[float]] = []
+    answers: list[list[float]] = []  # when each event was there, and its delay; numbers, so that none is collected
     errors: list[str] = []
+    begun = perf_counter()
 
     def read(number: int) -> None:
-        sleep(2.0 * number / threads)
+        sleep(start * number / threads)
         try:
-            delays.append(_delays(ask()))
+            seen: list[float] = []
+            for delay in _delays(ask()):
+                seen += (perf_counter() - begun, delay)
+            answers.append(seen)
         except Exception as error:
             errors.append(type(error).__name__)
 
-    started = process_time(), perf_counter()
+    started = process_time()
     crowd = [threading.Thread(target=read, args=(number,), daemon=True) for number in range(threads)]
     for thread in crowd:
         thread.start()
     for thread in crowd:
         thread.join(60)
-    used = (process_time() - started[0]) / (perf_counter() - started[1])
-    settled = [each for answer in delays for each in answer[40:]]
-    whole = sum(len(answer) == events for answer in delays)
+    used = (process_time() - started) / (perf_counter() - begun)
+    delays = [each for answer in answers for each in zip(answer[::2], answer[1::2], strict=True)]
+    settled = [delay for when, delay in delays if start + 1 < when < seconds]
     return {
         **(_percentiles(settled) if settled else {}),
-        "whole": whole,
+        "worst": _percentiles([delay for _, delay in delays])["p99"] if delays else None,
+        "whole": sum(len(answer) == 2 * events for answer in answers),
         "threads": threads,
         "cpu": used,
         "errors": sorted(set(errors)),
     }
 
 
-MEASURES = {each.__name__: each for each in (cpu, alone, growth, delay, first, connections, imports, memory, many)}
+MEASURES = {
+    each.__name__: each
+    for each in (cpu, alone, growth, delay, first, keepalive, connections, imports, memory, hostile, many)
+}
 MEASURES["version"] = version
 
 

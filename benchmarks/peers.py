@@ -12,7 +12,7 @@ class Peer(NamedTuple):
     environment: str
     library: str
     imports: str
-    shapes: tuple[str, ...] = ("text", "tools", "reasoning")
+    shapes: tuple[str, ...] = ("text", "unlike", "tools", "reasoning")
 
 
 _OPENAI = ("openai", "openai", "from openai import OpenAI")
@@ -24,21 +24,21 @@ PEERS = {
         "the loop: requests, sseclient-py, `json.loads`", "loop", "requests", "import requests, sseclient, json"
     ),
     "stream": Peer("**chatstream** events", *_CHATSTREAM),
-    "text": Peer("**chatstream** `.text()`", *_CHATSTREAM, ("text",)),
+    "text": Peer("**chatstream** `.text()`", *_CHATSTREAM, ("text", "unlike")),
     "aggregate": Peer("**chatstream** `.aggregate()`", *_CHATSTREAM),
     "collect": Peer("**chatstream** `.collect()`", *_CHATSTREAM),
     "speed": Peer("**chatstream** events, extra `speed`", "speed", *_CHATSTREAM[1:]),
     "httpx_sse": Peer("httpx, httpx-sse", "httpx-sse", "httpx-sse", "import httpx, httpx_sse, json"),
     "openai_create": Peer("openai-python `create(stream=True)`", *_OPENAI),
-    "openai_stream": Peer("openai-python `.stream()`", *_OPENAI, ("text", "tools")),
+    "openai_stream": Peer("openai-python `.stream()`", *_OPENAI, ("text", "unlike", "tools")),
     "langchain": Peer(
         "langchain-openai `.stream()`",
         "langchain-openai",
         "langchain-openai",
         "from langchain_openai import ChatOpenAI",
-        ("text", "tools"),
+        ("text", "unlike", "tools"),
     ),
-    "llm": Peer("simonw/llm", "llm", "llm", "from llm.default_plugins.openai_models import Chat", ("text",)),
+    "llm": Peer("simonw/llm", "llm", "llm", "from llm.default_plugins.openai_models import Chat", ("text", "unlike")),
     "litellm": Peer("litellm", "litellm", "litellm", "from litellm import completion"),
 }
 OWN = tuple(name for name, peer in PEERS.items() if peer.environment == "loop")  # what `--quick` measures

@@ -4,6 +4,8 @@
 
 Rules:
 - ``events`` counts those with content; a role, a finish reason, usage if asked for, and ``[DONE]`` come besides.
+- In ``unlike`` each chunk has an id of its own, as behind some gateways: nothing of one helps to read the next.
+- ``line`` is one line of so many MiB, and never ends.
 - A text may be left open for a time stamp of `STAMP` characters, so that each event has the same size.
 """
 
@@ -14,7 +16,7 @@ from collections.abc import Iterator
 from itertools import cycle, islice
 from typing import Any
 
-SHAPES = ("text", "tools", "reasoning")
+SHAPES = ("text", "tools", "reasoning", "unlike", "line")
 STAMP = 20  # characters: nanoseconds of the monotonic clock, which all processes share
 FRAGMENTS = 500  # per tool call
 WORDS = (" The", " light", " of", " the", " setting", " sun", " crosses", " more", " air", ",", " and", " blue", ".")
@@ -32,8 +34,11 @@ USAGE = {"prompt_tokens": 14, "completion_tokens": 5000, "total_tokens": 5014}
 
 def sse_events(shape: str, events: int, usage: bool = False) -> Iterator[bytes]:
     """The whole stream, one SSE event after the other."""
-    for delta in _deltas(shape, events):
-        yield sse_event(delta)
+    if shape == "line":
+        yield from [b"data: ", *[b"x" * 2**20] * events]
+        return
+    for number, delta in enumerate(_deltas(shape, events)):
+        yield sse_event(delta, number=number if shape == "unlike" else None)
     yield from last_events(shape, usage)
 
 
@@ -50,11 +55,13 @@ def stamped_event(stamp: int) -> bytes:
     return _TEMPLATE.replace(b"0" * STAMP, b"%0*d" % (STAMP, stamp))
 
 
-def sse_event(delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
-    """One chunk; the padding is OpenAI's ``obfuscation``, which hides the length of a token."""
+def sse_event(delta: dict[str, Any], finish_reason: str | None = None, number: int | None = None) -> bytes:
+    """One chunk; the padding is OpenAI's ``obfuscation``, which hides the length of a token. With a ``number`` it has
+    an id of its own."""
     choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
     padding = "x" * max(1, 9 - len(str(delta.get("content") or 8 * "-")))
-    return _event({**HEAD, "choices": [choice], "usage": None, "obfuscation": padding})
+    head = HEAD if number is None else {**HEAD, "id": f"chatcmpl-{number:029}"}
+    return _event({**head, "choices": [choice], "usage": None, "obfuscation": padding})
 
 
 def expected(shape: str, events: int) -> int:
@@ -69,9 +76,9 @@ def _said(delta: dict[str, Any]) -> str:
 
 
 def _deltas(shape: str, events: int) -> Iterator[dict[str, Any]]:
-    yield {"role": "assistant", "content": "" if shape == "text" else None}
+    yield {"role": "assistant", "content": "" if shape in ("text", "unlike") else None}
     words = islice(cycle(WORDS), events)
-    if shape == "text":
+    if shape in ("text", "unlike"):
         yield from ({"content": word} for word in words)
     elif shape == "reasoning":
         yield from ({"content": None, "reasoning_content": word} for word in words)
