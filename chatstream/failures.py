@@ -25,7 +25,7 @@ from .errors import (
     StreamTruncated,
     excerpt,
 )
-from .sockets import Exchange
+from .exchange import Exchange
 
 UNSENDABLE = (
     requests.exceptions.InvalidURL,

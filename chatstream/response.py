@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
@@ -39,6 +40,7 @@ class ResponseStream:
 
     def __init__(self, sender: Sender, call: Call, choices: int, limits: Limits, heartbeat: float | None) -> None:
         self._ended = True  # nothing to close yet
+        self._closing = threading.Lock()  # taken once: two threads may end one stream
         self._sender = sender
         self._call = call
         self._choices = choices
@@ -107,7 +109,7 @@ class ResponseStream:
 
     def close(self) -> None:
         """Give up what has not been read. May be called twice; a loop that goes on afterwards ends quietly."""
-        if not self._ended:
+        if not self._ended and self._closing.acquire(blocking=False):
             self._ended = True
             self._total = self._call.watch.elapsed
             if self._collector.completed is not None:

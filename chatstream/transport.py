@@ -25,7 +25,8 @@ from requests.auth import AuthBase
 
 from . import failures
 from .errors import ChatStreamError, ConnectionFailed, DeadlineExceeded, IdleTimeout, ProtocolViolation, StreamError
-from .sockets import Exchange, WatchedAdapter, current_exchange
+from .exchange import Exchange, current_exchange
+from .sockets import WatchedAdapter
 from .watch import Watch
 
 READ_SIZE = 65536  # bytes, the most that one read returns
@@ -126,7 +127,8 @@ class Reply:
     def close(self) -> None:
         """Give the connection up, unless its answer was read to the end. May be called twice."""
         self._ended = True
-        self._response.close()
+        if self._exchange.leave():  # else it may be another call's
+            self._response.close()
 
 
 def _reader(response: requests.Response, exchange: Exchange) -> Callable[[int], bytes]:

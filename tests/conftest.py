@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import trustme
 from support import KEY, server_context
 
 from chatstream import Client, Provider, retry
+from chatstream.exchange import Exchange, current_exchange
+from chatstream.sockets import WatchedAdapter
 from chatstream.testing import FaultServer
+from chatstream.watch import Watch
 
 STRANGERS = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "NETRC", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 CLIENT_OPTIONS = ("model", "deadline", "on_retry", "session", "limits")
@@ -68,6 +72,25 @@ def connect() -> Iterator[Connect]:
             return stack.enter_context(Client(provider, **own))
 
         yield connected
+
+
+@pytest.fixture
+def watched() -> Iterator[requests.Session]:
+    """A session of requests over watched connections."""
+    with requests.Session() as session:
+        session.mount("http://", WatchedAdapter())
+        session.mount("https://", WatchedAdapter())
+        yield session
+
+
+@pytest.fixture
+def exchange() -> Iterator[Exchange]:
+    """The exchange of this thread; a test may give it the watch it wants."""
+    exchange = Exchange(Watch())
+    token = current_exchange.set(exchange)
+    yield exchange
+    current_exchange.reset(token)
+    exchange.watch.release()
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import urllib3
 from urllib3.exceptions import IncompleteRead, MaxRetryError, NewConnectionError, ProtocolError, ReadTimeoutError
 
 from chatstream import ConfigError, ConnectionFailed, DeadlineExceeded, IdleTimeout, ProtocolViolation, StreamTruncated
+from chatstream.exchange import Exchange
 from chatstream.failures import of_reading, of_sending
-from chatstream.sockets import Exchange
 from chatstream.watch import Watch
 
 URL = "https://me:secret@api.example.com/v1"

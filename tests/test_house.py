@@ -29,6 +29,7 @@ ROWS = [
     ["providers", "prompt", "retry", "sse", "chunks", "think", "machine", "turn"],
     ["provider"],
     ["watch"],
+    ["exchange"],
     ["sockets"],
     ["failures"],
     ["transport"],
@@ -46,10 +47,10 @@ LAZY = {("client", "local"), ("errors", "turn"), ("__init__", "client"), ("cli",
 TRANSFORMERS = ("sse", "chunks", "think", "machine", "turn")
 STRANGERS = {
     "requests": {"sockets", "failures", "transport"},
-    "urllib3": {"sockets", "failures", "transport"},
+    "urllib3": {"exchange", "sockets", "failures", "transport"},
     "sseclient": {"sse"},
 }
-LONGEST = 310  # lines
+LONGEST = 300  # lines
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,7 @@ def test_the_package_says_that_it_is_typed():
 
 @pytest.mark.parametrize("room", [*rooms(), "__init__"])
 def test_no_room_is_too_long(room):
-    assert len((HOUSE / f"{room}.py").read_text("utf-8").splitlines()) < LONGEST
+    assert len((HOUSE / f"{room}.py").read_text("utf-8").splitlines()) <= LONGEST
 
 
 @pytest.mark.parametrize("room", [room for room in rooms() if room not in ("_version", "__main__")])

@@ -11,6 +11,7 @@ import pytest
 import requests
 from requests.adapters import HTTPAdapter
 from support import KEY, within
+from urllib3 import HTTPConnectionPool
 
 from chatstream import Cancelled, ConnectionFailed, DeadlineExceeded, IdleTimeout, ProtocolViolation, StreamTruncated
 from chatstream.sockets import WatchedAdapter
@@ -313,6 +314,35 @@ def test_a_closed_transport_can_be_used_again(post, transport, serve):
         assert server.client_closed(number)
 
 
+def test_who_closes_a_reply_that_has_just_ended_takes_its_connection_from_nobody(post, transport, serve, monkeypatch):
+    """Another thread closes while the connection is in the pool again, and urllib3 has not let go of it yet."""
+    server = serve(FINE)
+    put = HTTPConnectionPool._put_conn
+
+    def put_and_close(pool: HTTPConnectionPool, connection: Any) -> None:
+        put(pool, connection)
+        reply.close()
+
+    reply = post(transport, server)
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(HTTPConnectionPool, "_put_conn", put_and_close)
+        assert read_all(reply) == b"fine"
+    together = [post(transport, server) for _ in range(2)]
+    assert [read_all(each) for each in together] == [b"fine", b"fine"]
+    assert [each.reused for each in together] == [True, False]
+    assert server.connections == 2
+
+
+def test_a_connection_that_is_given_up_is_not_put_back(post, transport, serve, monkeypatch):
+    """Else who reads it, in another thread, would close it under the call that has it then."""
+    put: list[Any] = []
+    reply = post(transport, serve(FINE))
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(HTTPConnectionPool, "_put_conn", lambda pool, connection: put.append(connection))
+        reply.close()
+    assert put == []
+
+
 def test_each_process_has_a_session_of_its_own(post, transport, serve, monkeypatch):
     server = serve(FINE)
     assert read_all(post(transport, server)) == b"fine"
@@ -398,6 +428,22 @@ def test_what_the_session_brings_is_used(session, serve):
     reply = Transport(session).post(Request("http://api.invalid/v1", {}, b"{}"), Watch())
     assert read_all(reply) == b"fine"
     assert (proxy.requests[0].path, proxy.requests[0].headers["X-Own"]) == ("http://api.invalid/v1", "mine")
+
+
+def test_a_session_may_answer_a_refusal_itself(post, session, serve):
+    def again(response: requests.Response, **options: Any) -> requests.Response:
+        """What digest authentication does."""
+        if response.status_code != 401:
+            return response
+        assert response.content == b"who?"
+        response.close()
+        return response.connection.send(response.request, **options)
+
+    session.hooks["response"].append(again)
+    server, transport = serve(status(401, "who?"), FINE), Transport(session)
+    assert read_all(post(transport, server)) == b"fine"
+    assert post(transport, server).reused
+    assert server.connections == 1
 
 
 def test_a_session_is_closed_by_its_owner(post, session, serve):
