@@ -68,6 +68,7 @@ def tasks() -> Iterator[Task]:
     yield Task("growth text", "growth", ONE_EACH, {})
     yield Task("growth tools", "growth", LONG, {"shape": "tools"}, quick=False)
     yield Task("many", "many", ONE_EACH, {}, quick=False)
+    yield Task("again", "again", ("floor", "loop", "stream"), {}, quick=False)
 
 
 class Bench:
