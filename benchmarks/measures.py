@@ -154,15 +154,18 @@ def _opened(server: str) -> int:
         return int(connection.getresponse().read())
 
 
-def imports(client: str, server: str, times: int = 7) -> Result:
-    """CPU milliseconds that the client's imports take in a new process, and their ratio to those of the loop."""
-    lines = {"loop": PEERS["loop"].imports, client: PEERS[client].imports}
+def imports(client: str, server: str, times: int = 15) -> Result:
+    """CPU milliseconds that a new process takes until a client can ask, and their ratio to those of the loop; and
+    what the import of the library by its name takes of them."""
+    named = f"import {PEERS[client].library.replace('-', '_')}"
+    lines = {"loop": PEERS["loop"].imports, client: PEERS[client].imports, "named": named}
     took: dict[str, list[float]] = {name: [] for name in lines}
     for _ in range(times + 1):
         for name, line in lines.items():
             took[name].append(_import(line))
     ms = {name: median(each[1:]) * 1e3 for name, each in took.items()}  # the first one compiles
-    return {"ms": ms[client], "ratio": ms[client] / ms["loop"], "line": lines[client]}
+    ratio = median(map(truediv, took[client][1:], took["loop"][1:]))
+    return {"ms": ms[client], "ratio": ratio, "line": lines[client], "named": ms["named"]}
 
 
 def _import(line: str) -> float:

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 
 class Peer(NamedTuple):
-    """``environment`` names its ``requirements-*.txt``; ``imports`` is what its users write at the top of a script."""
+    """``environment`` names its ``requirements-*.txt``; ``imports`` loads what the first request needs: what its users
+    write at the top of a script, and what that leaves for later."""
 
     label: str
     environment: str
@@ -16,7 +17,7 @@ class Peer(NamedTuple):
 
 
 _OPENAI = ("openai", "openai", "from openai import OpenAI")
-_CHATSTREAM = ("loop", "chatstream", "from chatstream import Client")
+_CHATSTREAM = ("loop", "chatstream", "from chatstream import Client; import chatstream.sender, chatstream.response")
 
 PEERS = {
     "floor": Peer("floor: urllib3, split, `json.loads`", "loop", "urllib3", "import urllib3, json"),

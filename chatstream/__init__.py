@@ -5,13 +5,13 @@
     for text in chatstream.stream("Why is the sky blue?", model="gpt-4.1-mini").text():
         print(text, end="", flush=True)
 
-All public names are here; each is loaded from its room when it is first used, so that the import costs nothing.
+All public names are here; each is loaded from its room when it is first used, so that the import costs nothing. Their
+types are in ``__init__.pyi``: to name them here would load `typing`, which is most of what a small program takes to start.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
 
 from ._version import __version__
 
@@ -57,12 +57,12 @@ _ROOMS = {
         "Reasoning",
         "ResponseItem",
     ),
+    "limits": ("Limits",),
     "parts": ("InputAudio", "InputFile", "InputImage", "InputText", "Other", "OutputText", "Refusal"),
     "prompt": ("Prompt",),
     "provider": ("Provider",),
     "retry": ("Attempt", "RetryInfo"),
     "schema": ("partial_json", "response_format"),
-    "sse": ("Limits",),
     "response": ("ResponseStream", "read_events"),
     "tools": ("Tool",),
 }
@@ -71,7 +71,7 @@ _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 __all__ = ["__version__", "stream", *_ROOM_OF]  # noqa: PLE0604  # all are strings
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _ROOM_OF:
         raise AttributeError(f"module 'chatstream' has no attribute {name!r}")
     value = getattr(import_module(f".{_ROOM_OF[name]}", __name__), name)
@@ -84,14 +84,14 @@ def __dir__() -> list[str]:
 
 
 def stream(
-    prompt: Any,
+    prompt: object,
     *,
     model: str | None = None,
-    provider: Any = "openai",
+    provider: object = "openai",
     deadline: float | None = None,
     heartbeat: float | None = None,
-    **fields: Any,
-) -> Any:
+    **fields: object,
+) -> object:
     """Ask once, and return the answer as a `ResponseStream`; see `Client.stream`. One client is kept per provider."""
     from .client import shared_client
 

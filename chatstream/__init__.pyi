@@ -38,6 +38,7 @@ from .items import LocalShellCall as LocalShellCall
 from .items import Message as Message
 from .items import Reasoning as Reasoning
 from .items import ResponseItem as ResponseItem
+from .limits import Limits as Limits
 from .parts import InputAudio as InputAudio
 from .parts import InputFile as InputFile
 from .parts import InputImage as InputImage
@@ -54,7 +55,6 @@ from .retry import Attempt as Attempt
 from .retry import RetryInfo as RetryInfo
 from .schema import partial_json as partial_json
 from .schema import response_format as response_format
-from .sse import Limits as Limits
 from .tools import Tool as Tool
 from .turn import Timing as Timing
 from .turn import Turn as Turn

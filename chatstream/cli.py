@@ -19,16 +19,17 @@ import os
 import sys
 import unicodedata
 from collections.abc import Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from ._version import __version__
 from .client import Client
-from .diagnosis import doctor
 from .errors import ChatStreamError, ConfigError, MissingEnvVar
 from .events import OutputTextDelta
 from .prompt import Prompt
 from .provider import Provider
-from .response import ResponseStream
+
+if TYPE_CHECKING:
+    from .response import ResponseStream
 
 _KEPT = "\n\t"
 
@@ -103,6 +104,8 @@ def _doctor_parser() -> argparse.ArgumentParser:
 
 
 def _examine(options: argparse.Namespace, out: TextIO) -> int:
+    from .diagnosis import doctor  # brings all that sends and reads
+
     key = os.environ.get(options.key_env, "").strip() if options.key_env else None
     if key == "":
         raise MissingEnvVar(options.key_env)

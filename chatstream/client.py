@@ -3,6 +3,7 @@
 Rules:
 - Threads may share a client; after a fork each process opens connections of its own.
 - A misuse is a `ConfigError` before anything is sent.
+- What sends and reads is loaded with the first call, and requests with it; a client that is not used yet needs neither.
 """
 
 from __future__ import annotations
@@ -14,17 +15,18 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from .errors import ConfigError
+from .limits import Limits
 from .prompt import PromptLike
 from .provider import Provider
-from .response import ResponseStream
-from .retry import RetryInfo
-from .sender import Call, Sender
-from .sse import Limits
-from .transport import Transport
 from .watch import Watch
 
 if TYPE_CHECKING:
     import requests
+
+    from .response import ResponseStream
+    from .retry import RetryInfo
+    from .sender import Sender
+    from .transport import Transport
 
 
 class Client:
@@ -51,7 +53,8 @@ class Client:
         self.limits = limits
         self._on_retry = on_retry
         self._is_local = self.provider == Provider.named("local")
-        self._transport = Transport(session, direct=self._is_local)
+        self._session = session
+        self._transport: Transport | None = None
         self._sender: Sender | None = None
         self._lock = Lock()
         self._watches: WeakSet[Watch] = WeakSet()
@@ -78,6 +81,9 @@ class Client:
         choices = fields.get("n") or 1
         if not isinstance(choices, int) or choices < 1:
             raise ConfigError(f"n is how many choices you want, 1 or more, not {choices!r}")
+        from .response import ResponseStream
+        from .sender import Call
+
         sender = self._open()
         chosen = model or self.model or sender.provider.model or ""
         watch = Watch(self.deadline if deadline is None else deadline)
@@ -87,9 +93,13 @@ class Client:
 
     def _open(self) -> Sender:
         """The sender of all calls; the embedded server is started here on first use, and again if it has died."""
+        from .sender import Sender
+        from .transport import Transport
+
         provider = _running() if self._is_local else self.provider
         with self._lock:
             if self._sender is None or self._sender.provider != provider:
+                self._transport = self._transport or Transport(self._session, direct=self._is_local)
                 self._sender = Sender(provider, self._transport, self.limits, self._on_retry)
             return self._sender
 
@@ -103,7 +113,8 @@ class Client:
 
     def close(self) -> None:
         """Close the connections kept for reuse. The client may be used again."""
-        self._transport.close()
+        if self._transport is not None:
+            self._transport.close()
 
     def __enter__(self) -> Client:
         return self
@@ -132,7 +143,7 @@ class Client:
             model=self.model,
             deadline=self.deadline,
             on_retry=self._on_retry,
-            session=self._transport.given,
+            session=self._session,
             limits=self.limits,
         )
 

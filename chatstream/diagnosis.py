@@ -17,10 +17,11 @@ from typing import Any
 from .chunks import ChunkReader
 from .errors import ChatStreamError, IdleTimeout
 from .events import DONE_WORDS, Chunk, Payload
+from .limits import Limits
 from .loose import obj
 from .provider import Provider
 from .server_errors import error_of_body
-from .sse import Limits, SSEReader
+from .sse import SSEReader
 from .transport import Reply, Request, Transport
 from .watch import Watch
 

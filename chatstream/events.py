@@ -11,17 +11,18 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from secrets import token_hex
 from typing import Any, Literal, NamedTuple, Protocol, Union
 
 from .items import ResponseItem
+from .values import frozen
 
 Status = Literal["completed", "incomplete", "unconfirmed"]
 Finish = Literal["stop", "length", "tool_calls", "content_filter", "error", "other"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TokenUsage:
     """Token counts as the server reported them; None where it gave none. Nothing is added up or guessed.
 
@@ -112,7 +113,7 @@ class Chunk(NamedTuple):
 # ── the public words ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Created:
     """The answer has begun; held back until its first event with content."""
 
@@ -120,7 +121,7 @@ class Created:
     model: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OutputTextDelta:
     """A piece of the answer's text."""
 
@@ -128,7 +129,7 @@ class OutputTextDelta:
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReasoningDelta:
     """A piece of the model's reasoning."""
 
@@ -136,7 +137,7 @@ class ReasoningDelta:
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RefusalDelta:
     """A piece of a refusal."""
 
@@ -144,7 +145,7 @@ class RefusalDelta:
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FunctionCallDelta:
     """A piece of a function call's arguments; ``delta`` may be empty when only the name is known yet."""
 
@@ -154,7 +155,7 @@ class FunctionCallDelta:
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OutputItemDone:
     """A whole item: from a stream each function call, from `aggregate` also the message and the reasoning."""
 
@@ -162,7 +163,7 @@ class OutputItemDone:
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChoiceEnd:
     """How one choice ended.
 
@@ -179,7 +180,7 @@ class ChoiceEnd:
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Completed:
     """The answer is whole; always the last event, and exactly once.
 
@@ -201,7 +202,7 @@ class Completed:
         return self.choices[0].finish if self.choices else None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Heartbeat:
     """Nothing has arrived for the ``heartbeat`` seconds that the caller asked for; the stream is still open."""
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, NoReturn, Union
 
 from .errors import ConfigError
 from .parts import Content, ContentPart, InputText, Other, OutputText, as_parts, check_text, need, tagged, text_of
+from .values import frozen
 
 
 def strict_json(text: str) -> Any:
@@ -37,7 +37,7 @@ def arguments_are_whole(arguments: str) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True, init=False)
+@frozen
 class Message:
     """What someone said: ``role`` is ``user``, ``assistant``, ``system`` or ``developer``.
 
@@ -68,7 +68,7 @@ class Message:
         return cls(need(data, "role"), need(data, "content"))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FunctionCall:
     """The model asks for a function: ``arguments`` is JSON text, as the model wrote it.
 
@@ -106,7 +106,7 @@ class FunctionCall:
         return cls(name, arguments, call_id, data.get("status") or "completed")
 
 
-@dataclass(frozen=True, slots=True, init=False)
+@frozen
 class FunctionCallOutput:
     """What the function answered: text, or a sequence of parts, for the call of the same ``call_id``."""
 
@@ -127,7 +127,7 @@ class FunctionCallOutput:
         return cls(need(data, "call_id"), need(data, "output"))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LocalShellCall:
     """The model asks for a command on this machine; its output refers to ``call_id``, or to ``id`` without one."""
 
@@ -152,7 +152,7 @@ class LocalShellCall:
         return cls(data.get("id"), data.get("call_id"), need(data, "status"), need(data, "action"))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reasoning:
     """What the model thought: in full as ``text``, in short as ``summary``, or sealed in ``encrypted_content``."""
 

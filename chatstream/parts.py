@@ -11,10 +11,10 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Union
 
 from .errors import ConfigError
+from .values import frozen
 
 
 def tagged(tag: str, **values: Any) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def check_text(thing: object, *names: str, or_none: bool = False) -> None:
 # ── parts ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InputText:
     """Text given to the model."""
 
@@ -54,7 +54,7 @@ class InputText:
         return cls(need(data, "text"))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InputImage:
     """An image: ``image_url`` is a URL or a ``data:`` URL, ``detail`` is ``low``, ``high`` or ``auto``."""
 
@@ -73,7 +73,7 @@ class InputImage:
         return cls(need(data, "image_url"), data.get("detail"))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InputAudio:
     """Sound: ``data`` is base64 text, ``format`` is ``wav``, ``mp3``, …"""
 
@@ -92,7 +92,7 @@ class InputAudio:
         return cls(need(audio, "data"), need(audio, "format"))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InputFile:
     """A file: its content as a ``data:`` URL in ``file_data``, or the ``file_id`` of one uploaded before."""
 
@@ -113,7 +113,7 @@ class InputFile:
         return cls(data.get("file_data"), data.get("file_id"), data.get("filename"))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OutputText:
     """Text the model wrote."""
 
@@ -130,7 +130,7 @@ class OutputText:
         return cls(need(data, "text"))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Refusal:
     """The model's words for not answering."""
 
@@ -147,7 +147,7 @@ class Refusal:
         return cls(need(data, "refusal"))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Other:
     """An item or a part of a type unknown here, kept as it came."""
 

@@ -13,12 +13,13 @@ import ipaddress
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any, Literal, overload
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from . import providers
 from .errors import ConfigError, MissingEnvVar
+from .values import frozen
 
 _warned: set[str] = set()  # hosts that were warned about
 
@@ -50,7 +51,7 @@ class _Secret:
         return type(None), ()
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen
 class Provider:
     """One server that speaks Chat Completions. All times are seconds. Raises `ConfigError` for what can't work.
 

@@ -16,18 +16,21 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .chunks import ChunkReader
 from .errors import ChatStreamError, DeadlineExceeded, IdleTimeout, StreamError
 from .events import Chunk, Heartbeat, OutputTextDelta, ResponseEvent
+from .limits import Limits
 from .machine import Machine
-from .retry import Attempt
-from .sender import Call, Sender
-from .sse import Limits, SSEReader
+from .sse import SSEReader
 from .think import split_thinking
-from .transport import Reply
 from .turn import Collector, Timing, Turn
+
+if TYPE_CHECKING:  # they bring requests along, which whoever reads bytes of their own does without
+    from .retry import Attempt
+    from .sender import Call, Sender
+    from .transport import Reply
 
 Take = Callable[[Collector, Iterable[ResponseEvent]], Iterator[ResponseEvent]]
 

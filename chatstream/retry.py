@@ -13,10 +13,11 @@ import math
 import random
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timezone
 from email.utils import parsedate_to_datetime, parsedate_tz
 from threading import Lock
+
+from .values import frozen
 
 FIRST_DELAY = 0.2  # seconds
 MAX_DELAY = 10.0  # seconds
@@ -24,7 +25,7 @@ RETRYABLE = (408, 409, 429)
 _NUMBER = r"(?i:[0-9]+(\.[0-9]*)?|\.[0-9]+|inf(inity)?)"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Attempt:
     """One request that was made. ``status`` is None if no response came, ``error`` None if it went well.
 
@@ -38,7 +39,7 @@ class Attempt:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RetryInfo:
     """Told to ``on_retry`` before each wait: retry ``number`` of at most ``limit``, after ``delay`` seconds."""
 

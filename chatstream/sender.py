@@ -32,11 +32,11 @@ from .errors import (
     RetryLimit,
     UnexpectedStatus,
 )
+from .limits import Limits
 from .prompt import PromptLike, encoded, request_body
 from .provider import Provider
 from .retry import Attempt, RetryBudget, RetryInfo, asked_wait, backoff, is_retryable
 from .server_errors import error_of_body
-from .sse import Limits
 from .transport import Reply, Request, Transport
 from .watch import Watch
 

@@ -15,33 +15,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain
 
 from sseclient import SSEClient
 
 from .errors import MAX_EXCERPT, ProtocolViolation, StreamTooLarge, excerpt
 from .events import DONE_WORDS, HEARTBEAT, Payload, PlainPayload
+from .limits import Limits
 
 BOM = b"\xef\xbb\xbf"
 BLANK = b" \t\r\n" + BOM
 FIELDS = (b"data", b"event", b"id", b"retry", b"")  # the last one: comments
 MAX_BLANK = 2**16
 MAX_HEAD = 4 * MAX_EXCERPT + 4  # bytes: more than an excerpt, however wide its characters
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much of a stream is held or read; beyond it the stream ends in `StreamTooLarge`. Sizes are bytes.
-
-    ``event_bytes`` bounds a line as well as an event, ``event_lines`` the lines of one event, ``stream_bytes`` all
-    decoded bytes of one answer, ``error_body_bytes`` how much of a refusal's body is kept.
-    """
-
-    event_bytes: int = 2**20
-    event_lines: int = 10_000
-    stream_bytes: int = 2**28
-    error_body_bytes: int = 2**16
 
 
 class SSEReader:

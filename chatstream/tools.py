@@ -16,16 +16,16 @@ import re
 import types
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Union, get_type_hints
 
 from .errors import ConfigError
 from .schema import schema_of
+from .values import frozen
 
 _BY_KEYWORD = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tool:
     """A function the model may call: ``parameters`` is the JSON schema of its arguments, an object.
 

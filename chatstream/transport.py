@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from urllib.parse import urljoin, urlsplit
@@ -27,6 +27,7 @@ from . import failures
 from .errors import ChatStreamError, ConnectionFailed, DeadlineExceeded, IdleTimeout, ProtocolViolation, StreamError
 from .exchange import Exchange, current_exchange
 from .sockets import WatchedAdapter
+from .values import frozen
 from .watch import Watch
 
 READ_SIZE = 65536  # bytes, the most that one read returns
@@ -47,7 +48,7 @@ class _KeyAuth(AuthBase):
         return request
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """What is sent: ``key`` is the header that carries the key, kept apart from the others."""
 

@@ -10,7 +10,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from .errors import ChatStreamError, StreamTruncated
@@ -30,9 +30,10 @@ from .events import (
 )
 from .items import FunctionCall, Message, Reasoning, ResponseItem
 from .parts import OutputText, Refusal
+from .values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Timing:
     """When things happened, in seconds since the call began; None where they have not.
 
@@ -45,7 +46,7 @@ class Timing:
     total: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Turn:
     """One turn of the model. ``items`` can be added to ``prompt.input`` as they are.
 

@@ -208,7 +208,7 @@ def test_a_copy_asks_in_the_same_way_over_connections_of_its_own(serve, connect,
         assert other.provider == asker.provider
         assert (other.model, other.deadline, other.limits) == (asker.model, asker.deadline, asker.limits)
         assert other.stream("Hi").collect().text == "fine"
-        assert other._transport.given is session
+        assert other._session is session
     assert len(told) == 1
     assert server.requests[0].headers["Authorization"] == f"Bearer {KEY}"
     session.close()

@@ -20,8 +20,8 @@ HOUSE = Path(chatstream.__file__).resolve().parent
 # Each room imports only from rooms before its own; and those of one row not from each other.
 ROWS = [
     ["_version"],
-    ["errors", "loose"],
-    ["parts"],
+    ["errors", "loose", "values"],
+    ["parts", "limits"],
     ["items"],
     ["events"],
     ["schema", "extras", "usage", "words", "calls", "server_errors", "template"],
@@ -135,20 +135,31 @@ def test_what_decides_has_no_clock_no_log_and_no_way_out(room):
     assert names.isdisjoint({"time", "logging", "socket", "os", "sys", "subprocess", "http", "urllib", "pathlib"})
 
 
-def test_the_front_door_costs_nothing():
-    code = "import sys, chatstream; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
-    loaded = subprocess.run(
+def loaded_by(code: str) -> set[str]:
+    """The modules that a new process has after it has run ``code``."""
+    code = f"import sys; {code}; print(*sys.modules)"
+    done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True, cwd=HOUSE.parent
     )
-    assert set(loaded.stdout.split()).isdisjoint(STRANGERS)
+    return set(done.stdout.splitlines()[-1].split())
 
 
-def test_using_the_pure_rooms_loads_no_stranger():
-    code = "import sys; from chatstream import Message, Prompt, Tool, aggregate; print(*sorted(sys.modules))"
-    loaded = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True, cwd=HOUSE.parent
-    )
-    assert {name.partition(".")[0] for name in loaded.stdout.split()}.isdisjoint(STRANGERS)
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import chatstream",
+        "from chatstream import Message, Prompt, Tool, aggregate",
+        "from chatstream import Client, Provider; Client('openai', model='any'); Client(Provider('a', 'http://a'))",
+        "import chatstream.cli",
+    ],
+)
+def test_nothing_loads_a_stranger_before_the_first_request(code):
+    assert {name.partition(".")[0] for name in loaded_by(code)}.isdisjoint(STRANGERS)
+
+
+def test_whoever_reads_bytes_of_their_own_does_without_requests():
+    code = "from chatstream import read_events; list(read_events([b'data: [DONE]\\n\\n']))"
+    assert {"requests", "urllib3"}.isdisjoint(loaded_by(code))
 
 
 # ── the public names ────────────────────────────────────────────────────────────────────────────────────────────

@@ -28,10 +28,11 @@ from chatstream.events import (
     ResponseEvent,
 )
 from chatstream.items import FunctionCall, FunctionCallOutput, Message, Reasoning
+from chatstream.limits import Limits
 from chatstream.machine import Machine
 from chatstream.prompt import request_body
 from chatstream.server_errors import error_of_body
-from chatstream.sse import Limits, SSEReader
+from chatstream.sse import SSEReader
 from chatstream.turn import Turn
 
 # The same examples in every run: a law that fails, fails for everyone.

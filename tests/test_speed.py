@@ -14,11 +14,14 @@ from typing import Any
 
 import pytest
 
+from benchmarks.peers import PEERS
+
 ROOT = Path(__file__).parents[1]
 MOST = {"text": 1.0, "reasoning": 1.1, "tools": 1.3, "unlike": 1.4}  # times the CPU of the script writer's loop
 TRIES = 3  # a machine with other things to do may spoil a run
 MOST_CALLS = 55  # per event, of Python and of C, when every event comes alone
 MOST_BYTES = 120  # per event: its text, once
+STRANGERS = ("requests", "urllib3", "sseclient")
 
 
 @cache
@@ -42,6 +45,21 @@ def best_ratio(shape: str, way: str) -> float:
 @pytest.mark.parametrize("shape", MOST)
 def test_an_event_costs_about_what_it_costs_in_a_hand_written_loop(shape, way):
     assert best_ratio(shape, way) <= MOST[shape]
+
+
+def test_what_is_measured_as_the_import_is_all_that_a_first_answer_loads():
+    code = f"""
+import sys
+{PEERS["stream"].imports}
+before = set(sys.modules)
+from benchmarks.clients import drained, stream
+from benchmarks.server import path, running
+with running() as server:
+    drained(stream(server + path("text", 10), "text")())
+print(*[name for name in set(sys.modules) - before if name.partition(".")[0] in {{"chatstream", *{STRANGERS}}}])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.split() == []
 
 
 @pytest.mark.parametrize("events", ["1000", "8000"])

@@ -11,7 +11,8 @@ import pytest
 
 from chatstream.errors import MAX_EXCERPT, ProtocolViolation, StreamTooLarge
 from chatstream.events import HEARTBEAT
-from chatstream.sse import Limits, SSEReader
+from chatstream.limits import Limits
+from chatstream.sse import SSEReader
 
 MEGABYTE = 2**20
 BOM = b"\xef\xbb\xbf"

@@ -17,7 +17,8 @@ from reading import check_answer, check_events
 from strategies import NOISY_BYTES, ODD_CHUNKS, TOKENS
 
 from chatstream.errors import ChatStreamError
-from chatstream.sse import Limits, SSEReader
+from chatstream.limits import Limits
+from chatstream.sse import SSEReader
 
 RECORDINGS = Path(__file__).resolve().parents[1] / "recordings"
 SHORT = 900  # bytes
