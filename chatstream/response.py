@@ -24,7 +24,6 @@ from .events import Chunk, Heartbeat, OutputTextDelta, ResponseEvent
 from .limits import Limits
 from .machine import Machine
 from .sse import SSEReader
-from .think import split_thinking
 from .turn import Collector, Timing, Turn
 
 if TYPE_CHECKING:  # they bring requests along, which whoever reads bytes of their own does without
@@ -70,6 +69,8 @@ class ResponseStream:
         self._reader = ChunkReader(self._sse.payloads(), provider.skip_undecodable)
         chunks: Iterable[Chunk] = self._reader
         if provider.think_tags:
+            from .think import split_thinking
+
             chunks = split_thinking(chunks, provider.think_tags)
         self._told = self._machine.run(chunks)  # one for all who iterate: none takes another's events away
 

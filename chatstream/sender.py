@@ -50,7 +50,7 @@ log = logging.getLogger("chatstream")
 log.addHandler(logging.NullHandler())
 
 
-@dataclass
+@dataclass(repr=False, eq=False)
 class Call:
     """One call of a user: what to ask, its clock, and the attempts made for it so far."""
 
@@ -59,7 +59,7 @@ class Call:
     fields: Mapping[str, Any]
     watch: Watch
     attempts: list[Attempt] = field(default_factory=list)
-    key: str | None = field(default=None, repr=False)
+    key: str | None = None
 
     def note(self, status: int | None, request_id: str | None, seconds: float, error: ChatStreamError | None) -> None:
         """List an attempt, and how it ended."""

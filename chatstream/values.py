@@ -7,15 +7,18 @@ what the rooms of this library took to load; and it sets a field by its name, wh
 
 Rules:
 - A dataclass to all who ask: `fields`, `replace`, `asdict`, ``match``, copy and pickle treat it as one.
-- Only ``__init__`` is compiled, and sets each field through its slot. The other methods stand here, once for all.
+- Only ``__init__`` differs: it sets each field through its slot, and is compiled once for each number of fields. The
+  other methods stand here, once for all.
 - A method that a class has of its own stays.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, fields
+from functools import cache
 from reprlib import recursive_repr
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 if TYPE_CHECKING:
@@ -42,30 +45,35 @@ def frozen(cls: type[T]) -> type[T]:
     return made  # type: ignore[no-any-return]
 
 
-def _initializer(cls: type[Any]) -> Any:
-    """The ``__init__`` of a class; compiled, because it is called for each event of a stream."""
-    names: dict[str, Any] = {"MISSING": MISSING}
-    parameters, lines = ["self"], []
-    for each in fields(cls):
-        names[f"set_{each.name}"] = vars(cls)[each.name].__set__
-        names[f"default_{each.name}"], parameter, given = _default(each)
-        parameters.append(parameter)
-        lines.append(f" set_{each.name}(self, {given})")
-    if hasattr(cls, "__post_init__"):
-        lines.append(" self.__post_init__()")
-    exec(f"def __init__({', '.join(parameters)}):\n" + "\n".join(lines or [" pass"]), names)
-    made = names["__init__"]
+def _initializer(cls: type[Any]) -> FunctionType:
+    """The ``__init__`` of a class: code that all classes of as many fields share, with names and defaults of its own."""
+    own = fields(cls)
+    code = _code(len(own), hasattr(cls, "__post_init__"))
+    code = code.replace(co_varnames=("self", *[each.name for each in own]))
+    setters = {f"set_{place}": _setter(cls, each) for place, each in enumerate(own)}
+    optional = [each for each in own if not (each.default is MISSING and each.default_factory is MISSING)]
+    made = FunctionType(code, setters, "__init__", tuple([each.default for each in optional]))
     made.__qualname__ = f"{cls.__qualname__}.__init__"
-    made.__annotations__ = {**{each.name: each.type for each in fields(cls)}, "return": None}
+    made.__annotations__ = {**{each.name: each.type for each in own}, "return": None}
     return made
 
 
-def _default(field: Field[Any]) -> tuple[Any, str, str]:
-    """The default of a field or what makes it, the parameter, and the expression for the value given."""
-    name = field.name
-    if field.default_factory is not MISSING:
-        return field.default_factory, f"{name}=MISSING", f"default_{name}() if {name} is MISSING else {name}"
-    return field.default, name if field.default is MISSING else f"{name}=default_{name}", name
+@cache
+def _code(count: int, checks: bool) -> CodeType:
+    """An ``__init__`` for ``count`` fields, which calls ``__post_init__`` if it ``checks``."""
+    parameters = "".join([f", _{place}" for place in range(count)])
+    lines = [f" set_{place}(self, _{place})" for place in range(count)] + [" self.__post_init__()"] * checks
+    made: dict[str, Any] = {}
+    exec(f"def __init__(self{parameters}):\n" + "\n".join(lines or [" pass"]), made)
+    code: CodeType = made["__init__"].__code__
+    return code
+
+
+def _setter(cls: type[Any], field: Field[Any]) -> Callable[[Any, Any], None]:
+    """What puts a value into a field's slot; without a value, what its factory makes."""
+    put: Callable[[Any, Any], None] = vars(cls)[field.name].__set__
+    make = field.default_factory
+    return put if make is MISSING else lambda self, given: put(self, make() if given is MISSING else given)
 
 
 class _Value:
