@@ -46,7 +46,7 @@ def frozen(cls: type[T]) -> type[T]:
 
 
 def _initializer(cls: type[Any]) -> FunctionType:
-    """The ``__init__`` of a class: code that all classes of as many fields share, with names and defaults of its own."""
+    """The ``__init__`` of a class: code that all classes of as many fields share, with its own names and defaults."""
     own = fields(cls)
     code = _code(len(own), hasattr(cls, "__post_init__"))
     code = code.replace(co_varnames=("self", *[each.name for each in own]))
