@@ -69,6 +69,7 @@ def tasks() -> Iterator[Task]:
     yield Task("growth tools", "growth", LONG, {"shape": "tools"}, quick=False)
     yield Task("many", "many", ONE_EACH, {}, quick=False)
     yield Task("again", "again", ("floor", "loop", "stream"), {}, quick=False)
+    yield Task("again patient", "again", ("floor", "loop", "stream"), {"interval": 0.05}, quick=False)
 
 
 class Bench:

@@ -1,6 +1,6 @@
 """What the tests hold chatstream to: a ratio of CPU times in one run, and counts.
 
-    python -m benchmarks.guard counts|<shape> ──▶ JSON
+    python -m benchmarks.guard counts|imports|<shape> ──▶ JSON
 
 Rules:
 - The server is another process; the clients share this one and take turns, so what slows one slows the other.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import json
+import subprocess
 import sys
 import tracemalloc
 from collections import deque
@@ -22,7 +23,8 @@ from time import thread_time
 from typing import Any
 
 from .clients import Ask, collect, drained, loop, stream, words_of
-from .server import path, running
+from .peers import PEERS
+from .server import ROOT, path, running
 from .shapes import expected, sse_events
 
 EVENTS = 5000
@@ -107,9 +109,35 @@ def _peak(reader: Callable[[list[bytes]], Iterator[Any]], pieces: list[bytes]) -
         tracemalloc.stop()
 
 
+AUDIT = """
+import sys
+texts = 0
+def note(event, arguments):
+    global texts
+    texts += event == "exec" and arguments[0].co_filename == "<string>"
+sys.addaudithook(note)
+{}
+print(texts)
+"""
+
+
+def texts_compiled() -> dict[str, int]:
+    """How many texts are compiled before a client can ask: methods that are written when a class is made, and the
+    like. It is most of what an import takes beside the reading of its files."""
+    lines = {"loop": PEERS["loop"].imports, "stream": PEERS["stream"].imports}
+    return {name: int(_printed(AUDIT.format(line))) for name, line in lines.items()}
+
+
+def _printed(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return done.stdout
+
+
 def _counts_of_both() -> dict[int, dict[str, dict[str, float]]]:
     return {events: counts(events) for events in (1000, 8000)}
 
 
 if __name__ == "__main__":
-    print(json.dumps(_counts_of_both() if sys.argv[1] == "counts" else cpu_ratios(sys.argv[1])))
+    asked = sys.argv[1]
+    guards = {"counts": _counts_of_both, "imports": texts_compiled}
+    print(json.dumps(guards[asked]() if asked in guards else cpu_ratios(asked)))

@@ -144,10 +144,18 @@ def loaded_by(code: str) -> set[str]:
     return set(done.stdout.splitlines()[-1].split())
 
 
+def test_the_front_door_costs_nothing():
+    known = "import __future__, importlib, sys; before = set(sys.modules)"
+    code = f"{known}; import chatstream; print(*set(sys.modules) - before)"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True, cwd=HOUSE.parent
+    )
+    assert set(done.stdout.split()) == {"chatstream", "chatstream._version"}
+
+
 @pytest.mark.parametrize(
     "code",
     [
-        "import chatstream",
         "from chatstream import Message, Prompt, Tool, aggregate",
         "from chatstream import Client, Provider; Client('openai', model='any'); Client(Provider('a', 'http://a'))",
         "import chatstream.cli",
