@@ -11,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 import socket
+from queue import LifoQueue
 from typing import Any
 
 import urllib3
@@ -95,10 +96,20 @@ class _TLSConnection(_Connection, HTTPSConnection):
     _wraps = True
 
 
+class _Kept(LifoQueue[Any]):
+    """The connections kept for reuse. urllib3 fills up all other places beforehand, which takes a millisecond a pool;
+    where nobody waits for a place (``block``), none needs to be held."""
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        if item is not None:
+            super().put(item, block, timeout)
+
+
 class _Pool(HTTPConnectionPool):
     """A pool that gives out a connection to be opened anew where a fresh one is wanted."""
 
     ConnectionCls = _Connection
+    QueueCls = _Kept
 
     def _get_conn(self, timeout: float | None = None) -> Any:
         connection = super()._get_conn(timeout)

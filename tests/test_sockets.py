@@ -31,6 +31,14 @@ def test_an_exchange_learns_what_happened_below_http(serve, watched, exchange):
     assert exchange.response is not None
 
 
+def test_a_pool_holds_connections_and_no_empty_places(serve, watched):
+    server = serve(status(200, "fine"))
+    watched.post(server.url)
+    pools = watched.get_adapter(server.url).poolmanager.pools
+    (key,) = pools.keys()
+    assert pools[key].pool.qsize() == 1
+
+
 @pytest.mark.usefixtures("trusted")
 def test_a_fresh_tls_connection_is_not_taken_for_a_reused_one(serve, watched, exchange, tls):
     server = serve(status(200, "fine"), tls=tls)  # urllib3 connects it before there is a request
