@@ -23,7 +23,7 @@ test: $(VENV)/.test  ## all tests but the end-to-end ones, with the coverage gat
 e2e: $(VENV)/.test  ## the end-to-end tests on the real model, none skipped
 	CHATSTREAM_REQUIRE_E2E=1 $(BIN)/python -m pytest -m e2e $(ARGS)
 
-bench: $(VENV)/.local  ## speed beside other clients, 25 minutes; ARGS=--quick for chatstream and the bare loop alone
+bench: $(VENV)/.local  ## speed beside other clients, 25 to 40 minutes; ARGS=--quick for chatstream and the bare loop alone
 	$(BIN)/python -m benchmarks --environments $(VENV)/bench $(ARGS)
 
 soak: SECONDS ?= 600

@@ -6,7 +6,7 @@
         print(text, end="", flush=True)
 
 All public names are here; each is loaded from its room when it is first used, so that the import costs nothing. Their
-types are in ``__init__.pyi``: to name them here would load `typing`, and take five times as long.
+types are in ``__init__.pyi``: to name them here would load `typing`, which takes ten times as long.
 """
 
 from __future__ import annotations

@@ -3,10 +3,11 @@
     class ──frozen──▶ the same, as a frozen and slotted dataclass
 
 `dataclass(frozen=True, slots=True)` writes six functions for every class and compiles each of them, which was half of
-what the rooms of this library took to load; and it sets a field by its name, which was most of what an event took.
+what the rooms of this library took to load; and it sets each field by its name, once for each event of a stream.
 
 Rules:
-- A dataclass to all who ask: `fields`, `replace`, `asdict`, ``match``, copy and pickle treat it as one.
+- A dataclass to all who ask: `fields`, `replace`, `asdict`, ``match``, copy and pickle treat it as one. In one thing it
+  is stricter: a plain subclass is as frozen as it is.
 - Only ``__init__`` differs: it sets each field through its slot, and is compiled once for each number of fields. The
   other methods stand here, once for all.
 - A method that a class has of its own stays.

@@ -130,6 +130,14 @@ def test_a_frozen_dataclass_may_inherit_from_it():
     assert Place(1, 2, name="there").name == "there"
 
 
+def test_a_plain_subclass_is_frozen_too():
+    class Place(Value):
+        pass
+
+    with pytest.raises(FrozenInstanceError):
+        Place(1).name = "here"
+
+
 def test_what_a_class_has_of_its_own_stays():
     value, plain = named(frozen)("a", "b"), named(dataclass(frozen=True, slots=True, init=False, repr=False))("a", "b")
     assert repr(value) == repr(plain) == "<a b>"
