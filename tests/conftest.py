@@ -16,7 +16,7 @@ import requests
 import trustme
 from support import KEY, server_context
 
-from chatstream import Client, Provider, retry
+from chatstream import Client, Provider, retry, transport
 from chatstream.exchange import Exchange, current_exchange
 from chatstream.sockets import WatchedAdapter
 from chatstream.testing import FaultServer
@@ -38,6 +38,18 @@ def _environment_of_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: py
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("NETRC", str(home / "netrc"))
+
+
+@pytest.fixture(autouse=True)
+def _time_to_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of an answer may be a while behind its last event, so that a busy machine costs no connection."""
+    monkeypatch.setattr(transport, "DRAIN_SECONDS", 2.0)
+
+
+@pytest.fixture
+def drains_as_always(_time_to_drain: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of how long draining takes."""
+    monkeypatch.setattr(transport, "DRAIN_SECONDS", 0.1)
 
 
 @pytest.fixture(scope="session", autouse=True)

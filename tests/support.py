@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import trustme
 
-from chatstream import OutputTextDelta
-from chatstream.testing import Script, delta, done, end, finish
+from chatstream import Cancelled, OutputTextDelta, ResponseStream
+from chatstream.testing import Script, Step, Wire, delta, done, end, finish
 
 KEY = "sk-Zq7-the-key"
 WORDS = ["one ", "two ", "three "]
@@ -37,6 +38,17 @@ def server_context(authority: trustme.CA, name: str) -> ssl.SSLContext:
 def text_of(events: list[Any]) -> str:
     """The text that a list of events says."""
     return "".join(event.delta for event in events if isinstance(event, OutputTextDelta))
+
+
+def once(event: threading.Event) -> Step:
+    """A step that waits until the test has set ``event``: whoever waits for the server sees it wait, however busy the
+    machine is."""
+
+    def hold(wire: Wire) -> None:
+        while not event.is_set():
+            wire.wait(0.002)
+
+    return hold
 
 
 class Metronome:
@@ -64,6 +76,27 @@ class Metronome:
     def __exit__(self, *error: object) -> None:
         self._over.set()
         self._thread.join()
+
+
+def cancelled(stream: ResponseStream, seconds: float = 0.3) -> Cancelled:
+    """The error of a stream that another thread cancels after so long; it comes within 50 ms, not counting time that
+    the machine took for others."""
+
+    def cancel() -> None:
+        called.append(time.monotonic())
+        stream.cancel()
+
+    called = list[float]()
+    timer = threading.Timer(seconds, cancel)
+    timer.start()
+    with Metronome() as metronome, pytest.raises(Cancelled) as caught:
+        for _ in stream:
+            pass
+    ended = time.monotonic()
+    timer.join()
+    assert ended - called[0] < 0.05 + metronome.stolen
+    assert not caught.value.retryable
+    return caught.value
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from chatstream import (
     Limits,
     Message,
     MissingEnvVar,
+    OutputTextDelta,
     Prompt,
     Provider,
     RetryInfo,
@@ -252,6 +253,7 @@ def test_a_client_cancels_calls_that_have_no_stream_yet(serve, connect):
 def test_a_client_cancels_the_streams_that_are_read(serve, connect):
     client = connect(serve([head(), delta("one "), stall()]))
     stream = client.stream("Hi")
+    assert [next(stream), next(stream)][1] == OutputTextDelta("one ")
     threading.Timer(0.05, client.cancel).start()
     with pytest.raises(Cancelled) as caught:
         list(stream)

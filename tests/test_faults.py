@@ -26,7 +26,7 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
-from support import KEY, REST, THREE, WORDS, Metronome, body, server_context, text_of, within
+from support import KEY, REST, THREE, WORDS, Metronome, body, cancelled, server_context, text_of, within
 
 from chatstream import (
     Cancelled,
@@ -303,8 +303,8 @@ def test_row_12_redirect_on_the_same_origin_is_followed_once(connect, serve, cod
 
 def test_row_12_and_waited_for_as_long_as_any_other(connect, serve):
     server = serve(redirect("/v2/chat"), [stall()])
-    with within(0.35, least=0.2):
-        error = refusal(connect(server, stream_idle_timeout=0.2, request_max_retries=0))
+    with within(0.6, least=0.4):
+        error = refusal(connect(server, stream_idle_timeout=0.4, request_max_retries=0))
     assert type(error) is IdleTimeout
 
 
@@ -656,25 +656,6 @@ def breaks(ask: Any, fault: Script, error: type, before: int, *, again: bool, **
 BROKEN: Script = [head(), chunk(b": hello\n\n"), pause(0.02), cut()]
 
 
-def cancelled_after(stream: Any, seconds: float) -> Any:
-    """The error of a stream that another thread cancels; it comes within 50 ms."""
-    called = []
-
-    def cancel() -> None:
-        called.append(time.monotonic())
-        stream.cancel()
-
-    timer = threading.Timer(seconds, cancel)
-    timer.start()
-    with Metronome() as metronome, pytest.raises(Cancelled) as caught:
-        list(stream)
-    ended = time.monotonic()
-    assert ended - called[0] < 0.05 + metronome.stolen
-    timer.join()
-    assert not caught.value.retryable
-    return caught.value
-
-
 def test_row_32_cancel_while_connecting(connect):
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as crowd:
 
@@ -691,31 +672,31 @@ def test_row_32_cancel_while_connecting(connect):
         thread.start()
         stream = connect(f"http://127.0.0.1:{listener.getsockname()[1]}/v1").stream("Hi")
         thread.join()
-        error = cancelled_after(stream, 0.1)
+        error = cancelled(stream)
     assert [attempt.status for attempt in error.attempts] == [200, None]
 
 
 def test_row_32_cancel_in_the_handshake(ask):
-    error = cancelled_after(ask(BROKEN, [unread(), stall()]), 0.1)
+    error = cancelled(ask(BROKEN, [unread(), stall()]))
     assert [attempt.status for attempt in error.attempts] == [200, None]
 
 
 def test_row_32_cancel_while_waiting_for_headers(ask):
-    error = cancelled_after(ask(BROKEN, [stall()]), 0.1)
+    error = cancelled(ask(BROKEN, [stall()]))
     assert [attempt.status for attempt in error.attempts] == [200, None]
 
 
 def test_row_32_cancel_in_the_backoff(ask, monkeypatch):
     monkeypatch.setattr(retry, "FIRST_DELAY", 5.0)
     monkeypatch.setattr(retry, "MAX_DELAY", 5.0)
-    error = cancelled_after(ask(BROKEN, OK), 0.1)
+    error = cancelled(ask(BROKEN, OK))
     assert [attempt.status for attempt in error.attempts] == [200]
 
 
 @pytest.mark.parametrize("framing", ["chunked", "close"])
 @at_once_and_after_three
 def test_row_32_cancel_while_reading(ask, before, framing):
-    error = cancelled_after(ask([head(framing=framing), *THREE[:before], stall()]), 0.05)
+    error = cancelled(ask([head(framing=framing), *THREE[:before], stall()]))
     assert error.partial.text == said(before)
     assert ask.server.client_closed()
 
@@ -757,21 +738,20 @@ def test_row_33_only_comments_then_fin(ask, before):
     ids=["comments", "silence", "drip", "drip-in-the-chunk-size", "half-an-event"],
 )
 def test_row_34_nothing_comes_to_an_end(ask, fault, before):
-    times = 1 if before else 2
-    with within(times * 0.2 + 0.15, least=times * 0.2):
-        breaks(ask, fault, IdleTimeout, before, again=True, stream_idle_timeout=0.2)
+    with within(0.55, least=0.4):
+        breaks(ask, fault, IdleTimeout, before, again=True, stream_idle_timeout=0.4 if before else 0.2)
 
 
 def test_row_34_comments_are_life_if_the_provider_says_so(ask):
-    comments = [each for _ in range(8) for each in (chunk(b": ping\n\n"), pause(0.04))]
-    stream = ask([head(), *comments, *THREE, *REST], keepalive_resets_idle=True, stream_idle_timeout=0.2)
+    comments = [each for _ in range(8) for each in (chunk(b": ping\n\n"), pause(0.1))]
+    stream = ask([head(), *comments, *THREE, *REST], keepalive_resets_idle=True, stream_idle_timeout=0.5)
     assert stream.collect().text == said(3)
 
 
 # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def completes(stream: Any, text: str, most: float = 0.02) -> Completed:
+def completes(stream: Any, text: str, most: float = 0.08) -> Completed:
     """The stream says the text and completes, and takes at most so many more seconds after it."""
     seen = []
     with Metronome() as metronome:
@@ -796,12 +776,14 @@ def completes(stream: Any, text: str, most: float = 0.02) -> Completed:
     ],
     ids=["trailers", "silence", "comments"],
 )
+@pytest.mark.usefixtures("drains_as_always")
 def test_row_35_no_end_after_done(ask, fault):
     stream = ask([head(), *THREE, finish(), done(), *fault], OK)
     assert completes(stream, said(3), most=0.12).status == "completed"
     assert ask.server.client_closed()
 
 
+@pytest.mark.usefixtures("drains_as_always")
 def test_row_36_the_terminator_comes_late(ask):
     stream = ask([head(), *THREE, finish(), done(), pause(0.02), end()])
     assert completes(stream, said(3), most=0.12).status == "completed"
@@ -828,6 +810,7 @@ def test_row_38_finished_without_done(ask):
     assert completes(ask([head(), *THREE, finish("stop"), end()]), said(3)).finish_reason == "stop"
 
 
+@pytest.mark.usefixtures("drains_as_always")
 @pytest.mark.parametrize("more", [[stall()], [forever(chunk(b": ping\n\n"), pause(0.01))]], ids=["silence", "comments"])
 def test_row_39_finished_and_then_silent(ask, more):
     with within(0.45, least=0.2):
@@ -933,7 +916,7 @@ def test_row_42_packed_and_flushed_event_by_event(ask, encoding, framing):
     def note(wire: Wire) -> None:
         sent.append(time.monotonic())
 
-    words = [step for word in WORDS for step in (note, chunk(pack(body(word))), pause(0.06))]
+    words = [step for word in WORDS for step in (note, chunk(pack(body(word))), pause(0.1))]
     rest = [chunk(pack(b'data: {"choices": [{"index": 0, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n')), end()]
     stream = ask([head(headers={"Content-Encoding": encoding}, framing=framing), *words, *rest])
     assert encoding in ask.server.requests[0].headers["Accept-Encoding"]
@@ -1129,7 +1112,7 @@ def interrupt_after(seconds: float) -> threading.Timer:
 
 def test_row_51_ctrl_c_while_reading(ask):
     stream = ask([head(), *THREE, stall()])
-    interrupt_after(0.1)
+    interrupt_after(0.3)
     with pytest.raises(KeyboardInterrupt):
         list(stream)
     assert stream.turn.text == said(3)
@@ -1138,7 +1121,7 @@ def test_row_51_ctrl_c_while_reading(ask):
 
 def test_row_51_ctrl_c_while_waiting_for_headers(connect, serve):
     server = serve([stall()])
-    interrupt_after(0.1)
+    interrupt_after(0.3)
     with pytest.raises(KeyboardInterrupt):
         connect(server).stream("Hi")
     gc.collect()
@@ -1149,7 +1132,7 @@ def test_row_51_ctrl_c_in_the_backoff(connect, serve, monkeypatch):
     monkeypatch.setattr(retry, "FIRST_DELAY", 5.0)
     monkeypatch.setattr(retry, "MAX_DELAY", 5.0)
     server = serve(status(503))
-    interrupt_after(0.1)
+    interrupt_after(0.3)
     with within(0.5), pytest.raises(KeyboardInterrupt):
         connect(server).stream("Hi")
     assert len(server.requests) == 1
@@ -1164,8 +1147,9 @@ def echo(wire: Wire) -> None:
 
 FORKS = """
 import os, sys
-from chatstream import Client, Provider
+from chatstream import Client, Provider, transport
 
+transport.DRAIN_SECONDS = 2.0  # however busy the machine is, connections are used again
 client = Client(Provider("test", sys.argv[1]), model="m1")
 ask = lambda words: client.stream(words).collect().text == words + " "
 assert ask("before the first fork")

@@ -128,7 +128,7 @@ def test_every_attempt_is_listed(serve, connect):
     assert (second.number, second.status, second.request_id) == (2, None, None)
     assert "no response" in second.error
     assert (third.number, third.status, third.error, third.request_id) == (3, 200, None, "req_3")
-    assert all(0 < attempt.seconds < 1 for attempt in stream.attempts)
+    assert all(0 < attempt.seconds < 5 for attempt in stream.attempts)
 
 
 def test_every_wait_is_told_before_it_is_slept(serve, connect, caplog, monkeypatch):
@@ -170,7 +170,7 @@ def test_no_retries_wanted(serve, connect):
 
 @pytest.mark.parametrize(("script", "kind"), [([cut()], ConnectionFailed), ([stall()], IdleTimeout)])
 def test_an_error_without_a_status_stays_what_it_is(serve, connect, script, kind):
-    error = refusal(connect(serve(script), stream_idle_timeout=0.1))
+    error = refusal(connect(serve(script), stream_idle_timeout=0.4))
     assert (type(error), error.retryable, len(error.attempts)) == (kind, True, 2)
 
 
@@ -213,11 +213,11 @@ def test_a_wait_past_the_deadline_is_reported(serve, connect):
 
 
 def test_the_deadline_counts_over_all_attempts(serve, connect):
-    server = serve([pause(0.05), *status(503)])
-    with within(0.3, least=0.1):
-        error = refusal(connect(server, request_max_retries=9), deadline=0.2)
+    server = serve([pause(0.1), *status(503)])
+    with within(0.6, least=0.4):
+        error = refusal(connect(server, request_max_retries=9), deadline=0.5)
     assert type(error) is DeadlineExceeded
-    assert 2 <= len(error.attempts) <= 4
+    assert 2 <= len(error.attempts) <= 5
 
 
 # ── refusals ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -254,8 +254,8 @@ def test_of_a_body_no_more_is_kept_than_wanted(serve, connect):
 def test_cancel_reaches_whoever_reads_a_refusal(serve, connect):
     client = connect(serve([head(), chunk(b": hello\n\n"), end()], [head(400), chunk(b"one"), stall()]))
     stream = client.stream("Hi")
-    threading.Timer(0.1, stream.cancel).start()
-    with within(0.2), pytest.raises(Cancelled) as caught:
+    threading.Timer(0.3, stream.cancel).start()
+    with within(0.4), pytest.raises(Cancelled) as caught:
         list(stream)
     assert [attempt.status for attempt in caught.value.attempts] == [200, None]
 

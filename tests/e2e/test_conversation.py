@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from fewshot import TOOLS, one_call, two_calls
 from relay import Relay
+from support import cancelled, within
 
 import chatstream
 from chatstream import (
-    Cancelled,
     Client,
     Completed,
     ConnectionFailed,
@@ -248,7 +248,7 @@ def test_breaking_out_closes_the_connection(connect: Callable[..., Client], rela
     for event in client.stream(SEA, **SURE, max_tokens=500):
         if isinstance(event, OutputTextDelta):
             break
-    assert relay.client_closed(1, within=0.1)
+    assert relay.client_closed(1, within=5.0)
     assert client.stream(SEA, **SURE, max_tokens=2).collect().text
     assert relay.connections == 2
 
@@ -257,28 +257,17 @@ def test_leaving_the_block_closes_the_connection(connect: Callable[..., Client],
     client = connect(relay)
     with client.stream(SEA, **SURE, max_tokens=500) as stream:
         next(stream)
-    assert relay.client_closed(1, within=0.1)
+    assert relay.client_closed(1, within=5.0)
     assert stream.turn.status == "incomplete"
     assert client.stream(SEA, **SURE, max_tokens=2).collect().text
 
 
 @pytest.mark.parametrize("words", [3, 300], ids=["between two words", "before the first"])
 def test_cancel_wakes_a_blocked_reader(client: Client, words: int) -> None:
-    def cancel() -> None:
-        cancelled.append(time.monotonic())
-        stream.cancel()
-
-    cancelled: list[float] = []
     stream = client.stream(unheard(words), ignore_eos=True, max_tokens=300)
-    timer = threading.Timer(0.4, cancel)
-    timer.start()
-    said: list[str] = []
-    with pytest.raises(Cancelled) as raised:
-        said.extend(stream.text())
-    assert time.monotonic() - cancelled[0] < 0.05
-    timer.join()
-    assert raised.value.partial.text == "".join(said)
-    assert raised.value.partial.status == "incomplete"
+    error = cancelled(stream, 0.4)
+    assert error.partial.text == stream.turn.text
+    assert error.partial.status == "incomplete"
 
 
 def test_threads_share_a_client(client: Client) -> None:
@@ -356,10 +345,7 @@ def test_a_server_that_wants_no_key_takes_any(connect: Callable[..., Client], ll
 
 
 def test_a_deadline_in_the_middle(client: Client) -> None:
-    started = time.monotonic()
-    stream = client.stream(SEA, ignore_eos=True, max_tokens=1500, deadline=1.0)
     said: list[str] = []
-    with pytest.raises(DeadlineExceeded) as raised:
-        said.extend(stream.text())
-    assert 1.0 <= time.monotonic() - started < 1.1
+    with within(1.1, least=1.0), pytest.raises(DeadlineExceeded) as raised:
+        said.extend(client.stream(SEA, ignore_eos=True, max_tokens=1500, deadline=1.0).text())
     assert raised.value.partial.text == "".join(said)
