@@ -122,20 +122,20 @@ def _first_event(ask: Ask, started: float | None = None) -> float:
     return took
 
 
-def keepalive(client: str, server: str, rounds: int = 7, requests: int = 30) -> Result:
+def keepalive(client: str, server: str, requests: int = 250, warm_up: int = 30) -> Result:
     """Milliseconds for one short answer after the other over a connection kept alive, and their ratio to the loop's,
-    which is a bare POST; median of the rounds."""
+    which is a bare POST; medians of single requests, which both make in turns."""
     url = server + path("text", 3)
     asks = {"loop": _ask("loop", url), client: _ask(client, url)}
     times: dict[str, list[float]] = {name: [] for name in asks}
-    for _ in range(rounds + 1):
+    for number in range(warm_up + requests):
         for name, ask in asks.items():
             started = perf_counter()
-            for _ in range(requests):
-                drained(ask())
-            times[name].append((perf_counter() - started) / requests)
-    ratio = median(map(truediv, times[client][1:], times["loop"][1:]))
-    return {"ms": median(times[client][1:]) * 1e3, "ratio": ratio}
+            drained(ask())
+            if number >= warm_up:
+                times[name].append(perf_counter() - started)
+    ratio = median(map(truediv, times[client], times["loop"]))
+    return {"ms": median(times[client]) * 1e3, "ratio": ratio}
 
 
 def connections(client: str, server: str, streams: int = 100) -> Result:
