@@ -47,6 +47,8 @@ class ChunkReader:
     """Reads chunks out of payloads. ``seen`` counts these, heartbeats aside; ``skipped`` those that were no JSON, when
     skipping them was asked for."""
 
+    __slots__ = ("_newest", "_payloads", "_skip_undecodable", "_template", "seen", "skipped")
+
     def __init__(self, payloads: Iterable[Payload], skip_undecodable: bool = False) -> None:
         self.seen = 0
         self.skipped = 0

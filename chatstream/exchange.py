@@ -68,6 +68,8 @@ def exchange_under_way() -> Exchange:
 class WatchedFile(io.RawIOBase):
     """The raw side of a response. ``ended`` says that the peer sent its FIN, ``probing`` forbids to touch the wire."""
 
+    __slots__ = ("_in_kernel", "_patience", "_reference", "_socket", "_watch", "ended", "probing")
+
     def __init__(self, sock: socket.socket, watch: Watch) -> None:
         self.ended = False
         self.probing = False

@@ -79,6 +79,21 @@ class Machine:
     what is known of the answer.
     """
 
+    __slots__ = (
+        "_asked",
+        "_choices",
+        "_done",
+        "_eof_completes",
+        "_extra",
+        "_late_usages",
+        "_model",
+        "_new_call_id",
+        "_open",
+        "_response_id",
+        "_usage",
+        "finished",
+    )
+
     def __init__(self, choices: int = 1, eof_completes: bool = False, new_call_id: Callable[[], str] = make_call_id):
         self.finished = False
         self._asked = choices

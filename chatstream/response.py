@@ -64,8 +64,6 @@ class ResponseStream:
         self._machine = Machine(self._choices, provider.eof_completes)
         self._collector = Collector()
         self._sse = SSEReader(self._bytes(self._reply), self._limits)
-        self._seen = 0  # signs of life that the idle time began anew for
-        self._finishing = False
         self._reader = ChunkReader(self._sse.payloads(), provider.skip_undecodable)
         chunks: Iterable[Chunk] = self._reader
         if provider.think_tags:
@@ -221,39 +219,37 @@ class ResponseStream:
             raise
 
     def _bytes(self, reply: Reply) -> Iterator[bytes]:
-        """The answer's bytes; an empty piece each time the caller's heartbeat is due."""
-        provider, waited = self._sender.provider, self._call.attempts[-1].seconds
-        first = (provider.first_event_timeout or provider.stream_idle_timeout) - waited  # from when it is asked for
-        self._call.watch.allow(max(first, 0.0), IdleTimeout)
+        """The answer's bytes; an empty piece each time the caller's heartbeat is due.
+
+        Every sign of life begins the idle time anew; the last finish reason begins the grace time, once.
+        """
+        # In names of its own: among hundreds of streams, each object behind an event is one more wait for memory.
+        provider, watch, heartbeat = self._sender.provider, self._call.watch, self._heartbeat
+        machine, reader, sse = self._machine, self._reader, self._sse
+        seen, finishing = 0, False
+        first = provider.first_event_timeout or provider.stream_idle_timeout  # from when it is asked for
+        watch.allow(max(first - self._call.attempts[-1].seconds, 0.0), IdleTimeout)
         while True:
-            self._renew_patience()
+            if machine.finished:
+                if not finishing:
+                    finishing = True
+                    watch.allow(provider.finish_grace, IdleTimeout)
+            elif seen != (signs := reader.seen + (sse.comments if provider.keepalive_resets_idle else 0)):
+                seen = signs
+                watch.allow(provider.stream_idle_timeout, IdleTimeout)
             try:
-                if self._heartbeat is not None and not reply.wait(self._heartbeat):
-                    before = self._call.watch.elapsed
+                if heartbeat is not None and not reply.wait(heartbeat):
+                    before = watch.elapsed
                     yield b""
-                    self._call.watch.extend(self._call.watch.elapsed - before)
+                    watch.extend(watch.elapsed - before)
                 elif data := reply.read():
                     yield data
                 else:
                     return
             except (StreamError, DeadlineExceeded):
-                if self._machine.finished:  # nothing is missing but the end
+                if machine.finished:  # nothing is missing but the end
                     return
                 raise
-
-    def _renew_patience(self) -> None:
-        """Begin the idle time anew after every sign of life, and the grace time once, with the last finish reason."""
-        provider = self._sender.provider
-        if not self._machine.finished:
-            seen = self._reader.seen
-            if provider.keepalive_resets_idle:
-                seen += self._sse.comments
-            if seen != self._seen:
-                self._seen = seen
-                self._call.watch.allow(provider.stream_idle_timeout, IdleTimeout)
-        elif not self._finishing:
-            self._finishing = True
-            self._call.watch.allow(provider.finish_grace, IdleTimeout)
 
 
 def _caller() -> str:

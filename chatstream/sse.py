@@ -33,6 +33,8 @@ MAX_HEAD = 4 * MAX_EXCERPT + 4  # bytes: more than an excerpt, however wide its 
 class SSEReader:
     """Reads one stream. ``tail`` is what was left at the end of the bytes."""
 
+    __slots__ = ("_buffer", "_comments", "_head", "_is_stream", "_limits", "_source", "tail")
+
     def __init__(self, source: Iterable[bytes], limits: Limits | None = None) -> None:
         self.tail = b""
         self._source = source

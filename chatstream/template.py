@@ -42,6 +42,8 @@ class Frame(NamedTuple):
 class Template:
     """The newest frame of one stream. ``read`` decodes a chunk."""
 
+    __slots__ = ("_chunk_of", "_head", "_last", "_last_head", "_middle", "_read", "_tail")
+
     def __init__(self, read: Callable[[str], Chunk]) -> None:
         self._read = read
         self._last_head = ""

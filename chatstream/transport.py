@@ -62,6 +62,20 @@ class Request:
 class Reply:
     """An answer whose headers are here; its bytes are read on demand."""
 
+    __slots__ = (
+        "_ended",
+        "_exchange",
+        "_full",
+        "_read1",
+        "_response",
+        "_watch",
+        "headers",
+        "request_id",
+        "reused",
+        "status",
+        "version",
+    )
+
     def __init__(self, response: requests.Response, exchange: Exchange) -> None:
         self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
@@ -70,6 +84,7 @@ class Reply:
         self.reused = exchange.reused  # the connection had served another request
         self._response = response
         self._exchange = exchange
+        self._watch = exchange.watch
         self._read1 = _reader(response, exchange)
         self._full = False  # whether the last read may have left decoded bytes behind
         self._ended = False
@@ -83,7 +98,7 @@ class Reply:
         if self._ended:
             return b""
         try:
-            self._exchange.watch.check()  # what is buffered below would be read after `cancel` too
+            self._watch.check()  # what is buffered below would be read after `cancel` too
             data: bytes = self._read1(READ_SIZE)
         except Exception as error:
             failure = failures.of_reading(error, self._exchange)
@@ -108,8 +123,8 @@ class Reply:
     def read_body(self, limit: int, seconds: float) -> bytes:
         """The beginning of the body, as much as comes within ``limit`` bytes and ``seconds``. Closes."""
         body = b""
-        self._exchange.watch.renew()
-        self._exchange.watch.allow(seconds, IdleTimeout)
+        self._watch.renew()
+        self._watch.allow(seconds, IdleTimeout)
         try:
             while len(body) < limit and (data := self.read()):
                 body += data

@@ -161,6 +161,8 @@ def _call_item(call: FunctionCall | list[FunctionCallDelta]) -> FunctionCall:
 class Collector:
     """Gathers events as they pass by; `turn` shows what there is so far, at any time."""
 
+    __slots__ = ("_choices", "_first_text", "completed")
+
     def __init__(self) -> None:
         self._choices: dict[int, _Choice] = {0: _Choice()}
         self._first_text = self._choices[0].text

@@ -26,6 +26,20 @@ LONGEST_WAIT = 86400.0  # seconds; whoever waits longer asks again, and no poll 
 class Watch:
     """Keeps the time of one call, over all its attempts. ``deadline`` is in seconds from now, None for no end."""
 
+    __slots__ = (
+        "__weakref__",
+        "_cancelled",
+        "_deadline",
+        "_end",
+        "_expiry",
+        "_lock",
+        "_owned",
+        "_socket",
+        "_until",
+        "_verdict",
+        "started",
+    )
+
     def __init__(self, deadline: float | None = None) -> None:
         if deadline is not None and not (isinstance(deadline, (int, float)) and deadline > 0):
             raise ConfigError(f"deadline is a number of seconds above 0, not {deadline!r}")

@@ -79,7 +79,7 @@ def test_a_socket_that_gives_up_early_is_asked_again(pair, waits, monkeypatch):
     ours, theirs = pair
     watch = Watch()
     asked = itertools.chain([0.01], itertools.repeat(9.0))  # how long the first recv may take, and all others
-    monkeypatch.setattr(watch, "remaining", lambda: next(asked))
+    monkeypatch.setattr(Watch, "remaining", lambda _: next(asked))
     with waits(WatchedFile(ours, watch)) as file:
         theirs.sendall(b"a")
         assert file.read(1) == b"a"
