@@ -3,7 +3,7 @@
     {"measure": …, "client": …, …} as JSON, first argument ──▶ JSON on standard output
 
 Rules:
-- A measure of CPU time runs the script writer's loop in the same process, in turns: the ratio is what counts.
+- What is compared with the script writer's loop takes turns with it in one process: the ratio is what counts.
 - CPU time is that of the whole process: some clients work in threads of their own.
 - A delay is the time from an event's sending, which the server writes into it, to its coming out of the client.
 """
@@ -20,7 +20,7 @@ import resource
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from operator import truediv
 from pathlib import Path
@@ -43,19 +43,31 @@ def _ask(client: str, url: str, shape: str = "text") -> Ask:
 
 
 def cpu(client: str, server: str, shape: str = "text", events: int = 5000, rounds: int = 7) -> Result:
-    """CPU µs per event, and its ratio to the loop's; median of the rounds, after one that does not count."""
-    url = server + path(shape, events)
+    """CPU µs per event, and its ratio to the loop's."""
+    size = 0
+
+    def took(ask: Ask) -> float:
+        nonlocal size
+        seconds, size = _timed(ask)
+        if size not in (0, expected(shape, events)):  # 0: what the client has no place for
+            raise RuntimeError(f"{size} characters came of {expected(shape, events)}")
+        return seconds
+
+    seconds, ratio = _beside_the_loop(client, server + path(shape, events), took, rounds, shape=shape)
+    return {"us": seconds / events * 1e6, "ratio": ratio, "shown": size > 0}
+
+
+def _beside_the_loop(
+    client: str, url: str, took: Callable[[Ask], float], rounds: int, *, warm_up: int = 1, shape: str = "text"
+) -> tuple[float, float]:
+    """The median of what the client ``took``, and that of its ratios to the loop, which takes turns with it."""
     asks = {"loop": _ask("loop", url, shape), client: _ask(client, url, shape)}
     times: dict[str, list[float]] = {name: [] for name in asks}
-    for number in range(rounds + 1):
+    for _ in range(warm_up + rounds):
         for name, ask in asks.items():
-            took, size = _timed(ask)
-            if size not in (0, expected(shape, events)):  # 0: what the client has no place for
-                raise RuntimeError(f"{name} got {size} characters of {expected(shape, events)}")
-            if number:
-                times[name].append(took)
-    ratio = median(map(truediv, times[client], times["loop"]))
-    return {"us": median(times[client]) / events * 1e6, "ratio": ratio, "shown": size > 0}
+            times[name].append(took(ask))
+    own, loop = times[client][warm_up:], times["loop"][warm_up:]
+    return median(own), median(map(truediv, own, loop))
 
 
 def _timed(ask: Ask) -> tuple[float, int]:
@@ -75,12 +87,11 @@ def growth(client: str, server: str, shape: str = "text", sizes: tuple[int, ...]
     return found
 
 
-def alone(client: str, server: str, events: int = 500, pause: float = 0.002) -> Result:
+def alone(client: str, server: str, events: int = 200, rounds: int = 11, pause: float = 0.002) -> Result:
     """CPU µs per event when each comes alone, and its ratio to the loop's."""
     url = server + path("text", events, pause=pause)
-    asks = {"loop": _ask("loop", url), client: _ask(client, url)}
-    times = {name: [_timed(ask)[0] for _ in range(3)][1:] for name, ask in asks.items()}
-    return {"us": min(times[client]) / events * 1e6, "ratio": min(times[client]) / min(times["loop"])}
+    seconds, ratio = _beside_the_loop(client, url, lambda ask: _timed(ask)[0], rounds)
+    return {"us": seconds / events * 1e6, "ratio": ratio}
 
 
 def delay(client: str, server: str, framing: str = "chunked", events: int = 400, pause: float = 0.003) -> Result:
@@ -124,18 +135,15 @@ def _first_event(ask: Ask, started: float | None = None) -> float:
 
 def keepalive(client: str, server: str, requests: int = 250, warm_up: int = 30) -> Result:
     """Milliseconds for one short answer after the other over a connection kept alive, and their ratio to the loop's,
-    which is a bare POST; medians of single requests, which both make in turns."""
-    url = server + path("text", 3)
-    asks = {"loop": _ask("loop", url), client: _ask(client, url)}
-    times: dict[str, list[float]] = {name: [] for name in asks}
-    for number in range(warm_up + requests):
-        for name, ask in asks.items():
-            started = perf_counter()
-            drained(ask())
-            if number >= warm_up:
-                times[name].append(perf_counter() - started)
-    ratio = median(map(truediv, times[client], times["loop"]))
-    return {"ms": median(times[client]) * 1e3, "ratio": ratio}
+    which is a bare POST."""
+
+    def took(ask: Ask) -> float:
+        started = perf_counter()
+        drained(ask())
+        return perf_counter() - started
+
+    seconds, ratio = _beside_the_loop(client, server + path("text", 3), took, requests, warm_up=warm_up)
+    return {"ms": seconds * 1e3, "ratio": ratio}
 
 
 def connections(client: str, server: str, streams: int = 100) -> Result:

@@ -1,4 +1,10 @@
-"""What several tests say, spelled once."""
+"""What several tests say, spelled once.
+
+Rules of time, on machines that stand still now and then:
+- What has to come within a limit gets half a second at least, or the server waits for the test (`once`).
+- What has to be over in time is begun inside the block that measures it, and what the machine took for others meanwhile
+  does not count (`within`, `cancelled`).
+"""
 
 from __future__ import annotations
 
