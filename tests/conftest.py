@@ -23,6 +23,7 @@ from chatstream.testing import FaultServer
 from chatstream.watch import Watch
 
 STRANGERS = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "NETRC", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+DRAIN_SECONDS = transport.DRAIN_SECONDS  # the library's own
 CLIENT_OPTIONS = ("model", "deadline", "on_retry", "session", "limits")
 
 Serve = Callable[..., FaultServer]
@@ -49,7 +50,7 @@ def _time_to_drain(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def drains_as_always(_time_to_drain: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of how long draining takes."""
-    monkeypatch.setattr(transport, "DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr(transport, "DRAIN_SECONDS", DRAIN_SECONDS)
 
 
 @pytest.fixture(scope="session", autouse=True)
