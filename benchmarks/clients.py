@@ -271,3 +271,14 @@ def drained(words: Iterator[str]) -> int:
         for word in words:
             size += len(word)
     return size
+
+
+def in_turns(
+    asks: dict[str, Ask], took: Callable[[Ask], float], rounds: int, warm_up: int = 1
+) -> dict[str, list[float]]:
+    """What each client ``took`` in each round; the warm-up, in which everything is loaded, does not count."""
+    times: dict[str, list[float]] = {name: [] for name in asks}
+    for _ in range(warm_up + rounds):
+        for name, ask in asks.items():
+            times[name].append(took(ask))
+    return {name: each[warm_up:] for name, each in times.items()}

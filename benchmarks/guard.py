@@ -17,12 +17,13 @@ import sys
 import tracemalloc
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from operator import truediv
 from statistics import median
 from time import thread_time
 from typing import Any
 
-from .clients import Ask, collect, drained, loop, stream, words_of
+from .clients import Ask, collect, drained, in_turns, loop, stream, words_of
 from .peers import PEERS
 from .server import ROOT, path, running
 from .shapes import expected, sse_events
@@ -36,26 +37,19 @@ def cpu_ratios(shape: str, rounds: int = ROUNDS, events: int = EVENTS) -> dict[s
     with running() as server:
         url = server + path(shape, events)
         asks = {make.__name__: make(url, shape) for make in (loop, stream, collect)}
-        times = in_turns(asks, rounds, expected(shape, events))
+        times = in_turns(asks, partial(_took, size=expected(shape, events)), rounds)
     return {name: median(map(truediv, times[name], times["loop"])) for name in ("stream", "collect")}
 
 
-def in_turns(asks: dict[str, Ask], rounds: int, size: int | None = None) -> dict[str, list[float]]:
-    """CPU seconds of each client in each round; the first, in which everything is loaded, does not count.
-
-    ``size`` is how many characters each has to get.
-    """
-    times: dict[str, list[float]] = {name: [] for name in asks}
-    for number in range(rounds + 1):
-        for name, ask in asks.items():
-            gc.collect()
-            started = thread_time()
-            came = drained(ask())
-            if number:
-                times[name].append(thread_time() - started)
-            if size not in (None, came):
-                raise RuntimeError(f"{name} got {came} characters of {size}")
-    return times
+def _took(ask: Ask, size: int) -> float:
+    """CPU seconds of this thread; ``size`` is how many characters have to come."""
+    gc.collect()
+    started = thread_time()
+    came = drained(ask())
+    seconds = thread_time() - started
+    if came != size:
+        raise RuntimeError(f"{came} characters came of {size}")
+    return seconds
 
 
 def counts(events: int) -> dict[str, dict[str, float]]:

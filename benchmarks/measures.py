@@ -30,7 +30,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from . import clients
-from .clients import Ask, drained
+from .clients import Ask, drained, in_turns
 from .peers import PEERS
 from .server import IDLE, ROOT, path
 from .shapes import STAMP, expected
@@ -62,12 +62,8 @@ def _beside_the_loop(
 ) -> tuple[float, float]:
     """The median of what the client ``took``, and that of its ratios to the loop, which takes turns with it."""
     asks = {"loop": _ask("loop", url, shape), client: _ask(client, url, shape)}
-    times: dict[str, list[float]] = {name: [] for name in asks}
-    for _ in range(warm_up + rounds):
-        for name, ask in asks.items():
-            times[name].append(took(ask))
-    own, loop = times[client][warm_up:], times["loop"][warm_up:]
-    return median(own), median(map(truediv, own, loop))
+    times = in_turns(asks, took, rounds, warm_up)
+    return median(times[client]), median(map(truediv, times[client], times["loop"]))
 
 
 def _timed(ask: Ask) -> tuple[float, int]:

@@ -15,6 +15,13 @@ from typing import Any
 import pytest
 
 from benchmarks.peers import PEERS
+from chatstream.chunks import ChunkReader
+from chatstream.machine import Machine
+from chatstream.sse import SSEReader
+from chatstream.template import Template
+from chatstream.transport import Reply
+from chatstream.turn import Collector
+from chatstream.watch import Watch
 
 ROOT = Path(__file__).parents[1]
 MOST = {"text": 1.0, "reasoning": 1.1, "tools": 1.3, "unlike": 1.4}  # times the CPU of the script writer's loop
@@ -66,6 +73,11 @@ print(*[name for name in set(sys.modules) - before if name.partition(".")[0] in 
 def test_few_texts_are_compiled_by_the_import():
     texts = measured("imports")
     assert texts["stream"] - texts["loop"] <= MOST_TEXTS
+
+
+@pytest.mark.parametrize("kind", [ChunkReader, Collector, Machine, Reply, SSEReader, Template, Watch])
+def test_what_an_event_passes_has_slots_which_take_less_memory_to_touch(kind):
+    assert kind.__dictoffset__ == 0
 
 
 @pytest.mark.parametrize("events", ["1000", "8000"])

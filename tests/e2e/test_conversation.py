@@ -265,9 +265,7 @@ def test_leaving_the_block_closes_the_connection(connect: Callable[..., Client],
 @pytest.mark.parametrize("words", [3, 300], ids=["between two words", "before the first"])
 def test_cancel_wakes_a_blocked_reader(client: Client, words: int) -> None:
     stream = client.stream(unheard(words), ignore_eos=True, max_tokens=300)
-    error = cancelled(stream, 0.4)
-    assert error.partial.text == stream.turn.text
-    assert error.partial.status == "incomplete"
+    assert cancelled(stream, 0.4).partial.status == "incomplete"
 
 
 def test_threads_share_a_client(client: Client) -> None:
