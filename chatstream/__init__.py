@@ -16,10 +16,11 @@ from importlib import import_module
 from ._version import __version__
 
 _ROOMS = {
-    "turn": ("Timing", "Turn", "aggregate", "collect"),
+    "types.turn": ("Timing", "Turn", "aggregate", "collect"),
     "client": ("Client",),
-    "diagnosis": ("Report", "doctor"),
+    "_doctor": ("Report", "doctor"),
     "errors": (
+        "Attempt",
         "Cancelled",
         "ChatStreamError",
         "ConfigError",
@@ -36,7 +37,7 @@ _ROOMS = {
         "StreamTruncated",
         "UnexpectedStatus",
     ),
-    "events": (
+    "types.events": (
         "ChoiceEnd",
         "Completed",
         "Created",
@@ -49,7 +50,7 @@ _ROOMS = {
         "ResponseEvent",
         "TokenUsage",
     ),
-    "items": (
+    "types.items": (
         "FunctionCall",
         "FunctionCallOutput",
         "LocalShellCall",
@@ -57,14 +58,14 @@ _ROOMS = {
         "Reasoning",
         "ResponseItem",
     ),
-    "limits": ("Limits",),
-    "parts": ("InputAudio", "InputFile", "InputImage", "InputText", "Other", "OutputText", "Refusal"),
-    "prompt": ("Prompt",),
-    "provider": ("Provider",),
-    "retry": ("Attempt", "RetryInfo"),
-    "schema": ("partial_json", "response_format"),
-    "response": ("ResponseStream", "read_events"),
-    "tools": ("Tool",),
+    "types.limits": ("Limits",),
+    "types.parts": ("InputAudio", "InputFile", "InputImage", "InputText", "Other", "OutputText", "Refusal"),
+    "types.prompt": ("Prompt",),
+    "providers.provider": ("Provider",),
+    "_retry": ("RetryInfo",),
+    "types.schema": ("partial_json", "response_format"),
+    "_stream": ("ResponseStream", "read_events"),
+    "types.tools": ("Tool",),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 

@@ -14,19 +14,19 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+from ._http.cancel_scope import Watch
 from .errors import ConfigError
-from .limits import Limits
-from .prompt import PromptLike
-from .provider import Provider
-from .watch import Watch
+from .providers.provider import Provider
+from .types.limits import Limits
+from .types.prompt import PromptLike
 
 if TYPE_CHECKING:
     import requests
 
-    from .response import ResponseStream
-    from .retry import RetryInfo
-    from .sender import Sender
-    from .transport import Transport
+    from ._http.transport import Transport
+    from ._retry import RetryInfo
+    from ._sender import Sender
+    from ._stream import ResponseStream
 
 
 class Client:
@@ -81,8 +81,8 @@ class Client:
         choices = fields.get("n") or 1
         if not isinstance(choices, int) or choices < 1:
             raise ConfigError(f"n is how many choices you want, 1 or more, not {choices!r}")
-        from .response import ResponseStream
-        from .sender import Call
+        from ._sender import Call
+        from ._stream import ResponseStream
 
         sender = self._open()
         chosen = model or self.model or sender.provider.model or ""
@@ -93,8 +93,8 @@ class Client:
 
     def _open(self) -> Sender:
         """The sender of all calls; the embedded server is started here on first use, and again if it has died."""
-        from .sender import Sender
-        from .transport import Transport
+        from ._http.transport import Transport
+        from ._sender import Sender
 
         provider = _running() if self._is_local else self.provider
         with self._lock:
@@ -149,7 +149,7 @@ class Client:
 
 
 def _running() -> Provider:
-    from .local import local_provider
+    from .providers.local import local_provider
 
     return local_provider()
 

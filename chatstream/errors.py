@@ -26,9 +26,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-if TYPE_CHECKING:  # for readers and type checkers only: at run time this room stands first and alone
-    from .retry import Attempt
-    from .turn import Turn
+from ._dataclass import frozen
+
+if TYPE_CHECKING:  # for readers and type checkers only
+    from .types.turn import Turn
 
 MAX_EXCERPT = 2048  # bytes of a broken payload that an error shows (M9)
 
@@ -41,6 +42,20 @@ def excerpt(text: str) -> str:
 
 def _without(secret: str, value: object) -> object:
     return value.replace(secret, "***") if isinstance(value, str) else value
+
+
+@frozen
+class Attempt:
+    """One request that was made. ``status`` is None if no response came, ``error`` None if it went well.
+
+    ``seconds`` is how long it took until its headers, or until it failed.
+    """
+
+    number: int
+    status: int | None = None
+    error: str | None = None
+    request_id: str | None = None
+    seconds: float = 0.0
 
 
 class ChatStreamError(Exception):
@@ -58,7 +73,7 @@ class ChatStreamError(Exception):
     @property
     def partial(self) -> Turn:
         """The turn received before the error; an empty one when nothing was."""
-        from .turn import Turn
+        from .types.turn import Turn
 
         return self._received or Turn()
 

@@ -16,11 +16,12 @@ import requests
 import trustme
 from support import KEY, server_context
 
-from chatstream import Client, Provider, retry, transport
-from chatstream.exchange import Exchange, current_exchange
-from chatstream.sockets import WatchedAdapter
+from chatstream import Client, Provider, _retry
+from chatstream._http import transport
+from chatstream._http.cancel_scope import Watch
+from chatstream._http.connection import WatchedAdapter
+from chatstream._http.response import Exchange, current_exchange
 from chatstream.testing import FaultServer
-from chatstream.watch import Watch
 
 STRANGERS = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "NETRC", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 DRAIN_SECONDS = transport.DRAIN_SECONDS  # the library's own
@@ -64,8 +65,8 @@ def _ctrl_c() -> Iterator[None]:
 @pytest.fixture
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The backoff as always, only a hundred times as fast."""
-    monkeypatch.setattr(retry, "FIRST_DELAY", 0.002)
-    monkeypatch.setattr(retry, "MAX_DELAY", 0.1)
+    monkeypatch.setattr(_retry, "FIRST_DELAY", 0.002)
+    monkeypatch.setattr(_retry, "MAX_DELAY", 0.1)
 
 
 @pytest.fixture

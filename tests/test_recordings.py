@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from chatstream import collect, read_events
+from chatstream._decode.error_body import error_of_body
+from chatstream._decode.sse import SSEReader
 from chatstream.errors import ChatStreamError, ProtocolViolation, ProviderError, StreamTruncated
-from chatstream.events import TokenUsage
-from chatstream.server_errors import error_of_body
-from chatstream.sse import SSEReader
-from chatstream.turn import Turn
+from chatstream.types.events import TokenUsage
+from chatstream.types.turn import Turn
 
 HERE = Path(__file__).resolve().parent / "recordings"
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -10,7 +10,8 @@ from email.utils import formatdate
 import pytest
 from requests.structures import CaseInsensitiveDict
 
-from chatstream.retry import MAX_DELAY, Attempt, RetryBudget, RetryInfo, asked_wait, backoff, is_retryable
+from chatstream._retry import MAX_DELAY, RetryBudget, RetryInfo, asked_wait, backoff, is_retryable
+from chatstream.errors import Attempt
 
 NOW = 1_795_382_653.0  # a Sunday in 2026
 DATE = formatdate(NOW, usegmt=True)

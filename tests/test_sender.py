@@ -24,7 +24,7 @@ from chatstream import (
     RetryLimit,
     UnexpectedStatus,
     __version__,
-    retry,
+    _retry,
 )
 from chatstream.testing import chunk, cut, end, head, pause, redirect, send, stall, status, text_answer
 
@@ -132,7 +132,7 @@ def test_every_attempt_is_listed(serve, connect):
 
 
 def test_every_wait_is_told_before_it_is_slept(serve, connect, caplog, monkeypatch):
-    monkeypatch.setattr(retry, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(_retry, "FIRST_DELAY", 0.01)
     told: list[RetryInfo] = []
     client = connect(serve(status(503), status(429), OK), request_max_retries=4, on_retry=told.append)
     with within(0.5, least=0.027):
@@ -187,7 +187,7 @@ def test_the_first_event_may_have_a_limit_of_its_own(serve, connect):
 
 def test_all_calls_of_a_client_share_one_budget(serve, connect, monkeypatch):
     server = serve(status(503))
-    monkeypatch.setattr(retry, "MAX_DELAY", 0.005)
+    monkeypatch.setattr(_retry, "MAX_DELAY", 0.005)
     client = connect(server, request_max_retries=30)
     assert type(refusal(client)) is RetryLimit
     assert len(server.requests) == 21

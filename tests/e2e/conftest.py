@@ -14,7 +14,7 @@ from fewshot import TEMPLATE
 from relay import Relay
 
 from chatstream import Client, Provider
-from chatstream.local import LocalServer
+from chatstream.providers.local import LocalServer
 
 HERE = Path(__file__).parent
 

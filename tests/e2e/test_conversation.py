@@ -39,7 +39,7 @@ from chatstream import (
     aggregate,
     collect,
 )
-from chatstream.local import LocalServer
+from chatstream.providers.local import LocalServer
 
 SEA = "Tell me about the sea."
 SURE: dict[str, Any] = {"temperature": 0, "seed": 1}  # the same answer each time

@@ -24,7 +24,7 @@ from chatstream import (
     RetryInfo,
     StreamTruncated,
 )
-from chatstream.local import LocalServer
+from chatstream.providers.local import LocalServer
 
 SEA = "Tell me about the sea."
 SURE: dict[str, Any] = {"temperature": 0, "seed": 1}

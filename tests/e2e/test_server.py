@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from fewshot import TOOLS, one_call, two_calls
 
-from chatstream.local import LocalServer, local_provider
+from chatstream.providers.local import LocalServer, local_provider
 
 SEA = [{"role": "user", "content": "Tell me about the sea."}]
 

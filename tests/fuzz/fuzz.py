@@ -16,7 +16,7 @@ import atheris
 with atheris.instrument_imports(include=["chatstream"]):
     from reading import check_answer, check_events
 
-    import chatstream.response  # noqa: F401  # the room is opened here, with those below it, to be watched
+    import chatstream._stream  # noqa: F401  # the room is opened here, with those below it, to be watched
 
 RECORDINGS = Path(__file__).resolve().parents[1] / "recordings"
 LONGEST = 1500  # bytes of a recording that are a start; a whole answer says the same again and again

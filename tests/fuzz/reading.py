@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 from chatstream import read_events
+from chatstream._decode.sse import SSEReader
 from chatstream.errors import ChatStreamError
-from chatstream.sse import SSEReader
 
 MADE_UP = re.compile("call_[0-9a-f]{24}")  # ids of calls that the server gave none
 

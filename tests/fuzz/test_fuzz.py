@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from reading import check_answer, check_events
 from strategies import NOISY_BYTES, ODD_CHUNKS, TOKENS
 
+from chatstream._decode.sse import SSEReader
 from chatstream.errors import ChatStreamError
-from chatstream.limits import Limits
-from chatstream.sse import SSEReader
+from chatstream.types.limits import Limits
 
 RECORDINGS = Path(__file__).resolve().parents[1] / "recordings"
 SHORT = 900  # bytes

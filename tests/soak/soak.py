@@ -59,7 +59,7 @@ from kinds import EVENT_LIMIT, FOREVER, KINDS, Order
 
 from chatstream import Client, Limits, Provider, ResponseStream, Turn
 from chatstream.errors import Cancelled, ChatStreamError, DeadlineExceeded, IdleTimeout
-from chatstream.events import FunctionCallDelta, OutputTextDelta
+from chatstream.types.events import FunctionCallDelta, OutputTextDelta
 
 HERE = Path(__file__).resolve().parent
 LATE = 0.1  # seconds that a stream may end after its deadline

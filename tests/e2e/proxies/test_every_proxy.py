@@ -24,7 +24,7 @@ from chatstream import (
     RetryLimit,
     StreamTruncated,
 )
-from chatstream.local import LocalServer
+from chatstream.providers.local import LocalServer
 from chatstream.testing import FaultServer, Step, Wire, cut, delta, forever, head, pause, reset, stall, text_answer
 
 SEA = "Tell me about the sea."

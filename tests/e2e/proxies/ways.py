@@ -26,7 +26,7 @@ import trustme
 from relay import Relay
 
 from chatstream import Client
-from chatstream.local import LocalServer
+from chatstream.providers.local import LocalServer
 from chatstream.testing import FaultServer
 
 HERE = Path(__file__).parent

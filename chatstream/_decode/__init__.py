@@ -1,0 +1,1 @@
+"""Bytes become events: pure, with no I/O, no clock and no logging."""

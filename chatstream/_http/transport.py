@@ -1,0 +1,268 @@
+"""POST → bytes: the only room that knows requests.
+
+    Transport.post ──▶ Reply: status, headers ──read()──▶ bytes, as they come
+
+Rules:
+- ``read1`` delivers what is there at once, in every framing and encoding, and bounds what a bomb unpacks to.
+- A connection that had gone stale in the pool is replaced at once; that is no attempt of its own.
+- The key travels by ``auth=``, and errors are rebuilt from their cause's words, without the request that holds it.
+- Exceptions of requests, urllib3 and http.client become ours here (`failures`), nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import field, replace
+from functools import partial
+from http.cookiejar import DefaultCookiePolicy
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+
+from .._dataclass import frozen
+from ..errors import ChatStreamError, ConnectionFailed, DeadlineExceeded, IdleTimeout, ProtocolViolation, StreamError
+from . import exceptions as failures
+from .cancel_scope import Watch
+from .connection import WatchedAdapter
+from .response import Exchange, current_exchange
+
+READ_SIZE = 65536  # bytes, the most that one read returns
+DRAIN_SECONDS = 0.1
+ENCODINGS = requests.utils.default_headers()["Accept-Encoding"]  # those that urllib3 can unpack here
+REQUEST_ID_HEADERS = ("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "cf-ray")
+
+
+class _KeyAuth(AuthBase):
+    """Puts the key into its header, or nothing: given either way, so that no ``.netrc`` entry takes its place."""
+
+    def __init__(self, header: tuple[str, str] | None) -> None:
+        self._header = header
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._header:
+            request.headers[self._header[0]] = self._header[1]
+        return request
+
+
+@frozen
+class Request:
+    """What is sent: ``key`` is the header that carries the key, kept apart from the others."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    key: tuple[str, str] | None = field(default=None, repr=False)
+    connect_timeout: float = 10.0
+
+
+class Reply:
+    """An answer whose headers are here; its bytes are read on demand."""
+
+    __slots__ = (
+        "_ended",
+        "_exchange",
+        "_full",
+        "_read1",
+        "_response",
+        "_watch",
+        "headers",
+        "request_id",
+        "reused",
+        "status",
+        "version",
+    )
+
+    def __init__(self, response: requests.Response, exchange: Exchange) -> None:
+        self.status: int = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+        self.request_id = next((response.headers[h] for h in REQUEST_ID_HEADERS if h in response.headers), None)
+        self.version = "1.0" if response.raw.version == 10 else "1.1"
+        self.reused = exchange.reused  # the connection had served another request
+        self._response = response
+        self._exchange = exchange
+        self._watch = exchange.watch
+        self._read1 = _reader(response, exchange)
+        self._full = False  # whether the last read may have left decoded bytes behind
+        self._ended = False
+
+    def read(self) -> bytes:
+        """The next bytes, at most 64 KiB, as soon as any are there; ``b""`` at the end.
+
+        Raises `StreamTruncated` when the framing says that more was to come, `ProtocolViolation` when it is broken,
+        and what the watch decides. After an error the connection is closed.
+        """
+        if self._ended:
+            return b""
+        try:
+            self._watch.check()  # what is buffered below would be read after `cancel` too
+            data: bytes = self._read1(READ_SIZE)
+        except Exception as error:
+            failure = failures.of_reading(error, self._exchange)
+        else:
+            self._full = len(data) == READ_SIZE
+            if not data:
+                self._finish()
+            return data
+        self.close()
+        raise failure
+
+    def _finish(self) -> None:
+        """Give the connection back; it may become another call's."""
+        self._ended = True
+        self._response.raw.release_conn()
+
+    def wait(self, seconds: float) -> bool:
+        """Whether bytes, or the end, come within ``seconds``; for between two reads."""
+        response = self._exchange.response
+        return self._full or self._ended or response is None or response.wait(seconds)
+
+    def read_body(self, limit: int, seconds: float) -> bytes:
+        """The beginning of the body, as much as comes within ``limit`` bytes and ``seconds``. Closes."""
+        body = b""
+        self._watch.renew()
+        self._watch.allow(seconds, IdleTimeout)
+        try:
+            while len(body) < limit and (data := self.read()):
+                body += data
+        except (StreamError, DeadlineExceeded):
+            pass  # what there is will do
+        self.close()
+        return body[:limit]
+
+    def drain(self) -> None:
+        """Read what is left for a tenth of a second, so that the connection can be used again; else close it."""
+        try:
+            self.read_body(READ_SIZE, DRAIN_SECONDS)
+        except ChatStreamError:
+            self.close()
+
+    def close(self) -> None:
+        """Give the connection up, unless its answer was read to the end. May be called twice."""
+        self._ended = True
+        if self._exchange.leave():  # else it may be another call's
+            self._response.close()
+
+
+def _reader(response: requests.Response, exchange: Exchange) -> Callable[[int], bytes]:
+    """How the body is read: plain chunks as they are, anything else by urllib3, which unpacks, and which counts what
+    Content-Length promised."""
+    if exchange.response is not None and exchange.response.plain:
+        return exchange.response.read1
+    return partial(response.raw.read1, decode_content=True)
+
+
+class Transport:
+    """One blocking session, shared by threads, made anew after a fork.
+
+    ``session`` is the caller's own; without one, ``direct`` keeps the environment's proxies out of the way.
+    """
+
+    def __init__(self, session: requests.Session | None = None, direct: bool = False) -> None:
+        self.given = session
+        self._direct = direct
+        self._session: requests.Session | None = None
+        self._process = 0
+        self._lock = threading.Lock()
+
+    def post(self, request: Request, watch: Watch) -> Reply:
+        """Send one request and wait for the headers of its answer, whatever its status.
+
+        Follows one 307 or 308 to the same origin. Raises `ConnectionFailed`, `ProtocolViolation`, `ConfigError` for
+        what can't be sent, and what the watch decides.
+        """
+        reply = self._post(request, watch)
+        if reply.status in (307, 308) and (target := _same_origin(request.url, reply.headers.get("Location", ""))):
+            reply.close()
+            reply = self._post(replace(request, url=target), watch)
+        return reply
+
+    def _post(self, request: Request, watch: Watch) -> Reply:
+        fresh = False
+        while True:
+            exchange = Exchange(watch, fresh)
+            token = current_exchange.set(exchange)
+            try:
+                return _checked(Reply(self._send(request, watch), exchange))
+            except ChatStreamError:
+                raise
+            except Exception as error:
+                failure = failures.of_sending(error, exchange, request.url)
+            finally:
+                current_exchange.reset(token)
+                watch.release()
+            if not (exchange.reused and isinstance(failure, ConnectionFailed)):
+                raise failure
+            fresh = True  # the pool may hold a hundred as stale as this one
+
+    def _send(self, request: Request, watch: Watch) -> requests.Response:
+        session = self._open_session(request.url)
+        prepared = self._prepared(request, session)
+        settings = session.merge_environment_settings(prepared.url, {}, True, None, None)
+        limits = (request.connect_timeout, watch.remaining())  # for an adapter of the session's owner
+        return session.send(prepared, timeout=limits, allow_redirects=False, **settings)
+
+    def _prepared(self, request: Request, session: requests.Session) -> requests.PreparedRequest:
+        """What goes out; a given session adds its owner's headers, cookies and hooks, ours has none."""
+        asked = requests.Request(
+            "POST", request.url, dict(request.headers), data=request.body, auth=_KeyAuth(request.key)
+        )
+        if self.given is not None:
+            return session.prepare_request(asked)
+        asked.headers["Accept-Encoding"] = ENCODINGS
+        return asked.prepare()
+
+    def _open_session(self, url: str) -> requests.Session:
+        with self._lock:
+            if self._session is None or self._process != os.getpid():
+                self._session = _watched(self.given) if self.given is not None else _own_session(url, self._direct)
+                self._process = os.getpid()
+            return self._session
+
+    def close(self) -> None:
+        """Close the connections in the pool; the next request opens new ones. A given session is its owner's."""
+        with self._lock:
+            if self._session is not None and self.given is None:
+                self._session.close()
+                self._session = None
+
+
+def _own_session(url: str, direct: bool) -> requests.Session:
+    """A session for the host of ``url``. The environment's proxies and certificates are looked up here, once: requests
+    does so for every request, which takes a quarter of its time."""
+    session = requests.Session()
+    if not direct:
+        found = session.merge_environment_settings(url, {}, None, None, None)
+        session.proxies, session.verify = found["proxies"], found["verify"]
+    session.trust_env = False
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    return _watched(session)
+
+
+def _watched(session: requests.Session) -> requests.Session:
+    """Mount our adapter in place of requests' own; one that the session's owner mounted stays."""
+    for prefix, adapter in list(session.adapters.items()):
+        if type(adapter) in (HTTPAdapter, WatchedAdapter):
+            session.mount(prefix, WatchedAdapter())
+    return session
+
+
+def _same_origin(url: str, location: str) -> str | None:
+    target = urljoin(url, location)
+    return target if location and urlsplit(target)[:2] == urlsplit(url)[:2] else None
+
+
+def _checked(reply: Reply) -> Reply:
+    """Refuse what can't be read: a proxy's own answer, an interim one that stays the last, an encoding below chunks."""
+    if reply.status == 407:  # through a tunnel it is an exception of requests
+        reply.close()
+        raise failures.failed("the proxy wants another name or password (407)", retryable=False)
+    framing = reply.headers.get("Transfer-Encoding", "chunked").strip().lower()
+    if reply.status < 200 or reply.status in (204, 205) or framing not in ("chunked", "identity"):
+        reply.close()
+        what = f"status {reply.status}" if framing == "chunked" else f"Transfer-Encoding: {framing}"
+        raise ProtocolViolation(f"the server answered with {what}, which carries no stream")
+    return reply

@@ -1,0 +1,1 @@
+"""What people hold in their hands: conversations, events, turns and settings. No I/O, no JSON of the wire."""

@@ -1,0 +1,749 @@
+"""Chunks to events: a list of chunks is a full test."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import count
+
+import pytest
+
+from chatstream._decode.machine import Machine, make_call_id
+from chatstream.errors import ChatStreamError, ProtocolViolation, ProviderError, StreamTruncated
+from chatstream.types.events import (
+    CallDelta,
+    ChoiceDelta,
+    Chunk,
+    Completed,
+    Created,
+    ErrorDetail,
+    FunctionCallDelta,
+    Heartbeat,
+    OutputItemDone,
+    OutputTextDelta,
+    ReasoningDelta,
+    RefusalDelta,
+    ResponseEvent,
+    TokenUsage,
+)
+from chatstream.types.items import FunctionCall
+
+DONE = Chunk(done=True)
+BEAT = Chunk(heartbeat=True)
+STOP = "stop"
+
+
+def text(words: str, choice: int = 0, finish: str | None = None, **fields: object) -> Chunk:
+    return Chunk((ChoiceDelta(choice, words, finish_reason=finish, finish=meaning(finish)),), **fields)  # type: ignore[arg-type]
+
+
+def end(reason: str = STOP, choice: int = 0, **fields: object) -> Chunk:
+    return text("", choice, reason, **fields)
+
+
+def meaning(reason: str | None) -> str | None:
+    known = ("stop", "length", "tool_calls", "content_filter", "error")
+    return reason and (reason if reason in known else "other")
+
+
+def calls(*fragments: CallDelta, choice: int = 0, finish: str | None = None) -> Chunk:
+    return Chunk((ChoiceDelta(choice, calls=fragments, finish_reason=finish, finish=meaning(finish)),))  # type: ignore[arg-type]
+
+
+def fragment(
+    arguments: str = "", name: str | None = None, call_id: str | None = None, slot: int | None = None
+) -> CallDelta:
+    return CallDelta(slot, call_id, name, arguments)
+
+
+def machine(choices: int = 1, eof_completes: bool = False) -> Machine:
+    numbers = count(1)
+    return Machine(choices, eof_completes, lambda: f"made-{next(numbers)}")
+
+
+def run(*chunks: Chunk, choices: int = 1, eof_completes: bool = False) -> list[ResponseEvent]:
+    return list(machine(choices, eof_completes).run(chunks))
+
+
+def broken(*chunks: Chunk, choices: int = 1) -> tuple[list[ResponseEvent], ChatStreamError]:
+    """The events before the error, and the error."""
+    events: list[ResponseEvent] = []
+    with pytest.raises(ChatStreamError) as caught:
+        events.extend(machine(choices).run(chunks))
+    return events, caught.value
+
+
+def items(events: Iterable[ResponseEvent]) -> list[FunctionCall]:
+    return [event.item for event in events if isinstance(event, OutputItemDone)]  # type: ignore[misc]
+
+
+def completed(events: list[ResponseEvent]) -> Completed:
+    assert [type(event) for event in events].count(Completed) == 1
+    assert isinstance(events[-1], Completed)
+    return events[-1]
+
+
+def spell(*fragments: CallDelta, finish: str = "tool_calls") -> list[tuple[str, str, str]]:
+    """The calls that come out of fragments, one to a chunk."""
+    events = run(*[calls(one) for one in fragments], end(finish), DONE)
+    return [(item.call_id, item.name, item.arguments) for item in items(events)]
+
+
+# ── a text turn (M1, M2, M5, M6) ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_text_turn_is_created_then_its_deltas_then_completed():
+    events = run(Chunk((ChoiceDelta(),), "r1", "m1"), text("He"), text("llo"), end(), DONE)
+    assert events[:-1] == [Created("r1", "m1"), OutputTextDelta("He"), OutputTextDelta("llo")]
+    last = completed(events)
+    assert (last.response_id, last.model, last.finish_reason, last.status) == ("r1", "m1", "stop", "completed")
+
+
+def test_empty_fragments_are_no_events():
+    assert [type(event) for event in run(text(""), text("a"), text(""), end(), DONE)] == [
+        Created,
+        OutputTextDelta,
+        Completed,
+    ]
+
+
+def test_reasoning_and_refusals_are_events_of_their_own():
+    chunk = Chunk((ChoiceDelta(0, "a", "because", "no"),))
+    assert run(chunk, end(), DONE)[1:-1] == [ReasoningDelta("because"), OutputTextDelta("a"), RefusalDelta("no")]
+
+
+def test_text_in_the_chunk_with_the_finish_reason_counts():
+    assert run(text("a", finish=STOP), DONE)[1] == OutputTextDelta("a")
+
+
+def test_nothing_behind_done_is_read():
+    def chunks() -> Iterator[Chunk]:
+        yield text("a", finish=STOP)
+        yield DONE
+        raise AssertionError("read on behind [DONE]")
+
+    assert completed(list(machine().run(chunks()))).status == "completed"
+
+
+def test_a_whole_answer_in_one_chunk_is_the_end():
+    assert completed(run(text("a", finish=STOP, done=True), text("b"))).status == "completed"
+    assert completed(run(text("a", done=True))).status == "unconfirmed"
+
+
+def test_a_finish_reason_does_not_end_the_reading():
+    usage = TokenUsage(total_tokens=3)
+    events = run(text("a"), end(), text("b"), Chunk(usage=usage), DONE)
+    assert events[2] == OutputTextDelta("b")
+    assert completed(events).token_usage == usage
+
+
+def test_the_end_says_what_its_finish_reason_means():
+    assert completed(run(text("a"), end("length"), DONE)).finish == "length"
+    assert completed(run(text("a"), end("tired"), DONE)).finish == "other"
+    assert completed(run(text("a"), DONE)).finish is None
+    assert completed(run(DONE)).finish is None
+
+
+def test_a_repeated_finish_reason_is_no_second_end():
+    assert [type(event) for event in run(text("a"), end(), end(), DONE)] == [Created, OutputTextDelta, Completed]
+
+
+def test_the_last_finish_reason_stands():
+    assert completed(run(text("a"), end("tool_calls"), end("stop"), DONE)).finish_reason == "stop"
+
+
+def test_an_event_is_handed_over_before_the_next_chunk_is_asked_for():
+    asked = []
+
+    def chunks() -> Iterator[Chunk]:
+        for word in "abc":
+            asked.append(word)
+            yield text(word)
+
+    events = machine().run(chunks())
+    assert asked == []
+    next(events)
+    next(events)
+    assert asked == ["a"]
+    next(events)
+    assert asked == ["a", "b"]
+
+
+# ── Created ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_created_is_held_back_until_there_is_content():
+    asked = []
+
+    def chunks() -> Iterator[Chunk]:
+        for chunk in (Chunk((), "r1"), Chunk((ChoiceDelta(),)), Chunk(usage=TokenUsage(1)), text("a", model="m1")):
+            asked.append(chunk)
+            yield chunk
+
+    assert next(machine().run(chunks())) == Created("r1", "m1")
+    assert len(asked) == 4
+
+
+def test_an_answer_without_content_is_created_and_completed():
+    assert [type(event) for event in run(end(), DONE)] == [Created, Completed]
+    assert [type(event) for event in run(DONE)] == [Created, Completed]
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [calls(fragment(name="f")), end("tool_calls"), DONE],
+        [calls(fragment(name="f"), finish="tool_calls"), DONE],
+        [calls(fragment('{"a', name="f")), end("length"), DONE],
+        [calls(fragment("{}", name="f")), end("tool_calls"), DONE],
+        [BEAT, calls(fragment(name="f")), BEAT, DONE],
+    ],
+)
+def test_created_comes_before_a_call_that_is_held_back_to_the_end(chunks):
+    events = [type(event) for event in run(*chunks) if not isinstance(event, Heartbeat)]
+    assert events == [Created, FunctionCallDelta, OutputItemDone, Completed]
+
+
+def test_created_comes_before_a_call_that_is_held_back_to_an_error():
+    events, _ = broken(calls(fragment(name="f")), Chunk(error=ErrorDetail("no")))
+    assert [type(event) for event in events] == [Created, FunctionCallDelta]
+
+
+def test_the_first_id_and_the_first_model_that_are_not_empty_are_kept():
+    last = completed(
+        run(text("a"), text("b", response_id="r1"), text("c", response_id="r2", model="m1"), end(model="m2"), DONE)
+    )
+    assert (last.response_id, last.model) == ("r1", "m1")
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_an_id_and_a_model_that_come_late_are_noted(plain):
+    chunks = [text("a", plain=plain), text("b", response_id="r1", plain=plain), text("c", model="m1", plain=plain)]
+    last = completed(run(*chunks, end(), DONE))
+    assert (last.response_id, last.model) == ("r1", "m1")
+
+
+def test_an_id_and_a_model_that_are_known_are_not_put_out():
+    chunks = [text(word, response_id="r1", model="m1", plain=True) for word in "ab"]
+    last = completed(run(*chunks, text("c", response_id="r2", model="m2", plain=True), end(), DONE))
+    assert (last.response_id, last.model) == ("r1", "m1")
+
+
+# ── heartbeats ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_heartbeats_pass_through_and_are_no_content():
+    assert [type(event) for event in run(BEAT, text("a"), BEAT, end(), BEAT, DONE)] == [
+        Heartbeat,
+        Created,
+        OutputTextDelta,
+        Heartbeat,
+        Heartbeat,
+        Completed,
+    ]
+
+
+# ── the end of the chunks (M7) ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_end_without_done_is_an_end_when_the_choice_has_finished():
+    assert completed(run(text("a"), end())).status == "completed"
+
+
+@pytest.mark.parametrize(
+    ("chunks", "asked", "message"),
+    [
+        ([], 1, "the answer ended before its first choice"),
+        ([Chunk((), "r1", "m1", TokenUsage(1))], 1, "the answer ended before its first choice"),
+        ([], 2, "the answer ended before its first choice"),
+        ([text("a")], 1, "the answer ended without a finish reason"),
+        ([text("a"), end(), text("b", 1)], 1, "the answer ended without a finish reason for choice 1"),
+        ([text("a"), end(), text("b", 1)], 2, "the answer ended without a finish reason for choice 1"),
+        ([text("a"), end()], 2, "the answer ended without a finish reason for choice 1"),
+        ([text("b", 1), end(choice=1)], 2, "the answer ended without a finish reason for choice 0"),
+        ([text("a")], 3, "the answer ended without a finish reason for choice 0, 1, 2"),
+        ([text("c", 2), end()], 3, "the answer ended without a finish reason for choice 1, 2"),
+    ],
+)
+def test_the_end_before_all_choices_have_finished_is_no_success_and_names_them(chunks, asked, message):
+    events, error = broken(*chunks, choices=asked)
+    assert isinstance(error, StreamTruncated)
+    assert error.args == (message,)
+    assert str(error) == f"stream disconnected before completion: {message}"
+    assert error.retryable
+    assert not any(isinstance(event, Completed) for event in events)
+
+
+def test_done_without_any_finish_reason_is_unconfirmed():
+    last = completed(run(text("a"), DONE))
+    assert (last.status, last.finish_reason) == ("unconfirmed", None)
+    assert [choice.status for choice in last.choices] == ["unconfirmed"]
+
+
+def test_done_with_one_finish_reason_of_two_is_an_end():
+    last = completed(run(text("a"), text("b", 1), end(), DONE, choices=2))
+    assert last.status == "completed"
+    assert [(choice.finish_reason, choice.status) for choice in last.choices] == [
+        ("stop", "completed"),
+        (None, "unconfirmed"),
+    ]
+
+
+def test_a_provider_may_say_that_the_end_of_the_bytes_is_the_end():
+    last = completed(run(text("a"), eof_completes=True))
+    assert (last.status, last.finish_reason) == ("completed", None)
+    assert completed(run(text("a"), choices=2, eof_completes=True)).status == "completed"
+
+
+def test_no_provider_may_say_that_nothing_is_an_answer():
+    with pytest.raises(StreamTruncated, match="before its first choice"):
+        run(Chunk((), "r1"), eof_completes=True)
+
+
+def test_finished_is_told_when_every_choice_has_its_finish_reason():
+    reader = machine(2)
+    states = []
+
+    def chunks() -> Iterator[Chunk]:
+        for chunk in (text("a"), end(), text("b", 1), end(choice=1), Chunk(usage=TokenUsage(1)), DONE):
+            yield chunk
+            states.append(reader.finished)
+
+    assert not reader.finished
+    list(reader.run(chunks()))
+    assert states == [False, False, False, True, True]
+    assert reader.finished
+
+
+def test_finished_waits_for_a_choice_that_nobody_asked_for():
+    reader = machine()
+    with pytest.raises(StreamTruncated):
+        list(reader.run([end(), text("b", 1)]))
+    assert not reader.finished
+
+
+def test_what_is_known_so_far_can_be_asked_at_any_time():
+    reader = machine()
+    assert reader.so_far().response_id is None
+    assert reader.so_far().choices == ()
+    events = reader.run([text("a", response_id="r1", usage=TokenUsage(1)), text("b"), end(), DONE])
+    next(events)
+    so_far = reader.so_far()
+    assert (so_far.response_id, so_far.token_usage, so_far.finish_reason) == ("r1", TokenUsage(1), None)
+    assert list(events)[-1] == reader.so_far()
+
+
+# ── several choices ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_choices_go_their_own_ways_in_the_order_they_come():
+    events = run(
+        text("b", 1),
+        text("a"),
+        Chunk((ChoiceDelta(0, "c"), ChoiceDelta(1, "d"))),
+        end("length", 1),
+        end(),
+        DONE,
+        choices=2,
+    )
+    assert events[1:-1] == [
+        OutputTextDelta("b", 1),
+        OutputTextDelta("a"),
+        OutputTextDelta("c"),
+        OutputTextDelta("d", 1),
+    ]
+    last = completed(events)
+    assert last.finish_reason == "stop"
+    assert [(choice.index, choice.finish_reason, choice.status) for choice in last.choices] == [
+        (0, "stop", "completed"),
+        (1, "length", "incomplete"),
+    ]
+    assert last.status == "incomplete"
+
+
+def test_calls_of_two_choices_under_the_same_index_are_two_calls():
+    events = run(
+        calls(fragment('{"a": 1', "f", "c1", 0)),
+        calls(fragment('{"b": 2', "g", "c2", 0), choice=1),
+        calls(fragment("}", slot=0)),
+        calls(fragment("}", slot=0), choice=1),
+        end("tool_calls", 1),
+        end("tool_calls"),
+        DONE,
+        choices=2,
+    )
+    assert [event for event in events if isinstance(event, OutputItemDone)] == [
+        OutputItemDone(FunctionCall("g", '{"b": 2}', "c2"), 1),
+        OutputItemDone(FunctionCall("f", '{"a": 1}', "c1"), 0),
+    ]
+
+
+# ── calls (M3, M4) ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_call_is_told_fragment_by_fragment_and_then_whole():
+    events = run(
+        calls(fragment("", "get_weather", "call_1", 0)),
+        calls(fragment('{"city":', slot=0)),
+        calls(fragment('"Paris"}', slot=0)),
+        end("tool_calls"),
+        DONE,
+    )
+    assert events[1:-1] == [
+        FunctionCallDelta("", "call_1", "get_weather"),
+        FunctionCallDelta('{"city":', "call_1", "get_weather"),
+        FunctionCallDelta('"Paris"}', "call_1", "get_weather"),
+        OutputItemDone(FunctionCall("get_weather", '{"city":"Paris"}', "call_1")),
+    ]
+    assert completed(events).status == "completed"
+
+
+def test_a_call_is_whole_when_the_next_one_starts():
+    events = run(calls(fragment("{}", "f", "c1", 0)), calls(fragment("{}", "g", "c2", 1)), end(), DONE)
+    assert [type(event) for event in events] == [
+        Created,
+        FunctionCallDelta,
+        OutputItemDone,
+        FunctionCallDelta,
+        OutputItemDone,
+        Completed,
+    ]
+
+
+def test_calls_whose_fragments_alternate_are_whole_in_the_end():
+    events = run(
+        calls(fragment("{", "f", "c1", 0), fragment("{", "g", "c2", 1)),
+        calls(fragment("}", slot=1), fragment("}", slot=0)),
+        end("tool_calls"),
+        DONE,
+    )
+    assert items(events) == [FunctionCall("f", "{}", "c1"), FunctionCall("g", "{}", "c2")]
+
+
+@pytest.mark.parametrize("reason", ["stop", "tool_calls", "function_call", "eos", "tired"])
+def test_calls_are_delivered_whatever_the_finish_reason(reason):
+    events = run(calls(fragment("{}", "f", "c1", 0)), end(reason), DONE)
+    assert items(events) == [FunctionCall("f", "{}", "c1", "completed")]
+    assert completed(events).status == "completed"
+
+
+def test_calls_are_delivered_without_any_finish_reason():
+    events = run(calls(fragment("{}", "f", "c1", 0)), DONE)
+    assert items(events) == [FunctionCall("f", "{}", "c1")]
+    assert completed(events).status == "unconfirmed"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        ("", "completed"),
+        ("{}", "completed"),
+        (' {"a": [1, 2.5, null]} \n', "completed"),
+        ("5", "completed"),
+        ("[]", "completed"),
+        ('"text"', "completed"),
+        ('{"a": 1', "incomplete"),
+        ('{"a": 1}}', "incomplete"),
+        ("{'a': 1}", "incomplete"),
+        ('{"a": NaN}', "incomplete"),
+        ('{"a": Infinity}', "incomplete"),
+        (" ", "incomplete"),
+        ("[" * 100_000, "incomplete"),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_a_call_is_completed_only_if_its_arguments_are_strict_json(arguments, status):
+    events = run(calls(fragment(arguments, "f", "c1", 0)), end("tool_calls"), DONE)
+    assert items(events) == [FunctionCall("f", arguments, "c1", status)]
+    assert completed(events).status == status
+    assert completed(events).finish_reason == "tool_calls"
+
+
+@pytest.mark.parametrize("reason", ["length", "content_filter"])
+@pytest.mark.parametrize(("arguments", "status"), [('{"a', "incomplete"), ("", "incomplete"), ("{}", "completed")])
+def test_a_call_cut_by_length_is_incomplete(reason, arguments, status):
+    events = run(calls(fragment(arguments, "f", "c1", 0)), end(reason), DONE)
+    assert items(events) == [FunctionCall("f", arguments, "c1", status)]
+    assert completed(events).status == "incomplete"
+
+
+def test_a_finish_reason_on_every_tool_chunk_ends_no_call_early():
+    fragments = [
+        fragment("", "f", "c1", 0),
+        fragment('{"a": ', slot=0),
+        fragment('{"b": 1}', slot=0),
+        fragment("}", slot=0),
+    ]
+    events = run(*[calls(one, finish="tool_calls") for one in fragments], DONE)
+    assert items(events) == [FunctionCall("f", '{"a": {"b": 1}}', "c1")]
+
+
+def test_a_call_that_is_handed_over_is_not_told_again():
+    events = run(
+        calls(fragment("{}", "f", "c1", 0), finish="tool_calls"), calls(fragment("{}", "f", "c1", 0)), end(), DONE
+    )
+    assert [type(event) for event in events] == [Created, FunctionCallDelta, OutputItemDone, Completed]
+    assert items(events) == [FunctionCall("f", "{}", "c1")]
+
+
+def test_text_and_calls_may_share_a_choice():
+    events = run(text("Let me see."), calls(fragment("{}", "f", "c1", 1)), end("tool_calls"), DONE)
+    assert [type(event) for event in events] == [Created, OutputTextDelta, FunctionCallDelta, OutputItemDone, Completed]
+
+
+# ── which call a fragment belongs to (W4, W5) ───────────────────────────────────────────────────────────────────
+
+
+def test_fragments_find_their_call_by_index_which_may_start_anywhere():
+    assert spell(
+        fragment("{", "f", "c1", 1), fragment("{", "g", "c2", 7), fragment("}", slot=1), fragment("}", slot=7)
+    ) == [
+        ("c1", "f", "{}"),
+        ("c2", "g", "{}"),
+    ]
+
+
+def test_novita_baseten_and_tgi_repeat_id_and_name_in_every_fragment():
+    assert spell(*[fragment(part, "f", "c1", 0) for part in ('{"a"', ": ", "1}")]) == [("c1", "f", '{"a": 1}')]
+
+
+def test_copilot_cerebras_and_openrouter_tell_calls_under_one_index_apart_by_id():
+    fragments = [fragment("{", "f", "c1", 0), fragment("}", slot=0), fragment("{", "g", "c2", 0), fragment("}", slot=0)]
+    assert spell(*fragments) == [("c1", "f", "{}"), ("c2", "g", "{}")]
+
+
+def test_a_fragment_with_a_known_id_belongs_to_that_call_wherever_its_index_says():
+    fragments = [
+        fragment("{", "f", "c1", 0),
+        fragment("{", "g", "c2", 0),
+        fragment("}", None, "c1", 0),
+        fragment("}", None, "c2", 1),
+    ]
+    assert spell(*fragments) == [("c1", "f", "{}"), ("c2", "g", "{}")]
+
+
+def test_an_id_may_come_late():
+    fragments = [fragment("", "f", slot=0), fragment("{", None, "c1", 0), fragment("}", slot=0)]
+    assert spell(*fragments) == [("c1", "f", "{}")]
+
+
+def test_an_id_that_comes_after_one_was_made_up_changes_nothing_but_still_finds_the_call():
+    fragments = [
+        fragment("", "f", slot=0),
+        fragment("{", slot=0),
+        fragment("", None, "c1", 0),
+        fragment("}", None, "c1"),
+    ]
+    assert spell(*fragments) == [("made-1", "f", "{}")]
+
+
+def test_a_name_may_come_late_and_is_set_once():
+    fragments = [fragment("", None, "c1", 0), fragment("{", "f", slot=0), fragment("}", "g", "c1", 0)]
+    assert spell(*fragments) == [("c1", "f", "{}")]
+
+
+def test_gemini_and_mistral_send_whole_calls_without_an_index():
+    assert spell(fragment("{}", "f", "c1"), fragment("{}", "f", "c2")) == [("c1", "f", "{}"), ("c2", "f", "{}")]
+
+
+def test_whole_calls_with_neither_index_nor_id_are_calls_of_their_own():
+    fragments = [fragment('{"a": 1}', "f"), fragment('{"a": 2}', "f"), fragment("{}", "g")]
+    assert spell(*fragments) == [("made-1", "f", '{"a": 1}'), ("made-2", "f", '{"a": 2}'), ("made-3", "g", "{}")]
+
+
+def test_another_name_without_index_and_id_is_another_call_even_when_the_last_is_not_whole():
+    assert sorted(spell(fragment('{"a"', "f"), fragment("{}", "g"))) == [("made-1", "f", '{"a"'), ("made-2", "g", "{}")]
+
+
+@pytest.mark.parametrize("arguments", ["", '{"a"', "{}", " "])
+def test_calls_are_told_in_the_order_they_began_also_where_they_have_no_id(arguments):
+    events = run(
+        calls(fragment(arguments, "f")), calls(fragment("{}", "g", "c2")), calls(fragment("{}", "h")), end(), DONE
+    )
+    told = [event.name for event in events if isinstance(event, FunctionCallDelta)]
+    assert list(dict.fromkeys(told)) == ["f", "g", "h"]
+
+
+def test_the_same_name_without_index_and_id_goes_on_with_a_call_that_is_not_whole():
+    assert spell(fragment('{"a": ', "f"), fragment("1}", "f")) == [("made-1", "f", '{"a": 1}')]
+
+
+def test_arguments_without_index_id_and_name_go_on_with_the_last_call():
+    assert spell(fragment("{", "f", "c1"), fragment("}"), fragment("", "g", "c2"), fragment("{}")) == [
+        ("c1", "f", "{}"),
+        ("c2", "g", "{}"),
+    ]
+
+
+def test_arguments_before_any_call_are_a_call_without_a_name():
+    assert spell(fragment("{}")) == [("made-1", "", "{}")]
+
+
+def test_a_whole_call_and_then_a_named_one_under_the_same_index_without_ids_are_two():
+    assert spell(fragment('{"a": 1}', "f", slot=0), fragment('{"a": 2}', "f", slot=0)) == [
+        ("made-1", "f", '{"a": 1}'),
+        ("made-2", "f", '{"a": 2}'),
+    ]
+
+
+def test_a_name_repeated_under_the_same_index_without_ids_is_one_call():
+    assert spell(*[fragment(part, "f", slot=0) for part in ('{"a"', ": ", "1}")]) == [("made-1", "f", '{"a": 1}')]
+
+
+def test_a_server_that_gives_no_arguments_at_all_calls_with_none():
+    assert spell(fragment("", "now", "c1", 0)) == [("c1", "now", "")]
+    assert spell(fragment("", "now")) == [("made-1", "now", "")]
+
+
+def test_a_made_up_id_is_call_and_24_hex_digits_and_never_the_same():
+    made = {make_call_id() for _ in range(100)}
+    assert len(made) == 100
+    assert all(re.fullmatch("call_[0-9a-f]{24}", call_id) for call_id in made)
+    events = list(Machine().run([calls(fragment("{}", "f")), end(), DONE]))
+    assert re.fullmatch("call_[0-9a-f]{24}", items(events)[0].call_id)
+    assert events[1] == FunctionCallDelta("{}", items(events)[0].call_id, "f")
+
+
+def test_every_delta_of_a_call_has_the_id_of_the_whole_call():
+    events = run(
+        calls(fragment("{", "f", slot=0)),
+        calls(fragment("", None, slot=0)),
+        calls(fragment("}", None, "late", 0)),
+        end(),
+        DONE,
+    )
+    deltas = [event for event in events if isinstance(event, FunctionCallDelta)]
+    assert {event.call_id for event in deltas} == {items(events)[0].call_id} == {"made-1"}
+    assert "".join(event.delta for event in deltas) == "{}"
+
+
+# ── usage (W8) ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def usage_of(*chunks: Chunk, choices: int = 1) -> TokenUsage | None:
+    return completed(run(*chunks, DONE, choices=choices)).token_usage
+
+
+def test_no_usage_is_none_and_never_invented():
+    assert usage_of(text("a"), end()) is None
+
+
+def test_the_last_usage_wins_and_is_not_summed():
+    cumulative = [
+        text("a", usage=TokenUsage(1, None, 1)),
+        text("b", usage=TokenUsage(1, None, 2)),
+        end(usage=TokenUsage(1, None, 3)),
+    ]
+    assert usage_of(*cumulative) == TokenUsage(1, None, 3)
+
+
+@pytest.mark.parametrize("choices", [1, 2])
+def test_groq_reports_up_to_three_times(choices):
+    report = TokenUsage(5, None, 2, None, 7)
+    finished = [end(choice=i, usage=report) for i in range(choices)]
+    assert usage_of(text("a"), *finished, Chunk(usage=report), choices=choices) == report
+
+
+def test_a_usage_with_a_repeated_finish_reason_counts():
+    assert usage_of(text("a"), end(), end(usage=TokenUsage(1))) == TokenUsage(1)
+
+
+def test_llama_cpp_reports_once_per_choice_behind_them_and_the_answer_is_their_sum():
+    reports = [Chunk(usage=TokenUsage(38, None, 16, None, 54)), Chunk(usage=TokenUsage(38, 30, 10, None, 48))]
+    choices = [text("b", 1), text("a"), end("length", 1), end("length")]
+    assert usage_of(*choices, *reports, choices=2) == TokenUsage(76, 30, 26, None, 102)
+    assert usage_of(*choices[:3], reports[0], choices[3], reports[1], choices=2) == TokenUsage(76, 30, 26, None, 102)
+
+
+def test_two_reports_for_one_choice_are_not_summed():
+    assert usage_of(text("a"), end(), Chunk(usage=TokenUsage(1)), Chunk(usage=TokenUsage(2))) == TokenUsage(2)
+
+
+# ── errors in the stream (M8) ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_error_in_the_stream_is_raised_with_what_it_says():
+    events, error = broken(text("a"), Chunk(error=ErrorDetail("no", "c", "t", passing=True)), text("b"))
+    assert events == [Created(), OutputTextDelta("a")]
+    assert isinstance(error, ProviderError)
+    assert (error.message, error.code, error.type, error.retryable) == ("no", "c", "t", True)
+    assert str(error) == "stream disconnected before completion: no (code: c)"
+
+
+def test_an_error_may_be_the_first_thing_and_may_not_pass():
+    events, error = broken(BEAT, Chunk(error=ErrorDetail("no")))
+    assert events == [Heartbeat()]
+    assert not error.retryable
+    assert str(error) == "stream disconnected before completion: no"
+
+
+def test_an_error_beside_choices_lets_their_text_go_first():
+    events, error = broken(text("a", finish="error", error=ErrorDetail("no", 502)))
+    assert events == [Created(), OutputTextDelta("a")]
+    assert isinstance(error, ProviderError)
+
+
+def test_an_error_in_the_place_of_done_is_an_error():
+    assert isinstance(broken(text("a"), end(), Chunk(error=ErrorDetail("no")))[1], ProviderError)
+    assert isinstance(broken(text("a", done=True, error=ErrorDetail("no")))[1], ProviderError)
+
+
+def test_a_call_that_is_held_back_is_told_before_an_error():
+    events, _ = broken(text("a"), calls(fragment('{"a', "f", slot=0)), Chunk(error=ErrorDetail("no")))
+    assert events[2:] == [FunctionCallDelta('{"a', "made-1", "f")]
+
+
+def test_a_call_that_is_held_back_is_told_before_the_stream_is_found_cut():
+    events, error = broken(calls(fragment("{}", "f")), calls(fragment("{}", "g", "c2")))
+    assert isinstance(error, StreamTruncated)
+    assert items(events) == [FunctionCall("f", "{}", "made-1")]
+    assert events[-1] == FunctionCallDelta("{}", "c2", "g")
+
+
+def test_errors_of_the_chunks_pass_through_behind_what_was_held_back():
+    def chunks() -> Iterator[Chunk]:
+        yield calls(fragment("{", "f"))
+        raise ProtocolViolation("broken")
+
+    events: list[ResponseEvent] = []
+    with pytest.raises(ProtocolViolation, match="broken"):
+        events.extend(machine().run(chunks()))
+    assert FunctionCallDelta("{", "made-1", "f") in events
+
+
+def test_nothing_is_told_twice_before_an_error():
+    events, _ = broken(calls(fragment("{", "f", "c1", 0)), calls(fragment('"a', slot=0)))
+    assert "".join(event.delta for event in events if isinstance(event, FunctionCallDelta)) == '{"a'
+
+
+# ── what else a server sends ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_else_a_server_sends_is_in_the_end_of_each_choice():
+    first = Chunk((ChoiceDelta(0, "a", extra={"logprobs": {"content": [1]}, "audio": {"id": "x", "data": "AB"}}),))
+    second = Chunk((ChoiceDelta(0, "b", extra={"logprobs": {"content": [2]}, "audio": {"id": "y", "data": "CD"}}),))
+    other = Chunk((ChoiceDelta(1, "c", extra={"logprobs": {"content": None}}),), extra={"citations": ["u"]})
+    last = completed(
+        run(first, second, other, end(), end(choice=1), Chunk(extra={"timings": {"n": 1}}), DONE, choices=2)
+    )
+    shared = {"citations": ["u"], "timings": {"n": 1}}
+    assert last.choices[0].extra == {"logprobs": {"content": [1, 2]}, "audio": {"id": "y", "data": "ABCD"}, **shared}
+    assert last.choices[1].extra == {"logprobs": {"content": None}, **shared}
+
+
+def test_joining_what_a_server_sends_leaves_the_chunks_as_they_came():
+    first, second = {"logprobs": {"content": [1]}}, {"logprobs": {"content": [2]}}
+    run(*[Chunk((ChoiceDelta(extra=extra),)) for extra in (first, second)], end(), DONE)
+    assert (first, second) == ({"logprobs": {"content": [1]}}, {"logprobs": {"content": [2]}})
+
+
+def test_a_null_does_not_put_out_what_is_there():
+    chunks = [Chunk((ChoiceDelta(extra={"a": {"b": value}}),)) for value in ([1], None, "x", "y")]
+    assert completed(run(*chunks, end(), DONE)).choices[0].extra == {"a": {"b": "y"}}
+
+
+def test_what_a_server_sends_may_be_nested_deeply():
+    deep: list[object] = []
+    for _ in range(900):
+        deep = [deep]
+    assert completed(run(Chunk((ChoiceDelta(extra={"a": {"b": deep}}),)), end(), DONE)).choices[0].extra["a"]

@@ -1,0 +1,438 @@
+"""Bytes to payloads: the rules of WHATWG HTML 9.2.6, one by one, and what chat servers make of them."""
+
+from __future__ import annotations
+
+import itertools
+import time
+import tracemalloc
+from collections.abc import Iterable, Iterator
+
+import pytest
+
+from chatstream._decode.sse import SSEReader
+from chatstream.errors import MAX_EXCERPT, ProtocolViolation, StreamTooLarge
+from chatstream.types.events import HEARTBEAT
+from chatstream.types.limits import Limits
+
+MEGABYTE = 2**20
+BOM = b"\xef\xbb\xbf"
+ENDLESS = 10**9  # pieces: a reader that does not stop by itself never ends
+
+
+def cut(data: bytes, size: int) -> list[bytes]:
+    return [data[i : i + size] for i in range(0, len(data), size)]
+
+
+def events(*pieces: bytes, limits: Limits | None = None) -> list[tuple[str, str]]:
+    return [(event.event, event.data) for event in SSEReader(pieces, limits).events()]
+
+
+def payloads(*pieces: bytes, limits: Limits | None = None) -> list[tuple[str, str]]:
+    return [(payload.event, payload.data) for payload in SSEReader(pieces, limits).payloads()]
+
+
+def messages(*data: str) -> list[tuple[str, str]]:
+    return [("message", text) for text in data]
+
+
+# ── the specification ───────────────────────────────────────────────────────────────────────────────────────────
+
+RULES = [
+    ("a blank line ends an event", b"data: sky\n\n", messages("sky")),
+    ("one blank line more ends nothing", b"\n\ndata: sky\n\n\n\n\ndata: sea\n\n\n", messages("sky", "sea")),
+    ("data lines are joined by line feeds", b"data: blue\ndata: sky\n\n", messages("blue\nsky")),
+    ("data lines are joined whatever stands between", b"data: a\n: no\nid: 7\nx: y\ndata: b\n\n", messages("a\nb")),
+    ("an empty data line is a line", b"data: a\ndata:\ndata\ndata: b\n\n", messages("a\n\n\nb")),
+    ("data alone is an event without words", b"data\n\ndata\ndata\n\n", messages("", "\n")),
+    ("the space behind the colon may be missing", b"data:sky\n\n", messages("sky")),
+    ("only one space behind the colon is taken off", b"data:  sky \n\n", messages(" sky ")),
+    ("a tab behind the colon is not taken off", b"data:\tsky\n\n", messages("\tsky")),
+    ("colons in the value stay", b"data: a:b: c:\n\n", messages("a:b: c:")),
+    ("an event names itself", b"event: ping\ndata: 1\n\n", [("ping", "1")]),
+    ("a name is for one event only", b"event: ping\ndata: 1\n\ndata: 2\n\n", [("ping", "1"), ("message", "2")]),
+    ("a name without data is forgotten", b"event: ping\n\ndata: 2\n\n", messages("2")),
+    ("the last of two names counts", b"event: a\nevent: b\ndata: 1\n\n", [("b", "1")]),
+    ("an empty name is no name", b"event:\ndata: 1\n\n", messages("1")),
+    ("the name may come behind the data", b"data: 1\nevent: ping\n\n", [("ping", "1")]),
+    ("a line that begins with a colon is a comment", b": keep-alive\n:\n:data: no\ndata: 1\n\n", messages("1")),
+    ("an event of comments is none", b": one\n\n: two\n\ndata: 1\n\n", messages("1")),
+    ("id and retry are not data", b"id: 7\nretry: 100\ndata: 1\n\nid: 8\n\n", messages("1")),
+    ("an id with NUL is no harm", b"id: a\0b\ndata: 1\n\n", messages("1")),
+    ("a retry that is no number is no harm", b"retry: soon\ndata: 1\n\n", messages("1")),
+    ("a retry that is a huge number is no harm", b"retry: " + b"9" * 5000 + b"\ndata: 1\n\n", messages("1")),
+    ("unknown fields are left out", b"date: x\ndatas: x\ndata: 1\nDATA: x\n\n", messages("1")),
+    ("a field's name has no blanks around it", b" data: x\ndata : x\ndata: 1\n\n", messages("1")),
+    ("half an event at the end is none", b"data: 1\n\ndata: 2\n", messages("1")),
+    ("half a line at the end is none", b"data: 1\n\ndata: 2", messages("1")),
+    ("a byte order mark at the beginning is none of the data", BOM + b"data: 1\n\n", messages("1")),
+    ("a byte order mark alone is nothing", BOM, []),
+    ("half a byte order mark is a strange field", BOM[:2] + b"data: 1\ndata: 2\n\n", messages("2")),
+    (
+        "a byte order mark further on is a strange field",
+        b"data: 1\n\n" + BOM + b"data: 2\ndata: 3\n\n",
+        messages("1", "3"),
+    ),
+    ("a second byte order mark is a strange field", BOM + BOM + b"data: 2\ndata: 3\n\n", messages("3")),
+    ("a byte order mark in the data stays", b"data: " + BOM + b"1\n\n", messages("\ufeff1")),
+    (
+        "no other character ends a line",
+        "data: a\u2028b\u2029c\u0085d\x0be\x0cf\x1cg\x1dh\x1ei\0j\n\n".encode(),
+        messages("a\u2028b\u2029c\u0085d\x0be\x0cf\x1cg\x1dh\x1ei\0j"),
+    ),
+    ("characters of many bytes stay whole", "data: ñ 日本 🦊\n\n".encode(), messages("ñ 日本 🦊")),
+    ("a byte that is no UTF-8 is U+FFFD", b"data: a\xffb\n\ndata: c\n\n", messages("a\ufffdb", "c")),
+    ("half a character is U+FFFD", b"data: \xf0\x9f\xa6\n\ndata: c\n\n", messages("\ufffd", "c")),
+    ("a surrogate is U+FFFD", b"data: \xed\xa0\x80\n\n", messages("\ufffd\ufffd\ufffd")),
+    ("an overlong slash is U+FFFD", b"data: \xc0\xaf\n\n", messages("\ufffd\ufffd")),
+    ("bad bytes in a comment harm nothing", b": \xff\xfe\ndata: 1\n\n", messages("1")),
+    ("bad bytes in a name are only in the name", b"event: \xff\ndata: 1\n\n", [("\ufffd", "1")]),
+]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 10_000])
+@pytest.mark.parametrize(("data", "expected"), [pytest.param(d, e, id=rule) for rule, d, e in RULES])
+def test_the_specification_rule_by_rule(data, expected, size):
+    assert events(*cut(data, size)) == expected
+
+
+LINES = [b"event: a", b"data: 1", b"", b"data: 2", b": c", b"data: 3", b"", b""]
+
+
+@pytest.mark.parametrize("ends", [*itertools.product([b"\n", b"\r", b"\r\n"], repeat=3)], ids=repr)
+def test_any_mixture_of_line_ends_cut_anywhere_is_the_same_stream(ends):
+    ends = [*ends, *ends, *ends[:2]]
+    for i in range(1, len(LINES)):
+        if LINES[i] == b"" and (ends[i - 1], ends[i]) == (b"\r", b"\n"):
+            ends[i] = b"\r"  # CR and LF in a row would be one line end, not two
+    data = b"".join(itertools.chain(*zip(LINES, ends, strict=True)))
+    expected = [("a", "1"), ("message", "2\n3")]
+    assert events(data) == expected
+    assert events(*cut(data, 1)) == expected
+    for i in range(len(data)):
+        assert events(data[:i], data[i:]) == expected
+
+
+def test_a_line_feed_behind_a_carriage_return_is_the_same_line_end_in_the_next_piece():
+    assert events(b"data: 1\r", b"\n", b"\r", b"\n", b"data: 2\r\n\r\n") == messages("1", "2")
+
+
+def test_a_carriage_return_ends_its_line_without_waiting_for_a_line_feed():
+    def source() -> Iterator[bytes]:
+        yield b"data: 1\r\r"
+        raise AssertionError("asked for more than it needed")
+
+    assert next(SSEReader(source()).events()).data == "1"
+
+
+def test_an_event_is_handed_on_before_more_bytes_are_asked_for():
+    asked = []
+
+    def source() -> Iterator[bytes]:
+        for number in (1, 2, 3):
+            asked.append(number)
+            yield b"data: %d\n\n" % number
+
+    stream = SSEReader(source()).payloads()
+    assert asked == []
+    for number in (1, 2, 3):
+        assert next(stream).data == str(number)
+        assert asked == list(range(1, number + 1))
+
+
+def test_many_events_in_one_piece_and_one_event_over_many():
+    assert payloads(b"data: 1\n\ndata: 2\n\nda", b"ta: 3", b"\n", b"\ndata: 4\n\n") == messages("1", "2", "3", "4")
+
+
+# ── counting ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+def test_comments_are_counted(size):
+    data = b": one\n\n:two\n: three\ndata: 1\r\n:four\r\n\r\ndata: : no\n\n: five\n: six"
+    reader = SSEReader(cut(data, size))
+    assert [event.data for event in reader.payloads()] == ["1", ": no"]
+    assert reader.comments == 6
+
+
+def test_comments_count_as_soon_as_they_are_there_even_before_any_event():
+    reader = SSEReader([b": one\n", b"", b": two\n", b": half", b"", b"data: 1\n\n"])
+    stream = reader.events()
+    assert next(stream).event == HEARTBEAT
+    assert reader.comments == 1
+    assert next(stream).event == HEARTBEAT
+    assert reader.comments == 3
+
+
+# ── the end of the bytes (W10) ──────────────────────────────────────────────────────────────────────────────────
+
+ONE = b"data: 1\n\n"
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize(
+    ("tail", "expected"),
+    [
+        (b"data: [DONE]", ("message", "[DONE]")),
+        (b"data:[DONE]\n", ("message", "[DONE]")),
+        (b"data: [DONE]\r", ("message", "[DONE]")),
+        (b"data: DONE", ("message", "DONE")),
+        (b": bye\ndata: [DONE]", ("message", "[DONE]")),
+        (b'data: {"choices": []}', ("message", '{"choices": []}')),
+        (b'data: {"choices":\ndata: []}\n', ("message", '{"choices":\n[]}')),
+        (b'event: error\ndata: {"message": "no"}', ("error", '{"message": "no"}')),
+        ('data: {"a": "日"}'.encode(), ("message", '{"a": "日"}')),
+    ],
+)
+def test_a_whole_last_event_counts_without_its_blank_line(tail, expected, size):
+    reader = SSEReader(cut(ONE + tail, size))
+    assert [(payload.event, payload.data) for payload in reader.payloads()] == [("message", "1"), expected]
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b"d",
+        b"data:",
+        b"data: [DON",
+        b"data: [DONE] and more",
+        b'data: {"choices": [',
+        b'data: {"choices": []}\ndata: half',
+        b'data: {"choices": []} {',
+        b"data: [1]",
+        b"data: 2\n",
+        b"data: words",
+        b"event: error\n",
+        b"event: error\ndata: overloaded",
+        b": comment",
+        b"data: " + b'{"a":' * 100_000,
+    ],
+    ids=lambda tail: repr(tail[:40]),
+)
+def test_half_an_event_never_counts(tail, size):
+    reader = SSEReader(cut(ONE + tail, size))
+    assert [payload.data for payload in reader.payloads()] == ["1"]
+
+
+def test_what_is_left_at_the_end_is_the_tail():
+    reader = SSEReader([b"data: 1\r\n\r\ndata: 2\r\nda", b"ta: 3"])
+    assert reader.tail == b""
+    assert [event.data for event in reader.events()] == ["1"]
+    assert reader.tail == b"data: 2\ndata: 3"
+
+
+# ── answers that are no stream (M11) ────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize("blank", [b"", b"\n\n", b" \r\n\t", BOM])
+@pytest.mark.parametrize("body", ['{"a": "日",\n\n"b": 1}', '[{"error": {}}]\n', "{"])
+def test_a_json_body_is_one_payload(body, blank, size):
+    ((event, data),) = payloads(*cut(blank + body.encode(), size))
+    assert event == "message"
+    assert data.strip() == body.strip()
+
+
+def test_bad_bytes_in_a_json_body_are_replaced():
+    assert payloads(b'{"a": "\xff"}') == messages('{"a": "\ufffd"}')
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_a_page_is_refused_with_its_beginning_and_a_hint_about_the_base_url(size):
+    page = b"\n <!DOCTYPE html><html><h1>502 Bad Gateway</h1>" + b"x" * 5000 + b"</html>"
+    with pytest.raises(ProtocolViolation, match=r"HTML page.*base URL.*502 Bad Gateway") as caught:
+        payloads(*cut(page, size))
+    assert not isinstance(caught.value, StreamTooLarge)
+    assert len(str(caught.value)) < MAX_EXCERPT + 300
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+@pytest.mark.parametrize(
+    "text", [b"upstream request timeout", b"no healthy upstream\n\n", b"Bad\nnews\n" + b"x" * 5000]
+)
+def test_a_plain_text_is_refused_with_its_beginning(text, size):
+    with pytest.raises(ProtocolViolation, match=r"is a text, not an event stream.*base URL") as caught:
+        payloads(*cut(text, size))
+    assert text[:15].decode().split("\n")[0] in str(caught.value)
+    assert len(str(caught.value)) < MAX_EXCERPT + 300
+
+
+@pytest.mark.parametrize("text", [b"idle workers: none", b"retry later", b"database is locked", b"events are off\n"])
+def test_a_text_that_begins_like_a_field_is_still_a_text(text):
+    with pytest.raises(ProtocolViolation, match="is a text, not an event stream"):
+        payloads(text)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\n", b" \r\n\r\n", BOM, BOM[:1], b": ping\n\n: ping\n\n", b"id: 1\nretry: 3\n\n"]
+)
+def test_an_empty_answer_has_no_payloads(body):
+    assert payloads(*cut(body, 1)) == payloads(*cut(body, 1000)) == []
+
+
+@pytest.mark.parametrize(
+    "whole", [b"data: 1\n", b"event: error\n", b"id: 1\n", b"retry: 1\n", b": c\n", BOM + b"data: 1"]
+)
+def test_a_stream_cut_within_its_first_line_is_not_taken_for_a_text(whole):
+    for end in range(1, len(whole)):
+        assert payloads(whole[:end]) == payloads(*cut(whole[:end], 1)) == []
+
+
+def test_an_unknown_field_before_the_first_event_does_not_make_a_text_of_a_stream():
+    assert payloads(b"x-note: hello\n\ndata: 1\n\n") == messages("1")
+
+
+# ── time that passes ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_empty_piece_becomes_a_heartbeat_and_changes_no_event():
+    reader = SSEReader([b"", b"\n", b"", b"data: 1\n\n", b"", b"", b"data: 2\r", b"", b"\n\r", b"", b"\ndata: 3", b""])
+    seen = [("beat" if payload.event == HEARTBEAT else payload.data) for payload in reader.payloads()]
+    assert seen == ["beat", "beat", "1", "beat", "beat", "beat", "2", "beat", "beat"]
+    assert reader.tail == b"data: 3"
+
+
+def test_heartbeats_before_the_first_event_is_whole_come_at_once():
+    stream = SSEReader([b": hello\n", b"", b"data: 1", b"", b"\n\ndata: 2\n\n", b""]).payloads()
+    seen = [("beat" if payload.event == HEARTBEAT else payload.data) for payload in stream]
+    assert seen == ["beat", "beat", "1", "2", "beat"]
+
+
+def test_no_server_can_send_a_heartbeat():
+    assert payloads(b"event: heartbeat\ndata: -\n\n") == [("heartbeat", "-")]
+    assert len(HEARTBEAT) > len("heartbeat-0123456789")
+
+
+# ── limits ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_limits_of_the_house():
+    limits = Limits()
+    assert (limits.event_bytes, limits.event_lines) == (MEGABYTE, 10_000)
+    assert (limits.stream_bytes, limits.error_body_bytes) == (256 * MEGABYTE, 64 * 1024)
+
+
+@pytest.mark.parametrize("size", [1, 5, 10_000])
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
+def test_an_event_as_long_as_the_limit_passes_however_it_is_cut_and_a_longer_one_never(end, size):
+    limits = Limits(event_bytes=100)
+    for length in range(90, 110):
+        event = b"data: ".ljust(length, b"x")
+        pieces = cut(ONE + event + end + end, size)
+        if length < 100:
+            assert payloads(*pieces, limits=limits) == messages("1", "x" * (length - 6))
+        elif length > 100:
+            with pytest.raises(StreamTooLarge, match="an event is longer than 100 bytes"):
+                payloads(*pieces, limits=limits)
+
+
+@pytest.mark.parametrize("length", [98, 99, 100, 101, 102])
+def test_where_the_limit_of_an_event_lies_does_not_depend_on_the_cuts(length):
+    def outcome(size: int) -> object:
+        try:
+            return payloads(*cut(b"data: ".ljust(length, b"x") + b"\n\n", size), limits=Limits(event_bytes=100))
+        except StreamTooLarge as error:
+            return str(error)
+
+    assert outcome(1) == outcome(7) == outcome(10_000)
+
+
+@pytest.mark.parametrize("lines", [3, 4, 5, 6, 7])
+def test_where_the_limit_of_lines_lies_does_not_depend_on_the_cuts(lines):
+    def outcome(size: int) -> object:
+        try:
+            return payloads(*cut(b"data: x\n" * lines + b"\n", size), limits=Limits(event_lines=5))
+        except StreamTooLarge as error:
+            return str(error)
+
+    assert outcome(1) == outcome(7) == outcome(10_000)
+    assert isinstance(outcome(1), list) == (lines <= 5)
+
+
+@pytest.mark.parametrize("size", [4096, 10**7])
+def test_an_event_of_100_000_data_lines_is_too_large(size):
+    with pytest.raises(StreamTooLarge, match="an event has more than 10000 lines"):
+        payloads(*cut(b"data: x\n" * 100_000 + b"\n", size))
+
+
+def test_many_small_events_in_one_piece_are_not_too_large():
+    limits = Limits(event_bytes=20, event_lines=2)
+    assert len(payloads(b"data: 1\ndata: 2\n\n" * 100, limits=limits)) == 100
+
+
+@pytest.mark.parametrize("size", [1, 100, 10_000])
+def test_the_whole_stream_has_a_limit(size):
+    limits = Limits(stream_bytes=900)
+    assert len(payloads(*cut(ONE * 100, size), limits=limits)) == 100
+    with pytest.raises(StreamTooLarge, match="the stream is longer than 900 bytes"):
+        payloads(*cut(ONE * 101, size), limits=limits)
+
+
+def test_a_json_body_has_the_limit_of_an_event():
+    limits = Limits(event_bytes=1000)
+    assert payloads(b"{" + b" " * 998 + b"}", limits=limits) == messages("{" + " " * 998 + "}")
+    with pytest.raises(StreamTooLarge, match="longer than 1000 bytes"):
+        payloads(b"{" + b" " * 999 + b"}", limits=limits)
+
+
+def test_a_comment_has_the_limit_of_an_event():
+    with pytest.raises(StreamTooLarge):
+        payloads(b": " + b"x" * 2000, limits=Limits(event_bytes=1000))
+
+
+def repeat(piece: bytes, head: bytes = b"") -> Iterator[bytes]:
+    if head:
+        yield head
+    yield from itertools.repeat(piece, ENDLESS)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(lambda: repeat(b"x" * 65536, b"data: "), id="an endless line"),
+        pytest.param(lambda: repeat(b"data: x\n" * 1000), id="an endless event"),
+        pytest.param(lambda: repeat(b"x" * 65536, b": "), id="an endless comment"),
+        pytest.param(lambda: repeat(b"x" * 65536, b"{"), id="an endless JSON body"),
+        pytest.param(lambda: repeat(b"x" * 65536, b"<"), id="an endless page"),
+        pytest.param(lambda: repeat(b"x" * 65536), id="an endless text"),
+        pytest.param(lambda: repeat(b"\n" * 65536), id="endless blank lines"),
+        pytest.param(lambda: repeat(b" " * 65536), id="an endless blank line"),
+        pytest.param(lambda: repeat(b"\r\n" * 8), id="blank lines in small pieces"),
+        pytest.param(lambda: repeat(b"data: " + b"x" * 92 + b"\n\n"), id="endless events"),
+    ],
+)
+def test_nothing_endless_takes_more_than_4_megabytes(source):
+    limits = Limits(stream_bytes=2 * MEGABYTE)
+    tracemalloc.start()
+    try:
+        with pytest.raises(StreamTooLarge):
+            for _ in SSEReader(bounded(source(), 8 * MEGABYTE), limits).payloads():
+                pass
+        assert tracemalloc.get_traced_memory()[1] < 4 * MEGABYTE
+    finally:
+        tracemalloc.stop()
+
+
+def bounded(source: Iterable[bytes], limit: int) -> Iterator[bytes]:
+    """``source``, and a failure instead of a hang where the reader does not stop at its own limits."""
+    size = 0
+    for piece in source:
+        size += len(piece)
+        assert size < limit, "the reader goes on for ever"
+        yield piece
+
+
+@pytest.mark.parametrize(
+    "event", [b"data: x\n" * 40_000, b"data: " + b"x" * 320_000 + b"\n"], ids=["lines", "one line"]
+)
+def test_one_event_in_many_pieces_takes_linear_time(event):
+    data = event + b"\n"
+    limits = Limits(event_lines=10**6)
+    begin = time.process_time()
+    assert len(payloads(*cut(data, 1), limits=limits)) == 1
+    assert time.process_time() - begin < 5  # half a second when linear, hours when not
+
+
+def test_heartbeats_pass_while_an_unstreamed_answer_comes():
+    got = [(payload.event, payload.data) for payload in SSEReader([b'{"a":', b"", b"1}"]).payloads()]
+    assert got == [(HEARTBEAT, "-"), ("message", '{"a":1}')]

@@ -1,0 +1,566 @@
+"""Conversation → request body: what is sent, in which order, and what is refused before anything is sent."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatstream.errors import ConfigError
+from chatstream.types.items import FunctionCall, FunctionCallOutput, LocalShellCall, Message, Reasoning
+from chatstream.types.parts import InputAudio, InputFile, InputImage, InputText, Other, OutputText, Refusal
+from chatstream.types.prompt import Prompt, encoded, request_body
+from chatstream.types.tools import Tool
+
+PNG = "data:image/png;base64,iVBORw0KGgo="
+
+
+def body(prompt, *, model="m", fields=None, **switches):
+    found = request_body(prompt, model=model, fields=fields or {}, **switches)
+    assert json.loads(encoded(found)) == found
+    return found
+
+
+def messages(*items, **switches):
+    return body(list(items), **switches)["messages"]
+
+
+def call(call_id, name="f", arguments="{}"):
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def calling(*calls, content=None):
+    return {"role": "assistant", "content": content, "tool_calls": list(calls)}
+
+
+def answer(call_id, content="42"):
+    return {"role": "tool", "tool_call_id": call_id, "content": content}
+
+
+# ── C1, C2: what a prompt is ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_text_is_one_user_message():
+    assert body("hi") == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "hi"}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+
+
+def test_a_prompt_takes_its_input_as_text_too():
+    assert Prompt(input="hi") == Prompt(None, [Message("user", "hi")], [])
+
+
+def test_the_input_of_a_prompt_is_a_list_to_append_to():
+    prompt = Prompt("Be brief.", [Message("user", "hi")])
+    prompt.input += [Message("assistant", "hello"), {"role": "user", "content": "bye"}]
+    assert [message["role"] for message in body(prompt)["messages"]] == ["system", "user", "assistant", "user"]
+
+
+def test_a_prompt_keeps_the_list_it_was_given_and_makes_one_of_a_tuple():
+    history = [Message("user", "hi")]
+    assert Prompt(input=history).input is history
+    assert Prompt(input=(Message("user", "hi"),)).input == history
+    assert Prompt().input is not Prompt().input
+
+
+def test_a_prompt_stands_for_itself():
+    prompt = Prompt("Be brief.")
+    assert Prompt.of(prompt) is prompt
+    assert Prompt.of(["x"]) == Prompt(None, ["x"], [])
+
+
+def test_items_message_dicts_and_tagged_dicts_may_be_mixed():
+    assert messages(
+        {"role": "user", "content": "a"},
+        Message("assistant", "b"),
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "c"}]},
+        {"type": "function_call", "name": "f", "arguments": "{}", "call_id": "c1"},
+        {"type": "function_call_output", "call_id": "c1", "output": "42"},
+    ) == [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b"},
+        {"role": "user", "content": "c"},
+        calling(call("c1")),
+        answer("c1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "system", "content": "Be brief."},
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": "hi", "name": "ann"},
+        {"role": "user", "content": [{"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}]},
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": PNG, "detail": "low"}}]},
+        {"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "UklG", "format": "wav"}}]},
+        {"role": "user", "content": [{"type": "file", "file": {"file_id": "file-1"}}]},
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
+        {"role": "assistant", "content": None, "refusal": "no"},
+        {"role": "assistant", "content": "hi", "reasoning_content": "so", "audio": {"id": "audio_1"}, "prefix": True},
+        {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
+        {"role": "function", "name": "f", "content": "42"},
+        {"role": "ipython", "content": []},
+    ],
+)
+def test_a_message_dict_goes_out_as_written(message):
+    before = copy.deepcopy(message)
+    assert messages(message) == [message]
+    assert message == before
+
+
+def test_tool_calls_and_tool_results_may_be_message_dicts():
+    history = [
+        {"role": "user", "content": "weather?"},
+        calling(call("c1"), call("c2"), content=""),
+        answer("c2"),
+        answer("c1", [{"type": "text", "text": "rain"}]),
+        {"role": "assistant", "content": "Rain.", "tool_calls": None},
+    ]
+    assert messages(*history) == history
+
+
+def test_the_parts_of_a_message_dict_may_be_objects_texts_or_tagged():
+    parts = ["a", InputText("b"), {"type": "input_text", "text": "c"}, {"type": "input_image", "image_url": PNG}]
+    assert messages({"role": "user", "content": parts}) == [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "a"},
+                {"type": "text", "text": "b"},
+                {"type": "text", "text": "c"},
+                {"type": "image_url", "image_url": {"url": PNG}},
+            ],
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "sentence"),
+    [
+        (1, "give a prompt as text, as a list of messages or as a Prompt, not int 1"),
+        (None, "not None"),
+        (b"hi", "not bytes b'hi'"),
+        ({"hi"}, "not set {'hi'}"),
+        ({"messages": []}, "not dict"),
+        (Message("user", "hi"), "not Message"),
+        (["hi"], r"input\[0\] is str 'hi': give Message\(role, text\) or another item, or a message dict"),
+        ([Message("user", "hi"), None], r"input\[1\] is None"),
+        ([{"content": "hi"}], r"input\[0\] is dict"),
+        ([{"type": "input_text", "text": "hi"}], r"input\[0\] is dict"),
+        ([{"type": "text", "text": "hi"}], r"input\[0\] is dict"),
+        ([{"role": None, "content": "hi"}], 'give a message dict its role as text, such as "user", not None'),
+        ([{"role": " ", "content": "hi"}], "give a message dict its role as text"),
+        ([{"role": "user", "content": 1}], "give the user message its content as text or a list of parts, not int 1"),
+        ([{"role": "assistant", "tool_calls": "f"}], "give the assistant message its tool_calls as a list of dicts"),
+        ([{"role": "assistant", "tool_calls": ["f"]}], "give the assistant message its tool_calls as a list of dicts"),
+        ([{"role": "user", "content": [object()]}], "messages can't be written as JSON: Object of type object"),
+    ],
+)
+def test_what_is_no_prompt_is_refused(prompt, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        body(prompt)
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: Prompt(["Be brief."]), "give a Prompt its instructions as text, not list"),
+        (lambda: Prompt(None, {"role": "user"}), "give input as a list, not dict"),
+        (lambda: Prompt(None, "hi", Tool("f")), "give tools as a list, not Tool"),
+    ],
+)
+def test_a_prompt_of_wrong_types_is_refused(make, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        make()
+
+
+def test_a_prompt_spoilt_afterwards_is_refused_when_it_is_sent():
+    prompt = Prompt(input="hi")
+    prompt.instructions = 1
+    with pytest.raises(ConfigError, match="give a Prompt its instructions as text, not int"):
+        body(prompt)
+
+
+@pytest.mark.parametrize("prompt", ["", [], Prompt(), Prompt(""), [Reasoning("so")]])
+def test_an_empty_prompt_is_refused(prompt):
+    with pytest.raises(ConfigError, match="the prompt is empty: give it instructions, or a message to answer"):
+        body(prompt)
+
+
+# ── C3: the system message ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_instructions_are_the_first_message():
+    prompt = Prompt("Be brief.", [Message("system", "Be kind."), Message("user", "hi")])
+    assert body(prompt)["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "hi"},
+    ]
+
+
+def test_instructions_alone_are_a_prompt():
+    assert body(Prompt("Greet me."))["messages"] == [{"role": "system", "content": "Greet me."}]
+
+
+@pytest.mark.parametrize("instructions", [None, ""])
+def test_no_instructions_are_no_system_message(instructions):
+    assert body(Prompt(instructions, "hi"))["messages"] == [{"role": "user", "content": "hi"}]
+
+
+def test_developer_is_sent_as_system_where_the_provider_does_not_know_it():
+    said = [Message("developer", "a"), {"role": "developer", "content": "b"}, Message("user", "c")]
+    assert [message["role"] for message in messages(*said)] == ["developer", "developer", "user"]
+    assert [message["role"] for message in messages(*said, developer_role=False)] == ["system", "system", "user"]
+
+
+# ── C4: messages ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_text_parts_are_joined():
+    assert messages(Message("user", ["a", "b"]), Message("assistant", [OutputText("c"), Refusal("no")])) == [
+        {"role": "user", "content": "ab"},
+        {"role": "assistant", "content": "cno"},
+    ]
+
+
+def test_a_message_without_parts_is_empty_text():
+    assert messages(Message("user", ())) == [{"role": "user", "content": ""}]
+
+
+@pytest.mark.parametrize(
+    ("part", "sent"),
+    [
+        (InputImage(PNG), {"type": "image_url", "image_url": {"url": PNG}}),
+        (InputImage(PNG, "high"), {"type": "image_url", "image_url": {"url": PNG, "detail": "high"}}),
+        (InputAudio("UklG", "wav"), {"type": "input_audio", "input_audio": {"data": "UklG", "format": "wav"}}),
+        (InputFile(file_id="file-1"), {"type": "file", "file": {"file_id": "file-1"}}),
+        (
+            InputFile("data:,", filename="a.pdf"),
+            {"type": "file", "file": {"file_data": "data:,", "filename": "a.pdf"}},
+        ),
+        (Other({"type": "video_url", "video_url": {}}), {"type": "video_url", "video_url": {}}),
+    ],
+)
+def test_an_image_audio_or_file_makes_a_content_array(part, sent):
+    assert messages(Message("user", ["see", part])) == [
+        {"role": "user", "content": [{"type": "text", "text": "see"}, sent]}
+    ]
+
+
+def test_assistant_messages_in_a_row_stay_separate():
+    assert messages(Message("assistant", "a"), Message("assistant", "b")) == [
+        {"role": "assistant", "content": "a"},
+        {"role": "assistant", "content": "b"},
+    ]
+
+
+# ── C5: calls and their outputs ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_call_is_an_assistant_message_without_content():
+    assert messages(FunctionCall("f", '{"a": 1}', "c1"), FunctionCallOutput("c1", "42")) == [
+        calling(call("c1", arguments='{"a": 1}')),
+        answer("c1"),
+    ]
+
+
+def test_a_call_without_arguments_sends_an_empty_object():
+    assert messages(FunctionCall("f", "", "c1"), FunctionCallOutput("c1", "42"))[0] == calling(call("c1"))
+
+
+def test_calls_in_a_row_and_the_text_just_before_them_are_one_message():
+    assert messages(
+        Message("assistant", "Well."),
+        Message("assistant", "Let me see."),
+        FunctionCall("f", "{}", "c1"),
+        FunctionCall("g", "{}", "c2"),
+        FunctionCallOutput("c2", "2"),
+        FunctionCallOutput("c1", "1"),
+        FunctionCall("f", "{}", "c3"),
+        FunctionCallOutput("c3", "3"),
+    ) == [
+        {"role": "assistant", "content": "Well."},
+        calling(call("c1"), call("c2", "g"), content="Let me see."),
+        answer("c2", "2"),
+        answer("c1", "1"),
+        calling(call("c3")),
+        answer("c3", "3"),
+    ]
+
+
+def test_reasoning_and_unknown_items_between_calls_do_not_part_them():
+    between = [Reasoning("so"), Other({"type": "web_search_call"})]
+    said = [FunctionCall("f", "{}", "c1"), *between, FunctionCall("f", "{}", "c2")]
+    outputs = [FunctionCallOutput("c1", "42"), FunctionCallOutput("c2", "42")]
+    assert messages(*said, *outputs) == [calling(call("c1"), call("c2")), answer("c1"), answer("c2")]
+
+
+def test_an_empty_text_before_a_call_is_no_content():
+    said = [Message("assistant", ""), FunctionCall("f", "{}", "c1"), FunctionCallOutput("c1", "42")]
+    assert messages(*said) == [calling(call("c1")), answer("c1")]
+
+
+def test_a_call_joins_the_assistant_message_dict_before_it_and_leaves_that_dict_alone():
+    written = calling(call("c1"), content="Let me see.")
+    said = [written, FunctionCall("f", "{}", "c2"), answer("c1"), answer("c2")]
+    assert messages(*said)[0] == calling(call("c1"), call("c2"), content="Let me see.")
+    assert written == calling(call("c1"), content="Let me see.")
+
+
+def test_an_output_may_be_parts():
+    said = [FunctionCall("f", "{}", "c1"), FunctionCall("f", "{}", "c2")]
+    outputs = [FunctionCallOutput("c1", ["4", "2"]), FunctionCallOutput("c2", [InputImage(PNG)])]
+    assert messages(*said, *outputs)[1:] == [
+        answer("c1", "42"),
+        answer("c2", [{"type": "image_url", "image_url": {"url": PNG}}]),
+    ]
+
+
+def test_a_call_id_may_be_used_again_once_it_is_answered():
+    turn = [FunctionCall("f", "{}", "call_0"), FunctionCallOutput("call_0", "42")]
+    assert messages(*turn, Message("assistant", "42."), *turn) == [
+        calling(call("call_0")),
+        answer("call_0"),
+        calling(call("call_0"), content="42."),
+        answer("call_0"),
+    ]
+
+
+def test_two_calls_of_one_id_need_two_outputs():
+    twice = [FunctionCall("f", "{}", "c1"), FunctionCall("g", "{}", "c1")]
+    output = FunctionCallOutput("c1", "42")
+    assert len(messages(*twice, output, output)) == 3
+    with pytest.raises(ConfigError, match="call_id c1 has no output"):
+        messages(*twice, output)
+
+
+def test_calls_without_ids_are_answered_in_turn():
+    # Histories of servers that give no ids have neither `id` nor `tool_call_id`.
+    history = [{"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}, {"role": "tool", "content": "42"}]
+    assert messages(*history) == history
+
+
+@pytest.mark.parametrize(
+    ("items", "sentence"),
+    [
+        (
+            [FunctionCallOutput("c1", "42"), FunctionCall("f", "{}", "c1")],
+            "no call waits for the output of call_id c1: put its call before it",
+        ),
+        ([FunctionCallOutput("c1", "42")], "no call waits for the output of call_id c1"),
+        ([answer("c1")], "no call waits for the output of call_id c1"),
+        ([calling(call("c1")), answer("c1"), answer("c1")], "no call waits for the output of call_id c1"),
+        (
+            [FunctionCall("f", "{}", "c1"), Message("user", "well?")],
+            r"call_id c1 has no output: append FunctionCallOutput\('c1', …\), or drop the call",
+        ),
+        ([calling(call("c1"), call("c2")), answer("c1")], "call_id c2 has no output"),
+        ([LocalShellCall("ls_1", None, "completed", {})], "call_id ls_1 has no output"),
+    ],
+)
+def test_calls_and_outputs_that_do_not_pair_are_refused_by_name(items, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        messages(*items)
+
+
+# ── C6: the local shell ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("id", "call_id", "sent"), [("ls_1", None, "ls_1"), ("ls_1", "c1", "c1"), (None, "c1", "c1")])
+def test_a_local_shell_call_is_sent_under_the_id_its_output_refers_to(id, call_id, sent):
+    action = {"type": "exec", "command": ["ls"]}
+    shell = LocalShellCall(id, call_id, "completed", action)
+    entry = {"id": sent, "type": "local_shell_call", "status": "completed", "action": action}
+    assert messages(Message("assistant", "Listing."), shell, FunctionCallOutput(sent, "a.txt")) == [
+        calling(entry, content="Listing."),
+        answer(sent, "a.txt"),
+    ]
+
+
+# ── C7: reasoning ───────────────────────────────────────────────────────────────────────────────────────────────
+
+THOUGHT = [
+    Message("user", "hi"),
+    Reasoning("so"),
+    Other({"type": "web_search_call"}),
+    Message("assistant", "hello"),
+]
+
+
+def test_reasoning_and_unknown_items_are_left_out():
+    assert messages(*THOUGHT) == [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+def test_reasoning_rides_on_the_message_that_follows_where_the_provider_asks_for_it(name):
+    assert messages(*THOUGHT, echo_reasoning=name)[1:] == [{"role": "assistant", "content": "hello", name: "so"}]
+
+
+def test_reasoning_rides_on_the_message_of_the_calls_that_follow():
+    said = [
+        Reasoning("one"),
+        Message("assistant", "Let me see."),
+        Reasoning("two"),
+        FunctionCall("f", "{}", "c1"),
+        FunctionCallOutput("c1", "42"),
+        Message("assistant", "42."),
+    ]
+    assert messages(*said, echo_reasoning="reasoning") == [
+        {**calling(call("c1"), content="Let me see."), "reasoning": "one\n\ntwo"},
+        answer("c1"),
+        {"role": "assistant", "content": "42."},
+    ]
+
+
+def test_a_summary_is_echoed_where_the_full_text_is_not_known():
+    said = [Reasoning(summary=("a", "b")), Message("assistant", "hello")]
+    assert messages(*said, echo_reasoning="reasoning")[0]["reasoning"] == "a\n\nb"
+
+
+def test_reasoning_that_is_sealed_or_belongs_to_no_assistant_message_is_left_out():
+    said = [Reasoning("so"), Message("user", "hi"), Reasoning(encrypted_content="x"), Message("assistant", "hello")]
+    assert messages(*said, echo_reasoning="reasoning") == [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "hello"},
+    ]
+
+
+def test_reasoning_written_in_a_message_dict_stays_as_written():
+    details = {"role": "assistant", "content": "hello", "reasoning": [{"text": "so"}]}
+    assert messages(Reasoning("so"), details, echo_reasoning="reasoning") == [details]
+
+
+# ── C8: tools ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_tools_are_sent_in_the_chat_shape():
+    prompt = Prompt(None, "hi", [Tool("b", "d"), {"type": "function", "name": "a", "strict": True}])
+    assert body(prompt)["tools"] == [
+        {"type": "function", "function": {"name": "b", "description": "d"}},
+        {"type": "function", "function": {"name": "a", "strict": True}},
+    ]
+
+
+def test_tools_may_be_given_as_a_field():
+    sent = [{"type": "function", "function": {"name": "f"}}]
+    assert body("hi", fields={"tools": [Tool("f")]})["tools"] == sent
+    assert body(Prompt(None, "hi", [Tool("f")]), fields={"tools": None})["tools"] == sent
+
+
+def test_an_empty_list_of_tools_is_not_sent():
+    assert "tools" not in body(Prompt(None, "hi", []))
+    assert "tools" not in body("hi", fields={"tools": []})
+
+
+def test_other_tools_pass_where_the_provider_allows_them():
+    prompt = Prompt(None, "hi", [{"type": "web_search"}])
+    assert body(prompt, other_tools=True)["tools"] == [{"type": "web_search"}]
+    with pytest.raises(ConfigError, match="only function tools"):
+        body(prompt)
+
+
+# ── C9: fields ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_any_other_field_is_passed_through_untouched():
+    fields = {"temperature": 0, "n": 2, "response_format": {"type": "json_object"}, "stop": None, "stream": True}
+    sent = body("hi", fields=fields)
+    assert {name: sent[name] for name in fields} == fields
+
+
+def test_usage_is_asked_for_unless_the_server_refused():
+    assert body("hi")["stream_options"] == {"include_usage": True}
+    assert "stream_options" not in body("hi", stream_usage=False)
+
+
+@pytest.mark.parametrize("stream_usage", [True, False])
+def test_stream_options_of_the_user_win_wholly(stream_usage):
+    options = {"include_obfuscation": False}
+    sent = body("hi", fields={"stream_options": options}, stream_usage=stream_usage)
+    assert sent["stream_options"] == options
+
+
+@pytest.mark.parametrize("model", [None, "", "  ", 4])
+def test_a_model_must_be_named(model):
+    with pytest.raises(ConfigError, match="name a model: "):
+        body("hi", model=model)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"messages": []}, "messages is written from the prompt: give the list of messages as the prompt"),
+        ({"model": "other"}, "model is given twice"),
+        ({"stream": False}, r"stream is always true here: leave it out, and take .collect\(\) for the whole answer"),
+        ({"tools": Tool("f")}, "give tools as a list, not Tool"),
+        ({"metadata": object()}, "metadata can't be written as JSON: Object of type object"),
+        ({"temperature": float("nan")}, "temperature can't be written as JSON: Out of range float"),
+        ({"stop": {"a", "b"}}, "stop can't be written as JSON: Object of type set"),
+        ({"tools": [Tool("f", None, {"default": object()})]}, "tools can't be written as JSON"),
+    ],
+)
+def test_a_field_that_can_not_be_right_is_refused_by_name(fields, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        body("hi", fields=fields)
+
+
+def test_tools_in_two_places_are_refused():
+    with pytest.raises(ConfigError, match="give tools in the prompt or as tools=…, not in both"):
+        body(Prompt(None, "hi", [Tool("f")]), fields={"tools": [Tool("g")]})
+
+
+# ── laws ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+WORDS = st.text(max_size=8)
+PARTS = st.one_of(
+    WORDS.map(InputText),
+    WORDS.map(OutputText),
+    WORDS.map(Refusal),
+    st.builds(InputImage, WORDS, st.none() | WORDS),
+    st.builds(InputAudio, WORDS, WORDS),
+    st.builds(InputFile, WORDS, st.none() | WORDS),
+    WORDS.map(lambda text: Other({"type": "text", "text": text, "cache_control": {}})),
+)
+MESSAGES = st.builds(
+    Message, st.sampled_from(["user", "assistant", "system", "developer"]), st.lists(PARTS, max_size=3)
+)
+CALLS = st.builds(FunctionCall, WORDS, WORDS, st.sampled_from(["c1", "c2"]))
+SHELL_CALLS = st.builds(LocalShellCall, st.just("c3"), st.none(), WORDS, st.dictionaries(WORDS, WORDS, max_size=2))
+ASIDES = st.builds(Reasoning, WORDS) | WORDS.map(lambda text: Other({"type": "unknown", "text": text}))
+
+
+def with_outputs(calls):
+    return [*calls, *(FunctionCallOutput(getattr(call, "call_id", None) or call.id, "42") for call in reversed(calls))]
+
+
+TURNS = st.lists(CALLS | SHELL_CALLS, max_size=3).map(with_outputs) | st.lists(MESSAGES | ASIDES, max_size=3)
+CONVERSATIONS = st.lists(TURNS, max_size=5).map(lambda turns: [item for turn in turns for item in turn])
+PROMPTS = st.builds(Prompt, st.none() | WORDS, CONVERSATIONS.map(lambda items: [*items, Message("user", "go on")]))
+
+
+@given(PROMPTS, st.sampled_from([None, "reasoning"]))
+def test_a_body_read_as_message_dicts_and_encoded_again_is_the_same_body(prompt, echo_reasoning):
+    sent = body(prompt, echo_reasoning=echo_reasoning)
+    assert body(json.loads(json.dumps(sent["messages"])), echo_reasoning=echo_reasoning) == sent
+
+
+@given(PROMPTS, st.sampled_from([None, "reasoning"]))
+def test_a_conversation_written_as_tagged_dicts_has_the_same_body(prompt, echo_reasoning):
+    written = json.loads(json.dumps([item.to_dict() for item in prompt.input]))
+    again = Prompt(prompt.instructions, written)
+    assert body(again, echo_reasoning=echo_reasoning) == body(prompt, echo_reasoning=echo_reasoning)
+
+
+@given(PROMPTS)
+def test_encoding_changes_nothing_in_the_prompt(prompt):
+    before = copy.deepcopy(prompt)
+    body(prompt)
+    assert prompt == before

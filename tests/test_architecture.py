@@ -1,0 +1,270 @@
+"""The import rule by folder, what importing costs, and how files look."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import chatstream
+
+PACKAGE = Path(chatstream.__file__).resolve().parent
+
+# Each layer imports only from the layers before it; the names of one layer never import each other.
+LAYERS = [
+    ["_version"],
+    ["_dataclass"],
+    ["errors"],
+    ["types", "providers", "_http", "_retry"],
+    ["_encode", "_decode"],
+    ["_sender", "_attempt"],
+    ["_stream"],
+    ["client"],
+    ["cli", "testing", "_doctor", "__init__", "__main__"],
+]
+LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
+# The one arrow that points up: an error carries the turn that was received before it.
+UPWARDS = {("errors", "types.turn")}
+# The package names everything, and `python -m chatstream` is the command line.
+ENTRANCES = {
+    ("__main__", "cli"),
+    ("cli", "_doctor"),
+    ("cli", "__init__"),
+    ("_doctor", "__init__"),
+    ("testing", "__init__"),
+}
+THIRD_PARTY = {
+    "requests": {"_http"},
+    "urllib3": {"_http"},
+    "sseclient": {"_decode"},
+}
+OPTIONAL = {"tomli", "pydantic", "jiter", "orjson"}  # used where they are installed
+SETTINGS = {"Provider", "Machine", "ResponseStream"}  # classes that may be longer: a settings value has a line a field
+LONGEST_MODULE, LONGEST_FUNCTION, LONGEST_CLASS = 300, 35, 150  # lines
+PURE = ("_decode", "_encode", "types", "_retry")  # no I/O, no clock of their own, no logging
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import in a module: of another module of the package, or of something else."""
+
+    module: str
+    name: str
+    own: bool
+    for_types: bool
+
+
+def modules() -> list[str]:
+    """All modules by dotted name; a folder's ``__init__`` is named after the folder."""
+    return sorted(_name(path) for path in PACKAGE.rglob("*.py"))
+
+
+def _name(path: Path) -> str:
+    parts = list(path.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+def path_of(module: str) -> Path:
+    path = PACKAGE.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def part_of(module: str) -> str:
+    """The folder of a module, or the module itself where it is in none."""
+    return module.partition(".")[0]
+
+
+@cache
+def tree_of(module: str) -> ast.Module:
+    return ast.parse(path_of(module).read_text("utf-8"))
+
+
+@cache
+def imports(module: str) -> tuple[Import, ...]:
+    return tuple(_imports(module, tree_of(module), False))
+
+
+def _imports(module: str, node: ast.AST, for_types: bool) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        typing_only = for_types or (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test))
+        if isinstance(child, ast.Import):
+            for alias in child.names:
+                yield Import(module, alias.name.partition(".")[0], False, typing_only)
+        elif isinstance(child, ast.ImportFrom) and not child.level:
+            yield Import(module, (child.module or "").partition(".")[0], False, typing_only)
+        elif isinstance(child, ast.ImportFrom):
+            for target in _targets(module, child):
+                yield Import(module, target, True, typing_only)
+        else:
+            yield from _imports(module, child, typing_only)
+
+
+def _targets(module: str, node: ast.ImportFrom) -> Iterator[str]:
+    """The modules that a relative import names."""
+    is_folder = path_of(module).name == "__init__.py" and module != "__init__"
+    package = module.split(".") if is_folder else module.split(".")[:-1]
+    base = package[: len(package) - (node.level - 1)]
+    if node.module:
+        base = [*base, *node.module.split(".")]
+    for alias in node.names:
+        inner = ".".join([*base, alias.name])
+        yield inner if path_of(inner).exists() else ".".join(base) or "__init__"
+
+
+# ── who may import whom ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_folder_and_file_has_a_layer():
+    assert {part_of(module) for module in modules()} <= LAYER_OF.keys()
+
+
+@pytest.mark.parametrize("module", [module for module in modules() if module != "__init__"])
+def test_a_module_imports_only_from_the_layers_below_it(module):
+    own = part_of(module)
+    for found in (each for each in imports(module) if each.own):
+        target = part_of(found.name)
+        allowed = target == own or LAYER_OF[target] < LAYER_OF[own] or (own, target) in ENTRANCES
+        assert allowed or (module, found.name) in UPWARDS, found
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    waiting = {
+        module: {i.name for i in imports(module) if i.own and (module, i.name) not in UPWARDS} - {module}
+        for module in modules()
+        if module != "__init__"
+    }
+    while waiting:
+        free = {module for module, needs in waiting.items() if not needs & waiting.keys()}
+        assert free, f"a circle among {sorted(waiting)}"
+        waiting = {module: needs for module, needs in waiting.items() if module not in free}
+
+
+@pytest.mark.parametrize("folder", sorted(path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()))
+def test_a_folder_says_its_rule_and_imports_nothing(folder):
+    assert ast.get_docstring(tree_of(folder))
+    if folder != "testing":  # a public package of its own: its names are imported from here
+        assert imports(folder) == ()
+
+
+@pytest.mark.parametrize("library", THIRD_PARTY)
+def test_a_third_party_library_is_imported_in_one_folder_only(library):
+    met = {part_of(i.module) for m in modules() for i in imports(m) if i.name == library and not (i.own or i.for_types)}
+    assert met == THIRD_PARTY[library]
+
+
+def test_no_other_third_party_library_is_imported():
+    met = {i.name for module in modules() for i in imports(module) if not (i.own or i.for_types)}
+    assert met - OPTIONAL <= {*THIRD_PARTY, *sys.stdlib_module_names, "chatstream"}
+
+
+@pytest.mark.parametrize("module", [module for module in modules() if part_of(module) in PURE])
+def test_what_only_decides_has_no_clock_no_log_and_no_io(module):
+    names = {found.name for found in imports(module) if not found.own}
+    assert names.isdisjoint({"time", "logging", "socket", "os", "sys", "subprocess", "http", "urllib", "pathlib"})
+
+
+# ── what importing costs ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def run(code: str, *options: str) -> list[str]:
+    """The words that a new process prints last."""
+    command = [sys.executable, *options, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    return done.stdout.splitlines()[-1].split()
+
+
+def loaded_by(code: str) -> set[str]:
+    """The modules that a new process has after it has run ``code``."""
+    return set(run(f"import sys; {code}; print(*sys.modules)", "-W", "error"))
+
+
+def test_importing_the_package_loads_nothing_else():
+    known = "import __future__, importlib, sys; before = set(sys.modules)"
+    loaded = run(f"{known}; import chatstream; print(*set(sys.modules) - before)", "-S")
+    assert set(loaded) == {"chatstream", "chatstream._version"}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from chatstream import Message, Prompt, Tool, aggregate",
+        "from chatstream import Client, Provider; Client('openai', model='any'); Client(Provider('a', 'http://a'))",
+        "import chatstream.cli.main",
+    ],
+)
+def test_nothing_loads_a_third_party_library_before_the_first_request(code):
+    assert {name.partition(".")[0] for name in loaded_by(code)}.isdisjoint(THIRD_PARTY)
+
+
+def test_reading_recorded_bytes_does_not_load_requests():
+    code = "from chatstream import read_events; list(read_events([b'data: [DONE]\\n\\n']))"
+    assert {"requests", "urllib3"}.isdisjoint(
+        loaded_by(f"import contextlib\nwith contextlib.suppress(Exception): exec({code!r})\npass")
+    )
+
+
+# ── how files look ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("module", modules())
+def test_no_module_is_too_long(module):
+    assert len(path_of(module).read_text("utf-8").splitlines()) <= LONGEST_MODULE
+
+
+@pytest.mark.parametrize("module", modules())
+def test_no_function_and_no_class_is_too_long(module):
+    too_long = []
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            most = LONGEST_CLASS if isinstance(node, ast.ClassDef) else LONGEST_FUNCTION
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            first = body[0].lineno if isinstance(node, ast.FunctionDef) and body else node.lineno
+            if (node.end_lineno or 0) - first + 1 > most and node.name not in SETTINGS:
+                too_long.append(node.name)
+    assert too_long == []
+
+
+@pytest.mark.parametrize("module", [module for module in modules() if module not in ("_version", "__main__")])
+def test_a_module_begins_with_what_it_does(module):
+    assert ast.get_docstring(tree_of(module))
+
+
+@pytest.mark.parametrize("module", modules())
+def test_every_public_class_has_a_docstring(module):
+    silent = [
+        node.name
+        for node in tree_of(module).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and not ast.get_docstring(node)
+    ]
+    assert silent == []
+
+
+@pytest.mark.parametrize("module", modules())
+def test_no_file_names_the_machine_it_was_written_on(module):
+    assert not re.search(r"(?<![\w.])/(home|root|work|tmp)/\w", path_of(module).read_text("utf-8"))
+
+
+# ── the public names ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", chatstream.__all__)
+def test_every_public_name_can_be_imported_and_listed(name):
+    assert getattr(chatstream, name) is not None
+    assert name in dir(chatstream)
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error_that_names_it():
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        chatstream.Nothing  # noqa: B018
+    assert not hasattr(chatstream, "__wrapped__")
+
+
+def test_the_package_says_that_it_is_typed():
+    assert (PACKAGE / "py.typed").exists()

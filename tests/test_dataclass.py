@@ -1,0 +1,182 @@
+"""A value is what a frozen, slotted dataclass is, which is the oracle here."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+from dataclasses import FrozenInstanceError, asdict, dataclass, field, fields, is_dataclass, replace
+from typing import Any
+
+import pytest
+
+import chatstream
+from chatstream._dataclass import frozen
+
+
+def point(decorator: Any) -> Any:
+    @decorator
+    class Point:
+        """A place."""
+
+        x: float
+        y: float = 0.0
+        tags: dict[str, str] = field(default_factory=dict, hash=False)
+        note: str = field(default="", repr=False, compare=False)
+
+        def __post_init__(self) -> None:
+            object.__setattr__(self, "x", float(self.x))
+
+        @property
+        def flat(self) -> bool:
+            return not self.y
+
+    return Point
+
+
+def named(decorator: Any) -> Any:
+    @decorator
+    class Named:
+        """A name that shows itself in its own way."""
+
+        name: str
+
+        def __init__(self, *words: str) -> None:
+            object.__setattr__(self, "name", " ".join(words))
+
+        def __repr__(self) -> str:
+            return f"<{self.name}>"
+
+        def __eq__(self, other: object) -> bool:
+            return str(self) == str(other)
+
+        def __hash__(self) -> int:
+            return 7
+
+    return Named
+
+
+def empty(decorator: Any) -> Any:
+    @decorator
+    class Empty:
+        """Nothing."""
+
+    return Empty
+
+
+Value, Plain = point(frozen), point(dataclass(frozen=True, slots=True))
+GIVEN = [(1,), (1, 2), (1, 2.0, {"a": "b"}), (1, 2, {}, "n"), (float("nan"),)]
+
+
+@pytest.mark.parametrize("given", GIVEN)
+def test_it_shows_itself_as_a_dataclass_does(given):
+    assert repr(Value(*given)) == repr(Plain(*given))
+
+
+@pytest.mark.parametrize("one", GIVEN)
+@pytest.mark.parametrize("other", GIVEN)
+def test_it_is_equal_to_what_a_dataclass_is_equal_to(one, other):
+    assert (Value(*one) == Value(*other)) is (Plain(*one) == Plain(*other))
+    assert (Value(*one) == 1) is (Plain(*one) == 1)
+
+
+def test_one_of_another_class_is_another_even_with_the_same_fields():
+    assert Value(1) != point(frozen)(1)
+
+
+@pytest.mark.parametrize("given", GIVEN[:-1])
+def test_it_hashes_as_a_dataclass_does(given):
+    assert hash(Value(*given)) == hash(Plain(*given))
+
+
+@pytest.mark.parametrize("change", [lambda value: setattr(value, "x", 1), lambda value: delattr(value, "x")])
+def test_it_can_not_be_changed(change):
+    messages = []
+    for made in (Value(1), Plain(1)):
+        with pytest.raises(FrozenInstanceError) as caught:
+            change(made)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+    assert not hasattr(Value(1), "__dict__")
+
+
+@pytest.mark.parametrize("given", [(), (1, 2, {}, "n", 5)])
+def test_it_wants_the_arguments_that_a_dataclass_wants(given):
+    for made in (Value, Plain):
+        with pytest.raises(TypeError, match="argument"):
+            made(*given)
+    assert list(inspect.signature(Value).parameters) == list(inspect.signature(Plain).parameters)
+    assert Value.__init__.__annotations__ == Plain.__init__.__annotations__
+
+
+def test_it_is_a_dataclass_to_those_who_ask():
+    assert is_dataclass(Value)
+    assert [each.name for each in fields(Value)] == [each.name for each in fields(Plain)]
+    assert asdict(Value(1, 2, {"a": "b"})) == asdict(Plain(1, 2, {"a": "b"}))
+    assert replace(Value(1, 2), y=3) == Value(1, 3)
+    assert Value.__match_args__ == Plain.__match_args__
+    assert Value(1).flat is True
+
+
+def test_each_gets_a_default_of_its_own():
+    assert Value(1).tags is not Value(1).tags
+
+
+def test_a_frozen_dataclass_may_inherit_from_it():
+    @dataclass(frozen=True, slots=True)
+    class Place(Value):
+        name: str = "here"
+
+    assert Place(1, 2, name="there").name == "there"
+
+
+def test_a_plain_subclass_is_frozen_too():
+    class Place(Value):
+        pass
+
+    with pytest.raises(FrozenInstanceError):
+        Place(1).name = "here"
+
+
+def test_what_a_class_has_of_its_own_stays():
+    value, plain = named(frozen)("a", "b"), named(dataclass(frozen=True, slots=True, init=False, repr=False))("a", "b")
+    assert repr(value) == repr(plain) == "<a b>"
+    assert value == plain
+    assert hash(value) == 7
+
+
+def test_one_without_fields_is_one_too():
+    Empty = empty(frozen)
+    assert Empty() == Empty()
+    assert repr(Empty()) == repr(empty(dataclass(frozen=True, slots=True))())
+
+
+def test_one_that_holds_itself_can_be_shown():
+    value = Value(1)
+    value.tags["itself"] = value
+    assert repr(value).endswith("tags={'itself': ...})")
+
+
+PUBLIC = [getattr(chatstream, name) for name in chatstream.__all__]
+VALUES = [each for each in PUBLIC if isinstance(each, type) and is_dataclass(each) and each.__dataclass_params__.frozen]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        chatstream.OutputTextDelta("a", 1),
+        chatstream.Message("user", "a"),
+        chatstream.Completed(choices=(chatstream.ChoiceEnd(extra={"a": [1]}),)),
+        chatstream.Heartbeat(),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_copies_and_pickles_are_equal(value):
+    for made in (copy.copy(value), copy.deepcopy(value), pickle.loads(pickle.dumps(value))):
+        assert made == value
+        assert type(made) is type(value)
+
+
+def test_the_public_values_are_such():
+    assert len(VALUES) > 20
+    assert all(each.__setattr__ is Value.__setattr__ and each.__dictoffset__ == 0 for each in VALUES)

@@ -1,0 +1,184 @@
+"""Schemas out of types, instances out of answers, and JSON that is still growing."""
+
+from __future__ import annotations
+
+import enum
+import sys
+from dataclasses import dataclass, field
+from typing import Any, Literal, Optional
+
+import pydantic
+import pytest
+
+from chatstream import ConfigError, Tool, Turn, partial_json, response_format
+from chatstream.types.items import Message
+from chatstream.types.parts import OutputText
+from chatstream.types.prompt import request_body
+from chatstream.types.schema import parsed, schema_of
+
+
+class Size(enum.Enum):
+    SMALL = "s"
+    LARGE = "l"
+
+
+@dataclass
+class Wheel:
+    inches: float
+
+
+@dataclass
+class Bike:
+    name: str
+    wheels: list[Wheel]
+    size: Size = Size.SMALL
+    tags: dict[str, int] = field(default_factory=dict)
+    owner: Optional[str] = None  # noqa: UP045
+    kind: Literal["road", "city"] = "city"
+    rest: Any = None
+
+
+class Person(pydantic.BaseModel):
+    name: str
+    age: int = 3
+
+
+@dataclass
+class Team:
+    lead: Person
+    bikes: list  # type: ignore[type-arg]
+    notes: dict  # type: ignore[type-arg]
+
+
+def said(text: str) -> Turn:
+    return Turn((Message("assistant", [OutputText(text)]),))
+
+
+def test_a_dataclass_becomes_a_strict_schema():
+    format = response_format(Wheel)
+    schema = {
+        "type": "object",
+        "properties": {"inches": {"type": "number"}},
+        "required": ["inches"],
+        "additionalProperties": False,
+    }
+    assert format == {"type": "json_schema", "json_schema": {"name": "Wheel", "strict": True, "schema": schema}}
+
+
+def test_strict_mode_reaches_into_lists_and_requires_what_has_a_default():
+    schema = response_format(Bike)["json_schema"]["schema"]
+    assert schema["required"] == ["name", "wheels", "size", "tags", "owner", "kind", "rest"]
+    assert schema["properties"]["wheels"]["items"]["additionalProperties"] is False
+    assert schema["properties"]["size"] == {"type": "string", "enum": ["s", "l"]}
+    assert schema["properties"]["owner"] == {"anyOf": [{"type": "string"}, {"type": "null"}]}
+
+
+def test_a_pydantic_model_brings_its_own_schema_without_defaults():
+    schema = response_format(Person)["json_schema"]["schema"]
+    assert schema["required"] == ["name", "age"]
+    assert "default" not in schema["properties"]["age"]
+
+
+def test_a_dataclass_may_be_a_tools_parameter():
+    def ride(bike: Wheel) -> None:
+        """Ride it."""
+
+    ride.__annotations__["bike"] = Wheel
+    assert Tool.from_function(ride).parameters["properties"]["bike"]["required"] == ["inches"]
+
+
+def test_a_pydantic_model_inside_a_dataclass_brings_its_schema():
+    assert schema_of(Team, "x")["properties"]["lead"]["properties"]["name"]["type"] == "string"
+
+
+def test_a_field_without_schema_is_refused_by_name():
+    @dataclass
+    class Odd:
+        when: complex
+
+    Odd.__annotations__["when"] = complex
+    with pytest.raises(ConfigError, match="field when of Odd"):
+        schema_of(Odd, "x")
+
+
+@pytest.mark.parametrize("model", [dict, 3, "Bike", Size])
+def test_what_has_no_fields_is_no_response_format(model):
+    with pytest.raises(ConfigError, match="a dataclass or a pydantic model"):
+        response_format(model)
+
+
+def test_a_model_given_as_response_format_is_sent_as_its_schema():
+    body = request_body("x", model="m", fields={"response_format": Wheel})
+    assert body["response_format"] == response_format(Wheel)
+    plain = {"type": "json_object"}
+    assert request_body("x", model="m", fields={"response_format": plain})["response_format"] == plain
+
+
+def test_a_turn_is_parsed_into_what_was_asked_for():
+    text = '{"name":"b","wheels":[{"inches":28}],"size":"l","tags":{"x":1},"owner":null,"kind":"road","rest":[1]}'
+    bike = Bike("b", [Wheel(28.0)], Size.LARGE, {"x": 1}, None, "road", [1])
+    assert said(text).parsed(Bike) == bike
+    assert said('{"name":"b","wheels":[]}').parsed(Bike) == Bike("b", [])
+    assert said('{"a":1}').parsed() == {"a": 1}
+    assert said('{"name":"p"}').parsed(Person) == Person(name="p")
+    team = '{"lead":{"name":"p","age":5},"bikes":[1],"notes":{"a":2}}'
+    assert said(team).parsed(Team) == Team(Person(name="p", age=5), [1], {"a": 2})
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('{"name":"b"}', "Bike lacks wheels"),
+        ('{"name":"b","wheels":[],"colour":1}', "Bike has colour, which Bike does not know"),
+        ('{"name":1,"wheels":[]}', "Bike.name is 1, which is no str"),
+        ('{"name":"b","wheels":[{"inches":"x"}]}', r"Bike.wheels\[0\].inches is 'x', which is no float"),
+        ('{"name":"b","wheels":[],"owner":3}', "Bike.owner is 3, which is none of"),
+        ('{"name":"b","wheels":[],"size":"m"}', "'m' is not a valid Size"),
+        ('{"name":"b","wheels":[],"kind":"x"}', "Bike.kind is 'x'"),
+        ('{"name":"b","wheels":[],"tags":{"a":true}}', "Bike.tags.a is True, which is no int"),
+        ('{"name":"b', "not one whole JSON value"),
+        ("NaN", "NaN is not JSON"),
+        ("[1]", r"Bike is \[1\], which is no Bike"),
+    ],
+)
+def test_what_does_not_fit_is_a_sentence(text, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        said(text).parsed(Bike)
+
+
+def test_pydantics_own_error_is_a_value_error_too():
+    with pytest.raises(ValueError, match="age"):
+        parsed('{"name":"p","age":"x"}', Person)
+
+
+def test_growing_json_is_shown_as_it_grows():
+    assert list(partial_json(['{"name": "Bo', 'b", "age"', ": 4", "2}"])) == [
+        {"name": "Bo"},
+        {"name": "Bob"},
+        {"name": "Bob", "age": 4},
+        {"name": "Bob", "age": 42},
+    ]
+
+
+def test_blanks_and_pieces_that_change_nothing_show_nothing():
+    assert list(partial_json([" ", "[1", " ", "]", " "])) == [[1]]
+    assert list(partial_json(["", " "])) == []
+
+
+def test_growing_json_is_read_in_linear_time():
+    """A long text is read again only when it has grown by a thirty-second, and shown whole at the end."""
+    words = ["word "] * 20_000
+    values = list(partial_json(['{"text": "', *words, '"}']))
+    assert values[-1] == {"text": "word " * 20_000}
+    assert len(values) < 1_000
+
+
+def test_text_that_is_no_json_is_a_value_error():
+    with pytest.raises(ValueError, match="expected value"):
+        list(partial_json(["Sure! {"]))
+
+
+def test_without_jiter_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jiter", None)
+    with pytest.raises(ConfigError, match=r"chatstream-py\[json\]"):
+        list(partial_json(["1"]))

@@ -1,0 +1,289 @@
+"""A function's signature and docstring, as the model is told of them; and tools in the Chat shape."""
+
+from __future__ import annotations
+
+import enum
+import functools
+from typing import Any, Dict, List, Literal, Optional, Union  # noqa: UP035  # what older code has works too
+
+import pytest
+
+from chatstream.errors import ConfigError
+from chatstream.types.tools import Tool, chat_tools
+
+
+class Unit(enum.Enum):
+    CELSIUS = "c"
+    FAHRENHEIT = "f"
+
+
+class Shape(enum.Enum):
+    ROUND = object()
+
+
+def properties(function):
+    return Tool.from_function(function).parameters["properties"]
+
+
+def get_weather(city: str, days: int = 1):
+    """The weather
+    of a city.
+
+    It is a forecast.
+
+    Args:
+        city: Name of the city,
+            in English: no abbreviation.
+        days (int, optional): How far to look ahead.
+
+    Returns:
+        city: not a parameter.
+    """
+
+
+def test_a_function_becomes_a_tool():
+    assert Tool.from_function(get_weather) == Tool(
+        "get_weather",
+        "The weather of a city.",
+        {
+            "type": "object",
+            "properties": {
+                "city": {"type": "string", "description": "Name of the city, in English: no abbreviation."},
+                "days": {"type": "integer", "description": "How far to look ahead."},
+            },
+            "required": ["city"],
+        },
+    )
+
+
+def test_a_function_without_parameters_and_docstring_takes_an_empty_object():
+    def ping(): ...
+
+    assert Tool.from_function(ping) == Tool("ping", None, {"type": "object", "properties": {}})
+
+
+def test_a_method_is_told_without_self():
+    class Weather:
+        def now(self, city: str): ...
+
+    assert Tool.from_function(Weather().now).parameters["required"] == ["city"]
+
+
+def test_a_wrapped_function_keeps_its_own_signature():
+    @functools.wraps(get_weather)
+    def logged(*args, **kwargs): ...
+
+    assert Tool.from_function(logged) == Tool.from_function(get_weather)
+
+
+def test_a_keyword_only_parameter_is_a_parameter():
+    def ask(*, question: str): ...
+
+    assert Tool.from_function(ask).parameters["required"] == ["question"]
+
+
+# ── annotations ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def every_kind(
+    *,
+    text: str,
+    count: int,
+    share: float,
+    flag: bool,
+    nothing: None,
+    anything: Any,
+    names: list[str],
+    rows: List[List[int]],  # noqa: UP006
+    bare_list: list,
+    scores: dict[str, float],
+    old_scores: Dict[str, Any],  # noqa: UP006
+    bare_dict: dict,
+    maybe: str | None,
+    old_maybe: Optional[int],  # noqa: UP045
+    either: Union[int, str],
+    color: Literal["red", "green"],
+    level: Literal[1, "high", None],
+    unit: Unit,
+    one_unit: Literal[Unit.CELSIUS],
+): ...
+
+
+def test_each_annotation_has_its_schema():
+    assert properties(every_kind) == {
+        "text": {"type": "string"},
+        "count": {"type": "integer"},
+        "share": {"type": "number"},
+        "flag": {"type": "boolean"},
+        "nothing": {"type": "null"},
+        "anything": {},
+        "names": {"type": "array", "items": {"type": "string"}},
+        "rows": {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}},
+        "bare_list": {"type": "array"},
+        "scores": {"type": "object", "additionalProperties": {"type": "number"}},
+        "old_scores": {"type": "object", "additionalProperties": {}},
+        "bare_dict": {"type": "object"},
+        "maybe": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        "old_maybe": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+        "either": {"anyOf": [{"type": "integer"}, {"type": "string"}]},
+        "color": {"type": "string", "enum": ["red", "green"]},
+        "level": {"enum": [1, "high", None]},
+        "unit": {"type": "string", "enum": ["c", "f"]},
+        "one_unit": {"type": "string", "enum": ["c"]},
+    }
+
+
+def takes_a_set(x: set[str]): ...
+def takes_bytes(x: bytes): ...
+def takes_keys_that_are_numbers(x: dict[int, str]): ...
+def takes_a_list_of_sets(x: list[set]): ...
+def takes_shapes(x: Shape): ...
+def takes_anything_unsaid(x): ...
+def takes_many(*x: str): ...
+def takes_keywords(**x: str): ...
+def takes_by_position(x: str, /): ...
+def takes_the_unknown(x: Missing): ...  # noqa: F821
+
+
+@pytest.mark.parametrize(
+    ("function", "sentence"),
+    [
+        (takes_a_set, r"parameter x of takes_a_set has the annotation set\[str\], which has no JSON schema here"),
+        (takes_bytes, "has the annotation <class 'bytes'>"),
+        (takes_keys_that_are_numbers, r"has the annotation dict\[int, str\]"),
+        (takes_a_list_of_sets, "has the annotation <class 'set'>"),
+        (takes_shapes, "which are not all JSON values: write the Tool by hand"),
+        (takes_anything_unsaid, "parameter x of takes_anything_unsaid has no annotation: give it one"),
+        (takes_many, "parameter x of takes_many can't be given by keyword"),
+        (takes_keywords, "parameter x of takes_keywords can't be given by keyword"),
+        (takes_by_position, "parameter x of takes_by_position can't be given by keyword"),
+        (takes_the_unknown, "the signature of takes_the_unknown can't be read: name 'Missing' is not defined"),
+        (lambda x: x, "give Tool.from_function a function with a name"),
+        (functools.partial(get_weather, "Oslo"), "give Tool.from_function a function with a name"),
+        (Unit, "give Tool.from_function a function with a name"),
+        ("get_weather", "give Tool.from_function a function with a name, not 'get_weather'"),
+    ],
+)
+def test_what_has_no_sure_schema_is_refused(function, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        Tool.from_function(function)
+
+
+# ── docstrings ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def rest_style(city: str, days: int, unit: Unit):
+    """The weather of a city.
+
+    :param str city: name of the city,
+        in English
+    :param days: how far
+    :param nobody: is no parameter
+    :returns: text
+    """
+
+
+def test_parameters_are_described_in_rest_style():
+    assert properties(rest_style)["city"]["description"] == "name of the city, in English"
+    assert properties(rest_style)["days"]["description"] == "how far"
+    assert "description" not in properties(rest_style)["unit"]
+
+
+def no_blank_line(city: str):
+    """The weather.
+    :param city: its name"""
+
+
+def args_only(city: str, days: int):
+    """
+    Arguments:
+        a remark that names nothing
+
+        city (str): its name
+
+            and country
+        days: how far
+    The rest is not indented.
+    """
+
+
+def test_the_description_ends_where_the_parameters_begin():
+    assert Tool.from_function(no_blank_line).description == "The weather."
+    assert Tool.from_function(args_only).description is None
+
+
+def test_an_args_block_ends_where_its_indentation_does():
+    assert properties(args_only)["city"]["description"] == "its name and country"
+    assert properties(args_only)["days"]["description"] == "how far"
+
+
+# ── the Chat shape ──────────────────────────────────────────────────────────────────────────────────────────────
+
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
+NESTED = {"type": "function", "function": {"name": "f", "description": "d", "parameters": SCHEMA, "strict": True}}
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        Tool("f", "d", SCHEMA, True),
+        {"type": "function", "name": "f", "description": "d", "parameters": SCHEMA, "strict": True},
+        {"name": "f", "description": "d", "parameters": SCHEMA, "strict": True},
+        NESTED,
+        {"function": NESTED["function"]},
+    ],
+)
+def test_every_shape_of_a_tool_is_sent_in_the_chat_shape(tool):
+    assert chat_tools([tool], other_tools=False) == [NESTED]
+
+
+def test_what_was_not_given_is_not_sent():
+    bare = [{"type": "function", "function": {"name": "f"}}]
+    assert chat_tools([Tool("f")], other_tools=False) == bare
+    assert chat_tools([{"type": "function", "name": "f", "strict": None}], other_tools=False) == bare
+
+
+def test_a_nested_tool_keeps_every_key_it_has():
+    tool = {**NESTED, "cache_control": {"type": "ephemeral"}}
+    assert chat_tools([tool], other_tools=False) == [tool]
+
+
+def test_tools_keep_their_order():
+    tools = chat_tools([Tool("b"), {"name": "a"}, Tool("c")], other_tools=False)
+    assert [tool["function"]["name"] for tool in tools] == ["b", "a", "c"]
+
+
+def test_a_tool_that_is_no_function_passes_where_the_provider_allows_it():
+    search = {"type": "web_search", "max_uses": 2}
+    assert chat_tools([search, Tool("f")], other_tools=True)[0] == search
+    with pytest.raises(ConfigError, match="only function tools: leave web_search out, or set other_tools=True"):
+        chat_tools([search], other_tools=False)
+
+
+@pytest.mark.parametrize(
+    ("tools", "sentence"),
+    [
+        ([Tool("f"), NESTED], "more than one tool is named f: give each a name of its own"),
+        ([get_weather], r"give tools as Tool, Tool.from_function\(f\) or dicts, not <function get_weather"),
+        ([{"type": "function"}], 'give each function tool a "name"'),
+        ([{"type": "function", "function": None}], 'give each function tool a "name", not None'),
+        ([{"type": "function", "function": {"name": " "}}], 'give each function tool a "name"'),
+    ],
+)
+def test_a_tool_that_can_not_be_called_by_its_name_is_refused(tools, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        chat_tools(tools, other_tools=False)
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: Tool(""), "give a Tool a name, not ''"),
+        (lambda: Tool(None), "give a Tool a name, not None"),
+        (lambda: Tool("f", 1), "give the Tool f its description as text"),
+        (lambda: Tool("f", None, Unit), "give the Tool f its parameters as a dict, a JSON schema"),
+    ],
+)
+def test_a_tool_of_wrong_types_is_refused(make, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        make()
