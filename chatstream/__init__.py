@@ -16,7 +16,8 @@ from importlib import import_module
 from ._version import __version__
 
 _ROOMS = {
-    "types.turn": ("Timing", "Turn", "aggregate", "collect"),
+    "types.turn": ("Timing", "Turn"),
+    "_decode.aggregate": ("aggregate", "collect"),
     "client": ("Client",),
     "_doctor": ("Report", "doctor"),
     "errors": (

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from ._decode.aggregate import aggregate as aggregate
+from ._decode.aggregate import collect as collect
 from ._doctor import Report as Report
 from ._doctor import doctor as doctor
 from ._retry import RetryInfo as RetryInfo
@@ -58,8 +60,6 @@ from .types.schema import response_format as response_format
 from .types.tools import Tool as Tool
 from .types.turn import Timing as Timing
 from .types.turn import Turn as Turn
-from .types.turn import aggregate as aggregate
-from .types.turn import collect as collect
 
 def stream(
     prompt: PromptLike,

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ._decode.chunk import DONE_WORDS, Chunk, Payload
 from ._decode.chunks import ChunkReader
 from ._decode.error_body import error_of_body
 from ._decode.lenient import obj
@@ -22,7 +23,6 @@ from ._http.cancel_scope import Watch
 from ._http.transport import Reply, Request, Transport
 from .errors import ChatStreamError, IdleTimeout
 from .providers.provider import Provider
-from .types.events import DONE_WORDS, Chunk, Payload
 from .types.limits import Limits
 
 SECONDS = 60.0  # for each request

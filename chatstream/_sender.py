@@ -21,6 +21,7 @@ from time import time
 from typing import Any
 
 from ._decode.error_body import error_of_body
+from ._encode.body import encode_json, request_body
 from ._http.cancel_scope import Watch
 from ._http.transport import Reply, Request, Transport
 from ._retry import RetryBudget, RetryInfo, asked_wait, backoff, is_retryable
@@ -39,7 +40,7 @@ from .errors import (
 )
 from .providers.provider import Provider
 from .types.limits import Limits
-from .types.prompt import PromptLike, encoded, request_body
+from .types.prompt import PromptLike
 
 BODY_SECONDS = 0.8  # how long the body of a refusal may take
 OWN_HEADERS = {
@@ -171,7 +172,7 @@ class Sender:
         key = provider.auth_header()
         call.key = key[1].removeprefix("Bearer ") if key else None
         provider.warn_if_plain()
-        return Request(provider.url(call.model), headers, encoded(body), key, provider.connect_timeout)
+        return Request(provider.url(call.model), headers, encode_json(body), key, provider.connect_timeout)
 
     def _refusal(self, reply: Reply) -> UnexpectedStatus:
         """The error for an answer that is not 200, with what its body says."""

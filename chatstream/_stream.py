@@ -18,13 +18,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from ._decode.aggregate import Collector
+from ._decode.chunk import Chunk
 from ._decode.chunks import ChunkReader
 from ._decode.machine import Machine
 from ._decode.sse import SSEReader
 from .errors import Attempt, ChatStreamError, DeadlineExceeded, IdleTimeout, StreamError
-from .types.events import Chunk, Heartbeat, OutputTextDelta, ResponseEvent
+from .types.events import Heartbeat, OutputTextDelta, ResponseEvent
 from .types.limits import Limits
-from .types.turn import Collector, Timing, Turn
+from .types.turn import Timing, Turn
 
 if TYPE_CHECKING:  # they bring requests along, which whoever reads bytes of their own does without
     from ._http.transport import Reply

@@ -29,8 +29,8 @@ from typing import Any
 import pytest
 
 import chatstream
+import chatstream.cli.main as cli
 from chatstream import Provider, _retry, client
-from chatstream.cli import main as cli
 from chatstream.providers import local, presets
 from chatstream.testing import FaultServer, Script, Wire, done, end, event, head
 
@@ -295,11 +295,11 @@ def _anchors(path: Path) -> list[str]:
 def test_the_table_of_providers_is_that_of_the_code() -> None:
     page = (DOCS / "providers.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| (?:`([^`|]*)`)?[^|]*\| (?:`([^`|]*)`)?[^|]*\|", page, re.MULTILINE)
-    assert {id: (url, key) for id, url, key in rows if id in presets.READY} == {
+    assert {id: (url, key) for id, url, key in rows if id in presets.PRESETS} == {
         id: ("" if id == "local" else ready["base_url"], ready.get("env_key", ""))
-        for id, ready in presets.READY.items()
+        for id, ready in presets.PRESETS.items()
     }
-    assert [id for id, ready in presets.READY.items() if ready["developer_role"]] == ["openai", "azure"]
+    assert [id for id, ready in presets.PRESETS.items() if ready["developer_role"]] == ["openai", "azure"]
 
 
 def test_every_field_of_a_provider_is_documented() -> None:

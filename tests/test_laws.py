@@ -18,6 +18,7 @@ from chatstream._decode.chunks import ChunkReader
 from chatstream._decode.error_body import error_of_body
 from chatstream._decode.machine import Machine
 from chatstream._decode.sse import SSEReader
+from chatstream._encode.body import request_body
 from chatstream.errors import ChatStreamError, ProviderError, StreamTruncated
 from chatstream.types.events import (
     Completed,
@@ -32,7 +33,6 @@ from chatstream.types.events import (
 )
 from chatstream.types.items import FunctionCall, FunctionCallOutput, Message, Reasoning
 from chatstream.types.limits import Limits
-from chatstream.types.prompt import request_body
 from chatstream.types.turn import Turn
 
 # The same examples in every run: a law that fails, fails for everyone.

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from benchmarks.peers import PEERS
+from chatstream._decode.aggregate import Collector
 from chatstream._decode.chunks import ChunkReader
 from chatstream._decode.fastpath import Template
 from chatstream._decode.machine import Machine
 from chatstream._decode.sse import SSEReader
 from chatstream._http.cancel_scope import Watch
 from chatstream._http.transport import Reply
-from chatstream.types.turn import Collector
 
 ROOT = Path(__file__).parents[1]
 MOST = {"text": 1.0, "reasoning": 1.1, "tools": 1.3, "unlike": 1.4}  # times the CPU of the script writer's loop

@@ -14,13 +14,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..errors import ProtocolViolation, excerpt
-from ..types.events import DONE_WORDS, HEARTBEAT, CallDelta, ChoiceDelta, Chunk, Finish, Payload
+from ..types.events import Finish
+from .chunk import DONE_WORDS, HEARTBEAT, CallDelta, ChoiceDelta, Chunk, Payload
 from .error_body import choice_error, error_detail, make_detail, stream_error
-from .extras import extra_of
 from .fastpath import Template
+from .fields import REASONING_KEYS, extra_of, reasoning_of, text_of_parts, usage_of
 from .lenient import load, obj, only_object, string, word
-from .usage import usage_of
-from .words import REASONING_KEYS, reasoning_of, words_of_parts
 
 PLAIN_BODY_KEYS = frozenset(("id", "object", "created", "model", "choices", "usage", "system_fingerprint")).union(
     ("service_tier", "obfuscation", "provider", "p")  # OpenRouter's upstream, Mistral's padding
@@ -186,7 +185,7 @@ def _choice(choice: dict[str, Any]) -> ChoiceDelta:
     text = delta.get("content")
     thinking = ""
     if text.__class__ is not str:
-        text, thinking = words_of_parts(text)
+        text, thinking = text_of_parts(text)
     calls = delta.get("tool_calls") or _legacy_call(delta.get("function_call"))
     index = choice.get("index")
     reason = word(choice.get("finish_reason"))

@@ -13,7 +13,7 @@ import json
 from typing import Any
 
 from ..errors import excerpt
-from ..types.events import ErrorDetail
+from .chunk import ErrorDetail
 from .lenient import obj, string, word
 
 QUOTA_WORDS = ("quota", "billing", "insufficient_balance", "credit")

@@ -18,7 +18,7 @@ from json.decoder import scanstring  # type: ignore[attr-defined]  # typeshed la
 from secrets import token_hex
 from typing import NamedTuple
 
-from ..types.events import CallDelta, ChoiceDelta, Chunk
+from .chunk import CallDelta, ChoiceDelta, Chunk
 
 SAYING = ("content", "reasoning_content", "reasoning", "arguments")
 HIDING = ("obfuscation", "p")  # OpenAI, Mistral: padding, so that nobody sees how long the words are

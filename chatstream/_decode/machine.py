@@ -22,10 +22,7 @@ from typing import Any
 
 from ..errors import ChatStreamError, ProviderError, StreamTruncated
 from ..types.events import (
-    CallDelta,
-    ChoiceDelta,
     ChoiceEnd,
-    Chunk,
     Completed,
     Created,
     Finish,
@@ -39,9 +36,9 @@ from ..types.events import (
     Status,
     TokenUsage,
 )
-from .extras import join_extra
+from .chunk import CallDelta, ChoiceDelta, Chunk
+from .fields import join_extra, total
 from .tool_calls import CallTable, OpenCall
-from .usage import total
 
 CUT = ("length", "content_filter")  # after these an answer is not whole
 

@@ -20,8 +20,8 @@ from itertools import chain
 from sseclient import SSEClient
 
 from ..errors import MAX_EXCERPT, ProtocolViolation, StreamTooLarge, excerpt
-from ..types.events import DONE_WORDS, HEARTBEAT, Payload, PlainPayload
 from ..types.limits import Limits
+from .chunk import DONE_WORDS, HEARTBEAT, Payload, PlainPayload
 
 BOM = b"\xef\xbb\xbf"
 BLANK = b" \t\r\n" + BOM

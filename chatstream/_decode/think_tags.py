@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from ..errors import ChatStreamError
-from ..types.events import ChoiceDelta, Chunk
+from .chunk import ChoiceDelta, Chunk
 
 
 class _Splitter:

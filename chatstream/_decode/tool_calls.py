@@ -10,8 +10,8 @@ Rules:
 
 from __future__ import annotations
 
-from ..types.events import CallDelta
 from ..types.items import FunctionCall, arguments_are_whole
+from .chunk import CallDelta
 
 
 class OpenCall:

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from .._dataclass import frozen
 from ..errors import ConfigError, MissingEnvVar
-from . import presets as providers
+from . import checks, presets
 
 _warned: set[str] = set()  # hosts that were warned about
 
@@ -102,9 +102,9 @@ class Provider:
 
     def __post_init__(self) -> None:
         values = {each.name: getattr(self, each.name) for each in fields(self)}
-        clean = providers.checked(values, {each.name: each.type for each in fields(self)})
+        clean = checks.checked(values, {each.name: each.type for each in fields(self)})
         if self.api_key is not None and not isinstance(self.api_key, _Secret):
-            clean["api_key"] = _Secret(providers.checked_key(self.api_key, "api_key"))
+            clean["api_key"] = _Secret(checks.checked_key(self.api_key, "api_key"))
         for name, value in clean.items():
             object.__setattr__(self, name, value)
 
@@ -119,7 +119,7 @@ class Provider:
 
         Raises `ConfigError` with the known ids for an unknown one, `MissingEnvVar` for `azure` without endpoint.
         """
-        return Provider(**providers.ready_made(id, os.environ if environ is None else environ))
+        return Provider(**presets.ready_made(id, os.environ if environ is None else environ))
 
     @overload
     @staticmethod
@@ -136,9 +136,9 @@ class Provider:
         The keys are the fields of `Provider`; ``name`` is the id if missing. Raises `ConfigError` naming file, table
         and key, or `OSError` when the file can't be read.
         """
-        tables = providers.read_toml(path)
+        tables = presets.read_toml(path)
         if id is not None:
-            return _from_table(path, id, providers.pick(tables, id, f"provider in {os.fspath(path)} named"))
+            return _from_table(path, id, presets.lookup(tables, id, f"provider in {os.fspath(path)} named"))
         return {each: _from_table(path, each, table) for each, table in tables.items()}
 
     def key(self, environ: Mapping[str, str] | None = None) -> str | None:
@@ -153,7 +153,7 @@ class Provider:
         value = _variable(self.env_key, environ)
         if not value:
             raise MissingEnvVar(self.env_key, self.env_key_instructions)
-        return providers.checked_key(value, f"environment variable {self.env_key}")
+        return checks.checked_key(value, f"environment variable {self.env_key}")
 
     def headers(self, environ: Mapping[str, str] | None = None) -> dict[str, str]:
         """The provider's own headers, no name twice in any case; an env header replaces a literal one (P3).
@@ -162,7 +162,7 @@ class Provider:
         """
         merged = {name.lower(): (name, value) for name, value in self.http_headers.items()}
         for name, variable in self.env_http_headers.items():
-            value = providers.checked_header(_variable(variable, environ), f"environment variable {variable}")
+            value = checks.checked_header(_variable(variable, environ), f"environment variable {variable}")
             if value:
                 merged[name.lower()] = (name, value)
         return dict(merged.values())
@@ -209,7 +209,7 @@ class Provider:
 
 def _from_table(path: str | os.PathLike[str], id: str, table: object) -> Provider:
     try:
-        return Provider(**providers.table_fields(id, table, [each.name for each in fields(Provider)]))
+        return Provider(**presets.table_fields(id, table, [each.name for each in fields(Provider)]))
     except ConfigError as error:
         raise ConfigError(f"{os.fspath(path)}: [model_providers.{id}]: {error}") from None
 

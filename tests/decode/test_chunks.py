@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from chatstream._decode.chunk import HEARTBEAT, CallDelta, ChoiceDelta, Chunk, ErrorDetail, PlainPayload
 from chatstream._decode.chunks import ChunkReader
 from chatstream._decode.error_body import error_of_body
 from chatstream.errors import MAX_EXCERPT, ProtocolViolation
-from chatstream.types.events import HEARTBEAT, CallDelta, ChoiceDelta, Chunk, ErrorDetail, PlainPayload, TokenUsage
+from chatstream.types.events import TokenUsage
 
 DEEP = "[" * 100_000 + "]" * 100_000
 HUGE = "9" * 5000  # digits: more than Python turns into an int

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from strategies import WORDS
 
 from chatstream._decode import chunks
+from chatstream._decode.chunk import Chunk, PlainPayload
 from chatstream._decode.chunks import ChunkReader
 from chatstream.errors import ProtocolViolation
-from chatstream.types.events import Chunk, PlainPayload
 
 KEYS = ("content", "reasoning_content", "arguments")
 law = settings(deadline=None, derandomize=True, max_examples=500, database=None)

@@ -8,15 +8,12 @@ from itertools import count
 
 import pytest
 
+from chatstream._decode.chunk import CallDelta, ChoiceDelta, Chunk, ErrorDetail
 from chatstream._decode.machine import Machine, make_call_id
 from chatstream.errors import ChatStreamError, ProtocolViolation, ProviderError, StreamTruncated
 from chatstream.types.events import (
-    CallDelta,
-    ChoiceDelta,
-    Chunk,
     Completed,
     Created,
-    ErrorDetail,
     FunctionCallDelta,
     Heartbeat,
     OutputItemDone,

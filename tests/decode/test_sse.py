@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
+from chatstream._decode.chunk import HEARTBEAT
 from chatstream._decode.sse import SSEReader
 from chatstream.errors import MAX_EXCERPT, ProtocolViolation, StreamTooLarge
-from chatstream.types.events import HEARTBEAT
 from chatstream.types.limits import Limits
 
 MEGABYTE = 2**20

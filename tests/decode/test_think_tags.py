@@ -7,11 +7,12 @@ from collections.abc import Iterable
 import pytest
 
 from chatstream import Provider, ReasoningDelta, ResponseEvent, StreamTruncated
+from chatstream._decode.aggregate import Collector
+from chatstream._decode.chunk import ChoiceDelta, Chunk
 from chatstream._decode.machine import Machine
 from chatstream._decode.think_tags import split_thinking
 from chatstream.testing import text_answer
-from chatstream.types.events import ChoiceDelta, Chunk
-from chatstream.types.turn import Collector, Turn
+from chatstream.types.turn import Turn
 
 ANSWER = "Well.<think>Let me see</think>It is 4."
 

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatstream._encode.body import encode_json, request_body
 from chatstream.errors import ConfigError
 from chatstream.types.items import FunctionCall, FunctionCallOutput, LocalShellCall, Message, Reasoning
 from chatstream.types.parts import InputAudio, InputFile, InputImage, InputText, Other, OutputText, Refusal
-from chatstream.types.prompt import Prompt, encoded, request_body
+from chatstream.types.prompt import Prompt
 from chatstream.types.tools import Tool
 
 PNG = "data:image/png;base64,iVBORw0KGgo="
@@ -20,7 +21,7 @@ PNG = "data:image/png;base64,iVBORw0KGgo="
 
 def body(prompt, *, model="m", fields=None, **switches):
     found = request_body(prompt, model=model, fields=fields or {}, **switches)
-    assert json.loads(encoded(found)) == found
+    assert json.loads(encode_json(found)) == found
     return found
 
 

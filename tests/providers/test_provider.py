@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from chatstream.errors import ConfigError, MissingEnvVar
-from chatstream.providers.presets import READY, _toml_reader
+from chatstream.providers.presets import PRESETS, _toml_reader
 from chatstream.providers.provider import Provider
 
 KEY = "sk-Zq7-the-key"
@@ -348,7 +348,7 @@ READY_MADE = {
 
 
 def test_the_table_of_ready_made_providers_is_whole():
-    assert list(READY) == list(READY_MADE)
+    assert list(PRESETS) == list(READY_MADE)
 
 
 @pytest.mark.parametrize("id", READY_MADE)

@@ -11,9 +11,9 @@ import pydantic
 import pytest
 
 from chatstream import ConfigError, Tool, Turn, partial_json, response_format
+from chatstream._encode.body import request_body
 from chatstream.types.items import Message
 from chatstream.types.parts import OutputText
-from chatstream.types.prompt import request_body
 from chatstream.types.schema import parsed, schema_of
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from chatstream import Prompt, aggregate, collect, read_events
+from chatstream._decode.aggregate import Collector
+from chatstream._encode.body import request_body
 from chatstream.errors import ChatStreamError, ProviderError, StreamTruncated
 from chatstream.types.events import (
     ChoiceEnd,
@@ -25,8 +27,7 @@ from chatstream.types.events import (
 )
 from chatstream.types.items import FunctionCall, FunctionCallOutput, LocalShellCall, Message, Reasoning
 from chatstream.types.parts import InputText, OutputText, Refusal
-from chatstream.types.prompt import request_body
-from chatstream.types.turn import Collector, Timing, Turn
+from chatstream.types.turn import Timing, Turn
 
 END = Completed("r1", "m1", TokenUsage(1, None, 2), "stop", "completed", (ChoiceEnd(0, "stop", "stop"),))
 CALL = FunctionCall("f", '{"a": 1}', "c1")

@@ -1,0 +1,180 @@
+"""Events → whole items: `aggregate`, `collect`, and the `Turn` they fill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from ..errors import ChatStreamError, StreamTruncated
+from ..types.events import (
+    ChoiceEnd,
+    Completed,
+    FunctionCallDelta,
+    Heartbeat,
+    OutputItemDone,
+    OutputTextDelta,
+    ReasoningDelta,
+    RefusalDelta,
+    ResponseEvent,
+)
+from ..types.items import FunctionCall, Message, Reasoning, ResponseItem
+from ..types.parts import OutputText, Refusal
+from ..types.turn import Timing, Turn
+
+
+class _Choice:
+    """The pieces of one choice. Calls stay in the order in which they began; a whole one replaces its pieces."""
+
+    __slots__ = ("calls", "reasoning", "refusal", "text")
+
+    def __init__(self) -> None:
+        self.text: list[str] = []
+        self.reasoning: list[str] = []
+        self.refusal: list[str] = []
+        self.calls: dict[str, FunctionCall | list[FunctionCallDelta]] = {}
+
+    def items(self) -> tuple[ResponseItem, ...]:
+        items: list[ResponseItem] = []
+        if reasoning := "".join(self.reasoning):
+            items.append(Reasoning(reasoning))
+        text, refusal = "".join(self.text), "".join(self.refusal)
+        parts = ([OutputText(text)] if text else []) + ([Refusal(refusal)] if refusal else [])
+        if parts:
+            items.append(Message("assistant", parts))
+        return (*items, *(_call_item(call) for call in self.calls.values()))
+
+    def add_item(self, item: ResponseItem) -> None:
+        match item:
+            case Message():
+                for part in item.content:
+                    if isinstance(part, OutputText):
+                        self.text.append(part.text)
+                    elif isinstance(part, Refusal):
+                        self.refusal.append(part.refusal)
+            case Reasoning():
+                self.reasoning.append(item.text)
+            case FunctionCall():
+                self.calls[item.call_id] = item
+            case _:
+                pass  # no stream makes others
+
+    def add_call(self, event: FunctionCallDelta) -> None:
+        pieces = self.calls.setdefault(event.call_id, [])
+        if isinstance(pieces, list):
+            pieces.append(event)
+
+
+def _call_item(call: FunctionCall | list[FunctionCallDelta]) -> FunctionCall:
+    """A call that never was whole is ``incomplete``, whatever its arguments look like so far."""
+    if isinstance(call, FunctionCall):
+        return call
+    last = call[-1]
+    return FunctionCall(last.name, "".join(event.delta for event in call), last.call_id, "incomplete")
+
+
+class Collector:
+    """Gathers events as they pass by; `turn` shows what there is so far, at any time."""
+
+    __slots__ = ("_choices", "_first_text", "completed")
+
+    def __init__(self) -> None:
+        self._choices: dict[int, _Choice] = {0: _Choice()}
+        self._first_text = self._choices[0].text
+        self.completed: Completed | None = None
+
+    def add(self, event: ResponseEvent) -> None:
+        """Take one event."""
+        match event:
+            case OutputTextDelta():
+                self._choice(event.choice).text.append(event.delta)
+            case ReasoningDelta():
+                self._choice(event.choice).reasoning.append(event.delta)
+            case RefusalDelta():
+                self._choice(event.choice).refusal.append(event.delta)
+            case FunctionCallDelta():
+                self._choice(event.choice).add_call(event)
+            case OutputItemDone():
+                self._choice(event.choice).add_item(event.item)
+            case Completed():
+                self.completed = event
+            case _:
+                pass  # Created and Heartbeat add nothing
+
+    def pass_on(self, events: Iterable[ResponseEvent]) -> Iterator[ResponseEvent]:
+        """The same events, each noted before it is handed over."""
+        return map(self._noted, events)
+
+    def _noted(self, event: ResponseEvent) -> ResponseEvent:
+        if event.__class__ is OutputTextDelta and not event.choice:  # nearly all of them
+            self._first_text.append(event.delta)
+        else:
+            self.add(event)
+        return event
+
+    def gather(self, events: Iterable[ResponseEvent]) -> Iterator[ResponseEvent]:
+        """Take all events (heartbeats pass through), then yield whole items in order, and ``Completed``.
+
+        Raises `StreamTruncated` if they end without it.
+        """
+        for event in events:
+            self.add(event)
+            if event.__class__ is Heartbeat:
+                yield event
+        if self.completed is None:
+            raise StreamTruncated("the events ended without Completed")
+        for index in self._indexes(()):
+            for item in self._choice(index).items():
+                yield OutputItemDone(item, index)
+        yield self.completed
+
+    def _choice(self, index: int) -> _Choice:
+        if index not in self._choices:
+            self._choices[index] = _Choice()
+        return self._choices[index]
+
+    def turn(self, so_far: Completed | None = None, timing: Timing | None = None) -> Turn:
+        """The turn as collected. ``so_far`` tells what is known of an answer that has not completed."""
+        end = self.completed or so_far or Completed()
+        ends = {choice.index: choice for choice in end.choices}
+        views = tuple(self._view(index, ends.get(index), end, timing) for index in self._indexes(ends))
+        return views[0] if len(views) == 1 else replace(views[0], _choices=views)
+
+    def _view(self, index: int, how: ChoiceEnd | None, end: Completed, timing: Timing | None) -> Turn:
+        how = how or ChoiceEnd(index, end.finish_reason, None, end.status)
+        return Turn(
+            self._choice(index).items(),
+            how.finish_reason,
+            end.token_usage,
+            end.response_id,
+            end.model,
+            how.status if self.completed else "incomplete",
+            timing,
+            how.finish,
+            how.extra,
+        )
+
+    def _indexes(self, ends: Iterable[int]) -> list[int]:
+        return sorted({*ends, *(index for index, choice in self._choices.items() if choice.items())}) or [0]
+
+
+def aggregate(events: Iterable[ResponseEvent]) -> Iterator[ResponseEvent]:
+    """Whole items and ``Completed`` out of any events; for a text turn ``OutputItemDone(Message)``, ``Completed``.
+
+    Heartbeats pass through. Raises what the events raise, and `StreamTruncated` when they end without ``Completed``;
+    either carries what was collected as ``partial``.
+    """
+    collector = Collector()
+    try:
+        yield from collector.gather(events)
+    except ChatStreamError as error:
+        if not error.has_partial:
+            error.partial = collector.turn()
+        raise
+
+
+def collect(events: Iterable[ResponseEvent]) -> Turn:
+    """The whole turn out of any events. Raises as `aggregate` does."""
+    collector = Collector()
+    for event in aggregate(events):
+        collector.add(event)
+    return collector.turn()

@@ -1,0 +1,1 @@
+"""A prompt becomes a request body: the only folder that spells the keys of a request."""
