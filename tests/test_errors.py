@@ -66,13 +66,13 @@ def test_an_error_survives_a_pickle_and_a_copy(error):
     for other in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
         assert type(other) is type(error)
         assert (str(other), other.args, vars(other)) == (str(error), error.args, vars(error))
-        assert (other.partial, other.has_partial) == (error.partial, True)
-    del error._received, error.attempts, error.request_id
+        assert other.partial == error.partial
+    del error.partial, error.attempts, error.request_id
 
 
 @named
 def test_an_error_knows_nothing_at_first(error):
-    assert (error.partial, error.has_partial, error.attempts, error.request_id) == (Turn(), False, (), None)
+    assert (error.partial, error.attempts, error.request_id) == (None, (), None)
     assert error.retryable is (type(error) in (ConnectionFailed, RetryLimit, IdleTimeout, StreamTruncated))
 
 

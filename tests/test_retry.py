@@ -10,7 +10,7 @@ from email.utils import formatdate
 import pytest
 from requests.structures import CaseInsensitiveDict
 
-from chatstream._retry import MAX_DELAY, RetryBudget, RetryInfo, asked_wait, backoff, is_retryable
+from chatstream._retry import MAX_DELAY, RetryBudget, RetryInfo, backoff, is_retryable, retry_after
 from chatstream.errors import Attempt
 
 NOW = 1_795_382_653.0  # a Sunday in 2026
@@ -75,7 +75,7 @@ def test_the_cap_holds_for_the_jitter_too():
     [("0", 0.0), ("1", 1.0), ("1.5", 1.5), (".5", 0.5), ("2.", 2.0), (" 3 ", 3.0), ("120", 120.0), ("0001", 1.0)],
 )
 def test_retry_after_in_seconds_and_decimals(value, seconds):
-    assert asked_wait(headers(Retry_After=value), NOW) == seconds
+    assert retry_after(headers(Retry_After=value), NOW) == seconds
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,8 @@ def test_retry_after_as_a_date_in_every_form_of_http_wherever_the_caller_lives(v
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:
-        assert asked_wait(headers(Retry_After=value), NOW) == 90.0
-        assert asked_wait(headers(Retry_After=value, Date=DATE), 0.0) == 90.0
+        assert retry_after(headers(Retry_After=value), NOW) == 90.0
+        assert retry_after(headers(Retry_After=value, Date=DATE), 0.0) == 90.0
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -102,12 +102,12 @@ def test_retry_after_as_a_date_in_every_form_of_http_wherever_the_caller_lives(v
 @pytest.mark.parametrize("clock", [0.0, NOW - 86_400, NOW, NOW + 86_400, 4e9])
 def test_a_wall_clock_that_is_wrong_has_no_effect_when_the_answer_has_a_date(clock):
     fields = headers(Retry_After=formatdate(NOW + 5, usegmt=True), Date=DATE)
-    assert asked_wait(fields, clock) == 5.0
+    assert retry_after(fields, clock) == 5.0
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Sun, 99 Nov 2026 00:00:00 GMT"])
 def test_a_date_that_is_none_leaves_the_wall_clock(date):
-    assert asked_wait(headers(Retry_After=formatdate(NOW + 5, usegmt=True), Date=date), NOW) == 5.0
+    assert retry_after(headers(Retry_After=formatdate(NOW + 5, usegmt=True), Date=date), NOW) == 5.0
 
 
 @pytest.mark.parametrize(
@@ -134,44 +134,44 @@ def test_a_date_that_is_none_leaves_the_wall_clock(date):
     ],
 )
 def test_nonsense_is_ignored(value):
-    assert asked_wait(headers(Retry_After=value), NOW) is None
-    assert asked_wait(headers(Retry_After_Ms=value), NOW) is None
+    assert retry_after(headers(Retry_After=value), NOW) is None
+    assert retry_after(headers(Retry_After_Ms=value), NOW) is None
 
 
 @pytest.mark.parametrize("ago", [0, 1, 86_400, NOW])
 def test_a_date_that_is_past_is_ignored(ago):
-    assert asked_wait(headers(Retry_After=formatdate(NOW - ago, usegmt=True)), NOW) is None
-    assert asked_wait(headers(Retry_After=formatdate(NOW - ago, usegmt=True), Date=DATE), 0.0) is None
+    assert retry_after(headers(Retry_After=formatdate(NOW - ago, usegmt=True)), NOW) is None
+    assert retry_after(headers(Retry_After=formatdate(NOW - ago, usegmt=True), Date=DATE), 0.0) is None
 
 
 @pytest.mark.parametrize(
     "value", ["inf", "Infinity", "9" * 400, "Sun, 06 Nov 99999 08:49:37 GMT", "Fri, 31 Dec 12345 23:59:59 GMT"]
 )
 def test_a_wait_without_end_is_told_as_one(value):
-    assert asked_wait(headers(Retry_After=value), NOW) == math.inf
-    assert asked_wait(headers(Retry_After=value, Date=DATE), NOW) == math.inf
+    assert retry_after(headers(Retry_After=value), NOW) == math.inf
+    assert retry_after(headers(Retry_After=value, Date=DATE), NOW) == math.inf
 
 
 def test_a_date_in_the_far_future_is_told_as_it_is():
-    wait = asked_wait(headers(Retry_After="Fri, 06 Nov 2099 08:49:37 GMT", Date=DATE), NOW)
+    wait = retry_after(headers(Retry_After="Fri, 06 Nov 2099 08:49:37 GMT", Date=DATE), NOW)
     assert wait is not None
     assert 70 * 365 * 86_400 < wait < 75 * 366 * 86_400
 
 
 def test_nothing_asked_is_none():
-    assert asked_wait({}, NOW) is None
-    assert asked_wait(headers(Date=DATE), NOW) is None
+    assert retry_after({}, NOW) is None
+    assert retry_after(headers(Date=DATE), NOW) is None
 
 
 @pytest.mark.parametrize(("value", "seconds"), [("50", 0.05), ("1500", 1.5), ("0.5", 0.0005), (" 20 ", 0.02)])
 def test_retry_after_in_milliseconds_goes_before_seconds(value, seconds):
-    assert asked_wait(headers(Retry_After_Ms=value, Retry_After="30"), NOW) == seconds
-    assert asked_wait(headers(Retry_After_Ms=value), NOW) == seconds
+    assert retry_after(headers(Retry_After_Ms=value, Retry_After="30"), NOW) == seconds
+    assert retry_after(headers(Retry_After_Ms=value), NOW) == seconds
 
 
 @pytest.mark.parametrize("value", ["0", "0.0", "-1", "soon", ""])
 def test_azure_sends_0_milliseconds_beside_the_seconds_that_count(value):
-    assert asked_wait(headers(Retry_After_Ms=value, Retry_After="30"), NOW) == 30.0
+    assert retry_after(headers(Retry_After_Ms=value, Retry_After="30"), NOW) == 30.0
 
 
 # ── how often in all ────────────────────────────────────────────────────────────────────────────────────────────
