@@ -219,7 +219,7 @@ def _converse(block: Block) -> Iterator[tuple[str, str]]:
                 status, came = _command(argv, stdin=before)
                 yield shown, came
             else:
-                cli._parser().parse_intermixed_args(argv)
+                cli.parser().parse_intermixed_args(argv)
         else:
             check_command(words)
 
@@ -348,7 +348,7 @@ def test_the_error_tree_is_that_of_the_code() -> None:
 
 def test_every_option_of_the_command_line_is_documented() -> None:
     page = (DOCS / "cli.md").read_text(encoding="utf-8")
-    options = [name for action in cli._parser()._actions for name in action.option_strings]
+    options = [name for action in cli.parser()._actions for name in action.option_strings]
     assert [name for name in options if f"`{name}`" not in page] == []
 
 

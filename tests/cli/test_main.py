@@ -23,7 +23,8 @@ from unicodedata import category
 import pytest
 
 import chatstream
-from chatstream.cli.main import main, shown
+from chatstream.cli.main import main
+from chatstream.cli.terminal import escape_controls
 from chatstream.testing import (
     FaultServer,
     Script,
@@ -456,7 +457,7 @@ def test_without_a_stderr_stdout_stays_clean(
 
 def test_of_all_characters_those_that_a_terminal_obeys_are_replaced() -> None:
     everything = "".join(map(chr, range(0x20000)))  # all that have names are here, but ideographs and tags
-    pictures = shown(everything)
+    pictures = escape_controls(everything)
     assert not any(map(is_obeyed, pictures))
     changed = {old for old, new in zip(everything, pictures, strict=True) if old != new}
     assert changed == set(filter(is_obeyed, everything))
@@ -465,8 +466,8 @@ def test_of_all_characters_those_that_a_terminal_obeys_are_replaced() -> None:
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_wherever_it_is_split_nothing_is_obeyed(text: str) -> None:
     for position in range(len(text) + 1):
-        assert shown(text[:position]) + shown(text[position:]) == shown(text)
-    assert not any(map(is_obeyed, shown(text)))
+        assert escape_controls(text[:position]) + escape_controls(text[position:]) == escape_controls(text)
+    assert not any(map(is_obeyed, escape_controls(text)))
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
@@ -474,11 +475,11 @@ def test_wherever_it_is_split_nothing_is_obeyed(text: str) -> None:
 def test_a_terminal_is_shown_what_it_would_obey(asked: Any, terminal: Screen, text: str, split: Any) -> None:
     asked(split(text))
     assert terminal.run() == 0
-    assert terminal.seen(b"\n").decode() == shown(text) + "\n"
+    assert terminal.seen(b"\n").decode() == escape_controls(text) + "\n"
 
 
 def test_pictures_keep_the_text_readable() -> None:
-    assert shown("\x1b[31mred\x7f\r\n\tgrün \U0001f469\u200d\U0001f680\x85\u202e") == (
+    assert escape_controls("\x1b[31mred\x7f\r\n\tgrün \U0001f469\u200d\U0001f680\x85\u202e") == (
         "␛[31mred␡␍\n\tgrün \U0001f469\u200d\U0001f680\ufffd\ufffd"
     )
 
@@ -515,7 +516,7 @@ def test_a_terminal_in_a_shell(shell: Any, terminal: Screen) -> None:
     with ours.start("--stats", stdout=terminal.file, stderr=terminal.file) as process:
         assert process.wait(timeout=30) == 0
     seen = terminal.seen(b" s]\n").decode()
-    assert seen.startswith(shown(everything))
+    assert seen.startswith(escape_controls(everything))
     assert not any(map(is_obeyed, seen))
 
 
