@@ -1,4 +1,9 @@
-"""``chatstream QUESTION``: a question is sent, and the answer printed as it arrives."""
+"""``chatstream QUESTION``: a question → its answer on stdout, written as it arrives.
+
+Rules:
+- stdout receives the text of the first choice and nothing else. Refusals and statistics go to stderr.
+- A text that does not end its line gets a line end, even when it breaks off, so that later output starts a new line.
+"""
 
 from __future__ import annotations
 
@@ -16,35 +21,39 @@ if TYPE_CHECKING:
     from .._stream import ResponseStream
 
 
-def answer(options: argparse.Namespace, out: TextIO) -> int:
-    piped = read_stdin() if "-" in options.question else ""
-    question = " ".join(piped if word == "-" else word for word in options.question).strip()
-    if not question:
-        raise ConfigError("there is no question: give one as an argument, or - and a text on stdin")
+def ask(options: argparse.Namespace, out: TextIO) -> None:
+    """Send the question and write the answer to ``out``. Raises `ConfigError`, and what `Client.stream` raises."""
+    prompt = Prompt(options.system, _question(options.question))
+    provider = Provider.from_toml(options.config, options.provider) if options.config else options.provider
     fields = {"max_tokens": options.max_tokens, "temperature": options.temperature}
     given = {name: value for name, value in fields.items() if value is not None}
-    provider = Provider.from_toml(options.config, options.provider) if options.config else options.provider
     with Client(provider, model=options.model, deadline=options.deadline) as client:
-        with client.stream(Prompt(options.system, question), **given) as stream:
-            _print_answer(stream, out)
+        with client.stream(prompt, **given) as stream:
+            _write_text(stream, out)
         if stream.turn.refusal:
             print_to_stderr(f"chatstream: the model refused: {stream.turn.refusal}")
         if options.stats:
             print_to_stderr(_stats(stream))
-    return 0
 
 
-def _print_answer(stream: ResponseStream, out: TextIO) -> None:
-    """The text as it comes; a line end behind it, also when it breaks off, so that what follows begins a line."""
-    last = ""
+def _question(arguments: list[str]) -> str:
+    piped = read_stdin() if "-" in arguments else ""
+    question = " ".join(piped if argument == "-" else argument for argument in arguments).strip()
+    if not question:
+        raise ConfigError("there is no question: give one as an argument, or give - and pipe a text into stdin")
+    return question
+
+
+def _write_text(stream: ResponseStream, out: TextIO) -> None:
+    written = ""
     try:
         for event in stream:
             if isinstance(event, OutputTextDelta) and event.choice == 0:
-                last = escape_controls(event.delta) if out.isatty() else event.delta
-                out.write(last)
+                written = escape_controls(event.delta) if out.isatty() else event.delta
+                out.write(written)
                 out.flush()
     finally:
-        if last and not last.endswith("\n"):
+        if written and not written.endswith("\n"):
             out.write("\n")
             out.flush()
 

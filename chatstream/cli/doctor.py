@@ -1,4 +1,4 @@
-"""``chatstream doctor URL``: a server is examined, and the report printed."""
+"""``chatstream doctor URL``: a base URL → the report of `chatstream.doctor` on stdout."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from ..errors import MissingEnvVar
 from .terminal import escape_controls
 
 
-def examine(options: argparse.Namespace, out: TextIO) -> int:
-    from .._doctor import doctor  # brings all that sends and reads
+def examine(options: argparse.Namespace, out: TextIO) -> None:
+    """Examine the server and write the report to ``out``.
+
+    Raises `MissingEnvVar` if the variable that ``--key-env`` names is unset or blank, and what `chatstream.doctor`
+    raises.
+    """
+    from .._doctor import doctor  # imports the transport, which a question may not need
 
     key = os.environ.get(options.key_env, "").strip() if options.key_env else None
     if key == "":
@@ -19,4 +24,3 @@ def examine(options: argparse.Namespace, out: TextIO) -> int:
     report = doctor(options.base_url, model=options.model, api_key=key)
     out.write("".join(f"{escape_controls(line)}\n" for line in str(report).splitlines()))
     out.flush()
-    return 0

@@ -1,72 +1,84 @@
-"""The command line: a question in, the answer streamed to stdout.
+"""Command-line arguments → a command that is run, and its exit status.
 
     chatstream "question" --provider local
     git diff | chatstream "Review this:" - -m gpt-4.1-mini
     chatstream doctor http://127.0.0.1:8080/v1
 
 Rules:
-- stdout has the answer's text and nothing else, in UTF-8 wherever it is not a terminal; all the rest goes to stderr.
-- What a terminal would obey (escape sequences, control and bidi characters) reaches none: it is shown, not sent.
-- Exit status: 0 done, or nobody reads on; 1 an error in one line; 2 wrong usage; 130 on Ctrl-C. What has come of an
-  answer stays on stdout.
+- Exit status: 0 if the command succeeded or the reader of stdout has gone, 1 after an error, 2 after wrong usage,
+  130 after Ctrl-C.
+- An error is one line on stderr. The part of an answer that arrived before it stays on stdout.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TextIO
 
 from .._version import __version__
 from ..errors import ChatStreamError
-from .ask import answer
+from .ask import ask
 from .doctor import examine
-from .terminal import prepare_stdout, print_to_stderr
+from .terminal import discard_stdout, prepare_stdout, print_to_stderr
+
+Command = Callable[[argparse.Namespace, TextIO], None]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line on ``argv``, and return its exit status."""
-    words = sys.argv[1:] if argv is None else list(argv)
-    is_doctor = words[:1] == ["doctor"] and any(word.startswith(("http://", "https://")) for word in words)
-    options = doctor_parser().parse_args(words[1:]) if is_doctor else parser().parse_intermixed_args(words)
+    """Run the command that ``argv`` describes (default: ``sys.argv[1:]``) and return its exit status.
+
+    Wrong usage, ``--help`` and ``--version`` raise `SystemExit`, as `argparse` does.
+    """
+    command, options = _parse(sys.argv[1:] if argv is None else list(argv))
     try:
-        return examine(options, prepare_stdout()) if is_doctor else answer(options, prepare_stdout())
+        command(options, prepare_stdout())
     except KeyboardInterrupt:
         return 130
-    except ChatStreamError as error:  # before OSError, which timeouts are too
-        return _failed(error)
+    except ChatStreamError as error:  # caught before OSError because IdleTimeout and DeadlineExceeded are both
+        return _fail(error)
     except OSError as error:
-        # Python flushes stdout once more at exit: give what it could not write somewhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0 if isinstance(error, BrokenPipeError) else _failed(error)
+        discard_stdout()
+        return 0 if isinstance(error, BrokenPipeError) else _fail(error)
+    return 0
 
 
-def _failed(error: Exception) -> int:
+def _parse(arguments: list[str]) -> tuple[Command, argparse.Namespace]:
+    # Without a URL, `chatstream doctor …` is a question that happens to begin with this word.
+    has_url = any(argument.startswith(("http://", "https://")) for argument in arguments)
+    if arguments[:1] == ["doctor"] and has_url:
+        return examine, doctor_parser().parse_args(arguments[1:])
+    return ask, parser().parse_intermixed_args(arguments)
+
+
+def _fail(error: Exception) -> int:
     print_to_stderr(f"chatstream: {error}")
     return 1
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="chatstream", description="Ask a model, and stream its answer.")
-    parser.add_argument("question", nargs="+", help="what to ask; - stands for what comes in on stdin")
-    parser.add_argument("-m", "--model", help="the model's name, as its server knows it")
-    parser.add_argument("-s", "--system", help="instructions that the model gets first")
-    parser.add_argument("-p", "--provider", default="openai", help="a ready-made provider's id (default: openai)")
+    """The parser of ``chatstream QUESTION``. Use its ``parse_intermixed_args``: options may stand between words."""
+    parser = argparse.ArgumentParser(prog="chatstream", description="Ask a model a question and stream its answer.")
+    parser.add_argument("question", nargs="+", help="the question; - stands for the text read from stdin")
+    parser.add_argument("-m", "--model", help="name of the model, as its server knows it")
+    parser.add_argument("-s", "--system", help="instructions, sent as the system message")
+    parser.add_argument("-p", "--provider", default="openai", help="id of the provider (default: openai)")
     parser.add_argument(
-        "-c", "--config", metavar="FILE", help="a TOML file that has the provider as [model_providers.ID]"
+        "-c", "--config", metavar="FILE", help="TOML file that defines the provider in a table [model_providers.ID]"
     )
-    parser.add_argument("--max-tokens", type=int, help="the most that the answer may have")
-    parser.add_argument("--temperature", type=float, help="how freely the model chooses its words")
-    parser.add_argument("--deadline", type=float, help="seconds that the whole call may take")
-    parser.add_argument("--stats", action="store_true", help="usage, finish reason and time on stderr at the end")
+    parser.add_argument("--max-tokens", type=int, help="maximum length of the answer, in tokens")
+    parser.add_argument("--temperature", type=float, help="sampling temperature")
+    parser.add_argument("--deadline", type=float, help="time limit for the whole call, in seconds")
+    parser.add_argument("--stats", action="store_true", help="print usage, finish reason and timing to stderr")
     parser.add_argument("--version", action="version", version=f"chatstream {__version__}")
     return parser
 
 
 def doctor_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="chatstream doctor", description="Ask a server how it streams.")
-    parser.add_argument("base_url", help="where its API begins, like http://127.0.0.1:8080/v1")
-    parser.add_argument("-m", "--model", help="the model's name, as the server knows it")
-    parser.add_argument("--key-env", metavar="NAME", help="the environment variable that holds its key")
+    """The parser of the arguments that follow ``chatstream doctor``."""
+    parser = argparse.ArgumentParser(prog="chatstream doctor", description="Report how a server streams.")
+    parser.add_argument("base_url", help="base URL of its API, such as http://127.0.0.1:8080/v1")
+    parser.add_argument("-m", "--model", help="name of the model, as the server knows it")
+    parser.add_argument("--key-env", metavar="NAME", help="environment variable that holds the API key")
     return parser

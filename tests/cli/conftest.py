@@ -1,4 +1,4 @@
-"""Fixtures: a server that the command line asks, and the ways to run it."""
+"""Fixtures: a scripted server behind the provider ``openai``, and the command line run in several ways."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from chatstream.testing import FaultServer, Script
 
 @pytest.fixture
 def openai_server(serve: Any, monkeypatch: pytest.MonkeyPatch, short_waits: None) -> Callable[..., FaultServer]:
-    """Starts a server with the scripts given, and makes it the one that the command line asks."""
+    """Starts a server that plays the given scripts, and points the provider ``openai`` to it."""
 
     def started(*scripts: Script) -> FaultServer:
         server = serve(*scripts)
@@ -29,7 +29,7 @@ def openai_server(serve: Any, monkeypatch: pytest.MonkeyPatch, short_waits: None
 
 @pytest.fixture
 def run(openai_server: Any, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs the command line on a question against the script given: exit status, stdout, stderr."""
+    """Runs ``chatstream Hi`` against a server that plays the given script; returns exit status, stdout and stderr."""
 
     def ran(script: Script, *options: str) -> tuple[int, str, str]:
         openai_server(script)
@@ -41,6 +41,7 @@ def run(openai_server: Any, capsys: pytest.CaptureFixture[str]) -> Callable[...,
 
 @pytest.fixture
 def shell(openai_server: Any) -> Callable[..., Shell]:
+    """Starts a server that plays the given scripts; returns a `Shell` whose command line asks it."""
     return lambda *scripts: Shell(openai_server(*scripts))
 
 

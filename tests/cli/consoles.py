@@ -1,4 +1,4 @@
-"""A shell and a terminal for the tests of the command line, and the answers that they receive."""
+"""What the tests of the command line share: a shell, a terminal, a pipe, and the answers of a scripted server."""
 
 from __future__ import annotations
 
@@ -18,11 +18,7 @@ from chatstream.cli.main import main
 from chatstream.testing import FaultServer, Script, Step, event, status, text_answer
 
 KEY = "sk-Zq7-the-key"
-
-
 BIDI = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-
-
 HOSTILE = {
     "colour": "\x1b[31mred\x1b[0m",
     "clear the screen": "\x1b[2J\x1b[H",
@@ -41,18 +37,16 @@ HOSTILE = {
     "bidi": f"a{BIDI}b",
     "line separators": "a\u2028b\u2029c",
 }
-
-
 ANSWER = text_answer("Hel", "lo")
 
 
 def is_obeyed(character: str) -> bool:
-    """Whether a terminal might do something other than show it."""
+    """Whether a terminal might do something other than display it."""
     return (category(character) in ("Cc", "Cs", "Zl", "Zp") and character not in "\n\t") or character in BIDI
 
 
 class Shell:
-    """``python -m chatstream`` in a process of its own, developer mode on: leaks would show on stderr."""
+    """``python -m chatstream Hi`` in another process, in developer mode, so that leaks appear on stderr."""
 
     def __init__(self, server: FaultServer) -> None:
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "SYSTEMROOT") if name in os.environ}
@@ -70,27 +64,27 @@ class Shell:
 
 
 class Screen:
-    """What stdout may be: ``file`` is what is written to, `seen` tells what has arrived."""
+    """A terminal or a pipe in the place of stdout: `file` is its writing end, `seen` returns what has arrived."""
 
     def __init__(self, reader: int, writer: int, encoding: str) -> None:
         self.file: TextIO = open(writer, "w", encoding=encoding)  # noqa: SIM115
         self._reader = open(reader, "rb", buffering=0)  # noqa: SIM115
 
     def run(self, *options: str) -> int:
-        """The command line, with this as its stdout."""
+        """Run the command line with this as its stdout; returns its exit status."""
         with redirect_stdout(self.file):
             return main(["Hi", "-m", "m1", *options])
 
     def seen(self, end: bytes = b"") -> bytes:
-        """What has been written since the last look; waits until there is something, with ``end`` behind it."""
+        """The bytes written since the last call; waits until there are some, and until they end with ``end``."""
         data = b""
         while not data or not data.endswith(end):
-            assert select.select([self._reader], [], [], 5)[0], f"nothing comes after {data!r}"
+            assert select.select([self._reader], [], [], 5)[0], f"nothing arrives after {data!r}"
             data += self._reader.read(65536) or b""
         return data
 
-    def go(self) -> None:
-        """Read no more."""
+    def stop_reading(self) -> None:
+        """Close the reading end."""
         self._reader.close()
 
     def close(self) -> None:
@@ -100,17 +94,17 @@ class Screen:
 
 def open_terminal(encoding: str = "utf-8") -> Screen:
     master, slave = pty.openpty()
-    tty.setraw(slave)  # no line end of its own making
+    tty.setraw(slave)  # so that it does not change line ends
     return Screen(master, slave, encoding)
 
 
 def letters(text: str) -> Script:
-    """An answer of one character per event."""
+    """An answer with one character per event."""
     return text_answer(*text)
 
 
-def of_json(content: str) -> Step:
-    """A delta whose content is spelled in JSON."""
+def json_delta(content: str) -> Step:
+    """A delta whose content is given as the inside of a JSON string."""
     return event('{"id": "c1", "choices": [{"index": 0, "delta": {"content": "' + content + '"}}]}')
 
 

@@ -64,8 +64,8 @@ def test_question_options_and_system_prompt_become_the_request(
     openai_server: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server = openai_server(ANSWER)
-    words = ["Why", "-m", "m1", "is the sky", "-s", "Be short.", "--max-tokens", "5", "--temperature", "0", "blue?"]
-    assert main(words) == 0
+    options = ["-s", "Be short.", "--max-tokens", "5", "--temperature", "0"]
+    assert main(["Why", "-m", "m1", "is the sky", *options, "blue?"]) == 0
     body = server.requests[0].json
     assert body["messages"] == [
         {"role": "system", "content": "Be short."},
@@ -111,7 +111,7 @@ def test_without_a_question_nothing_is_sent(
     server = openai_server(ANSWER)
     monkeypatch.setattr(sys, "stdin", None)  # as a shell's <&- leaves it
     assert main(["-", "-m", "m1"]) == 1
-    assert capsys.readouterr().err.startswith("chatstream: there is no question: ")
+    assert capsys.readouterr().err.startswith("chatstream: there is no question: give one")
     assert not server.requests
 
 
@@ -152,6 +152,12 @@ def test_stats_go_to_stderr(run: Any) -> None:
     assert (code, out) == (0, "Hello\n")
     assert err.startswith("[m1: length; 3 tokens in, 2 out; first after 0.")
     assert err.endswith(" s]\n")
+
+
+def test_stats_of_an_empty_answer_are_printed(run: Any) -> None:
+    code, out, err = run([head(), finish(), done(), end()], "--stats")
+    assert (code, out) == (0, "")
+    assert err.startswith("[None: stop; no usage reported; ")
 
 
 def test_stats_say_that_a_server_reported_no_usage_and_no_finish_reason(run: Any) -> None:

@@ -22,7 +22,7 @@ PAGE = [head(headers={"Content-Type": "text/html"}), chunk(b"<html>\n<title>Sign
 
 
 @pytest.mark.parametrize(
-    ("script", "options", "told"),
+    ("script", "options", "message"),
     [
         (ANSWER, ["-m", ""], "name a model"),
         (ANSWER, ["-p", "opnai"], "there is no ready-made provider 'opnai'. Did you mean 'openai'?"),
@@ -38,10 +38,10 @@ PAGE = [head(headers={"Content-Type": "text/html"}), chunk(b"<html>\n<title>Sign
         ([head(), stall()], ["--deadline", "0.05"], "the deadline passed"),
     ],
 )
-def test_an_error_is_one_line_on_stderr(run: Any, script: Script, options: list[str], told: str) -> None:
+def test_an_error_is_one_line_on_stderr(run: Any, script: Script, options: list[str], message: str) -> None:
     code, out, err = run(script, *options)
     assert (code, out) == (1, "")
-    assert err.startswith(f"chatstream: {told}")
+    assert err.startswith(f"chatstream: {message}")
     assert err.index("\n") == len(err) - 1
     assert KEY not in err
 
@@ -49,8 +49,8 @@ def test_an_error_is_one_line_on_stderr(run: Any, script: Script, options: list[
 def test_a_server_that_does_not_listen_is_an_error_of_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], short_waits: None
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+    with socket.create_server(("127.0.0.1", 0)) as closed_listener:
+        address = f"127.0.0.1:{closed_listener.getsockname()[1]}"
     monkeypatch.setenv("OPENAI_BASE_URL", f"http://{address}/v1")
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     assert main(["Hi", "-m", "m1"]) == 1
@@ -59,22 +59,24 @@ def test_a_server_that_does_not_listen_is_an_error_of_one_line(
     assert err.startswith(f"chatstream: no response from {address}: ")
 
 
-@pytest.mark.parametrize("words", [[], ["-m"], ["Hi", "--max-tokens", "many"], ["Hi", "--loud"]])
-def test_wrong_usage_exits_with_2_and_prints_the_usage(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [[], ["-m"], ["Hi", "--max-tokens", "many"], ["Hi", "--loud"]])
+def test_wrong_usage_exits_with_2_and_prints_the_usage(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(words)
+        main(arguments)
     assert ended.value.code == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("usage: chatstream ")
 
 
-@pytest.mark.parametrize(("option", "told"), [("--version", chatstream.__version__), ("--help", "stdin")])
-def test_version_and_help_are_printed_to_stdout(capsys: pytest.CaptureFixture[str], option: str, told: str) -> None:
+@pytest.mark.parametrize(("option", "printed"), [("--version", chatstream.__version__), ("--help", "stdin")])
+def test_version_and_help_are_printed_to_stdout(capsys: pytest.CaptureFixture[str], option: str, printed: str) -> None:
     with pytest.raises(SystemExit) as ended:
         main([option])
     assert ended.value.code == 0
-    assert told in capsys.readouterr().out
+    assert printed in capsys.readouterr().out
 
 
 def test_python_m_chatstream_runs_the_command_line(
@@ -122,15 +124,15 @@ def test_ctrl_c_in_a_shell_exits_with_130_and_no_traceback(shell: Any) -> None:
 def test_when_the_reader_of_stdout_closes_the_command_ends_without_an_error(
     openai_server: Any, pipe: Screen, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def go(wire: Wire) -> None:
+    def close_reader(wire: Wire) -> None:
         pipe.seen()
-        pipe.go()
+        pipe.stop_reading()
 
-    server = openai_server([head(), delta("one "), go, forever(delta("more "))])
+    server = openai_server([head(), delta("one "), close_reader, forever(delta("more "))])
     assert pipe.run() == 0
     assert capsys.readouterr().err == ""
     assert server.client_closed()
-    print("Python's own last words", file=pipe.file, flush=True)
+    print("what Python flushes at exit", file=pipe.file, flush=True)
 
 
 def test_when_the_reader_closes_in_a_shell_the_exit_status_is_0(openai_server: Any) -> None:
@@ -167,7 +169,7 @@ def test_with_stdout_closed_nothing_is_sent(
     server = openai_server(ANSWER)
     monkeypatch.setattr(sys, "stdout", None)  # as a shell's >&- leaves it
     assert main(["Hi", "-m", "m1"]) == 1
-    assert capsys.readouterr().err == "chatstream: stdout is closed: the answer has nowhere to go\n"
+    assert capsys.readouterr().err == "chatstream: stdout is closed: open it, or redirect it to a file\n"
     assert not server.requests
 
 

@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from consoles import ANSWER, HOSTILE, Screen, Shell, error_event, is_obeyed, letters, of_json, open_terminal, refusal
+from consoles import ANSWER, HOSTILE, Screen, Shell, error_event, is_obeyed, json_delta, letters, open_terminal, refusal
 
 from chatstream.cli.main import main
 from chatstream.cli.terminal import escape_controls
@@ -17,10 +17,10 @@ from chatstream.testing import chunk, done, end, event, finish, head, status, te
 
 
 def test_exactly_the_characters_that_a_terminal_obeys_are_replaced() -> None:
-    everything = "".join(map(chr, range(0x20000)))  # all that have names are here, but ideographs and tags
-    pictures = escape_controls(everything)
-    assert not any(map(is_obeyed, pictures))
-    changed = {old for old, new in zip(everything, pictures, strict=True) if old != new}
+    everything = "".join(map(chr, range(0x20000)))  # beyond it are only ideographs, tags and private use
+    escaped = escape_controls(everything)
+    assert not any(map(is_obeyed, escaped))
+    changed = {old for old, new in zip(everything, escaped, strict=True) if old != new}
     assert changed == set(filter(is_obeyed, everything))
 
 
@@ -77,8 +77,8 @@ def test_no_model_name_and_no_error_message_can_control_the_terminal(run: Any, t
 def test_in_a_shell_neither_answer_nor_statistics_can_control_the_terminal(shell: Any, terminal: Screen) -> None:
     everything = "".join(HOSTILE.values())
     named = event({"id": "c1", "model": everything, "choices": [{"index": 0, "delta": {"content": everything}}]})
-    ours = shell([head(), named, finish(), done(), end()])
-    with ours.start("--stats", stdout=terminal.file, stderr=terminal.file) as process:
+    command = shell([head(), named, finish(), done(), end()])
+    with command.start("--stats", stdout=terminal.file, stderr=terminal.file) as process:
         assert process.wait(timeout=30) == 0
     seen = terminal.seen(b" s]\n").decode()
     assert seen.startswith(escape_controls(everything))
@@ -100,29 +100,29 @@ POSIX = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 
 @pytest.mark.parametrize("environ", [{"PYTHONIOENCODING": "ascii"}, {"LANG": "C"}, POSIX], ids=["ascii", "C", "POSIX"])
 def test_a_pipe_receives_utf_8_whatever_the_locale(shell: Any, environ: dict[str, str]) -> None:
-    ours = shell(text_answer("grün ", "\U0001f680"))
-    ours.environ |= environ
-    assert ours.run() == (0, "grün \U0001f680\n".encode(), b"")
+    command = shell(text_answer("grün ", "\U0001f680"))
+    command.environ |= environ
+    assert command.run() == (0, "grün \U0001f680\n".encode(), b"")
 
 
 def test_stdin_is_read_as_utf_8_whatever_the_locale(openai_server: Any) -> None:
     server = openai_server(ANSWER)
-    ours = Shell(server)
-    ours.environ |= POSIX
-    assert ours.run("-", stdin="grün".encode()) == (0, b"Hello\n", b"")
+    command = Shell(server)
+    command.environ |= POSIX
+    assert command.run("-", stdin="grün".encode()) == (0, b"Hello\n", b"")
     assert server.requests[0].json["messages"][0]["content"] == "Hi grün"
 
 
 def test_an_error_is_printed_to_an_ascii_stderr_with_backslash_escapes(shell: Any) -> None:
-    ours = shell(refusal("Schlüssel \x1b[1m fehlt"))
-    ours.environ |= {"PYTHONIOENCODING": "ascii"}
-    assert ours.run() == (1, b"", b"chatstream: unexpected status 401: Schl\\xfcssel \\u241b[1m fehlt\n")
+    command = shell(refusal("Schlüssel \x1b[1m fehlt"))
+    command.environ |= {"PYTHONIOENCODING": "ascii"}
+    assert command.run() == (1, b"", b"chatstream: unexpected status 401: Schl\\xfcssel \\u241b[1m fehlt\n")
 
 
 def test_a_lone_surrogate_is_written_to_a_pipe_as_an_escape(
     openai_server: Any, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    openai_server([head(), of_json("a\\ud83d"), of_json("b"), finish(), done(), end()])
+    openai_server([head(), json_delta("a\\ud83d"), json_delta("b"), finish(), done(), end()])
     assert main(["Hi", "-m", "m1"]) == 0
     assert capsysbinary.readouterr().out == b"a\\ud83db\n"
 
@@ -130,7 +130,7 @@ def test_a_lone_surrogate_is_written_to_a_pipe_as_an_escape(
 def test_a_lone_surrogate_is_displayed_on_a_terminal_as_a_replacement_character(
     openai_server: Any, terminal: Screen
 ) -> None:
-    openai_server([head(), of_json("a\\ud83d"), of_json("b"), finish(), done(), end()])
+    openai_server([head(), json_delta("a\\ud83d"), json_delta("b"), finish(), done(), end()])
     assert terminal.run() == 0
     assert terminal.seen(b"\n").decode() == "a\ufffdb\n"
 
