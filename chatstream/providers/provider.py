@@ -101,12 +101,13 @@ class Provider:
     think_tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        clean = checks.checked(values, {each.name: each.type for each in fields(self)})
+        checks.check_fields({each.name: getattr(self, each.name) for each in fields(self)})
+        for name in checks.TABLES:
+            # A copy, because the caller may change its own; a dict, because read-only views can't be pickled.
+            object.__setattr__(self, name, dict(getattr(self, name)))
+        object.__setattr__(self, "think_tags", tuple(self.think_tags))
         if self.api_key is not None and not isinstance(self.api_key, _Secret):
-            clean["api_key"] = _Secret(checks.checked_key(self.api_key, "api_key"))
-        for name, value in clean.items():
-            object.__setattr__(self, name, value)
+            object.__setattr__(self, "api_key", _Secret(checks.checked_key(self.api_key, "api_key")))
 
     def __repr__(self) -> str:
         values = [(each, getattr(self, each.name)) for each in fields(self)]

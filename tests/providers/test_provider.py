@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from chatstream.errors import ConfigError, MissingEnvVar
+from chatstream.providers import checks
 from chatstream.providers.presets import PRESETS, _toml_reader
 from chatstream.providers.provider import Provider
 
@@ -110,6 +111,22 @@ def test_what_cannot_work_is_refused_by_the_name_of_its_field(field: str, value:
     said = refusal(**{field: value})
     assert field in said
     assert "sk-pasted" not in said
+
+
+def test_every_field_is_checked_by_its_kind_or_by_its_name():
+    kinds = (
+        checks.TEXTS,
+        checks.OPTIONAL_TEXTS,
+        checks.SWITCHES,
+        checks.COUNTS,
+        checks.SECONDS,
+        checks.OPTIONAL_SECONDS,
+        checks.TABLES,
+        ("think_tags", "echo_reasoning", "api_key"),
+    )
+    assert sorted(name for names in kinds for name in names) == sorted(
+        each.name for each in dataclasses.fields(Provider)
+    )
 
 
 @pytest.mark.parametrize(
