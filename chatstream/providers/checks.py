@@ -34,7 +34,7 @@ MAX_SECONDS = 2_147_483  # a socket's timeout is a signed 32-bit count of millis
 
 _HOST = r"[\w.:%-]+"
 _VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
-_HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # a token of RFC 9110, 5.6.2
+_HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # a token of RFC 9110, section 5.6.2
 _VISIBLE = r"[\x21-\x7e\xa1-\xac\xae-\xff]"  # Latin-1 without spaces, controls and the soft hyphen
 _KEY = f"{_VISIBLE}+"
 _HEADER_VALUE = f"({_VISIBLE}+( +{_VISIBLE}+)*)?"
