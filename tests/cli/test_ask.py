@@ -57,7 +57,7 @@ def test_received_text_stays_on_stdout_when_the_answer_breaks_off(run: Any, faul
     assert err.count("\n") == 1
 
 
-# ── requests ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── requests ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_question_options_and_system_prompt_become_the_request(
@@ -143,7 +143,7 @@ def test_a_missing_toml_file_is_an_error_of_one_line(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-# ── statistics ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── statistics ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_stats_go_to_stderr(run: Any) -> None:

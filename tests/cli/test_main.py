@@ -96,7 +96,7 @@ def test_doctor_without_a_url_is_a_question(openai_server: Any, capsys: pytest.C
     assert (capsys.readouterr().out, len(server.requests)) == ("An apple a day.\n", 1)
 
 
-# ── Ctrl-C, closed pipes and full disks ─────────────────────────────────────────────────────────────────────────────
+# ── Ctrl-C, closed pipes and full disks ─────────────────────────────────────────────────────────────────────────
 
 
 def test_ctrl_c_exits_with_130_and_keeps_the_received_text(

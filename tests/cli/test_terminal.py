@@ -92,7 +92,7 @@ def test_a_terminal_with_an_ascii_encoding_receives_backslash_escapes(openai_ser
         assert terminal.seen(b"\n") == b"gr\\xfcn \\u241b[1m\n"
 
 
-# ── encodings ───────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── encodings ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 POSIX = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
