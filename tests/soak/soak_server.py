@@ -21,7 +21,7 @@ import trustme
 from kinds import Order, script_for
 
 from chatstream.testing import Wire
-from chatstream.testing.wire import Over
+from chatstream.testing.wire import ScriptEnded
 
 
 class OrderServer:
@@ -51,7 +51,7 @@ class OrderServer:
             self.open += step
 
     def _serve(self, wire: Wire) -> None:
-        with suppress(Over, OSError, ValueError):  # the script ended it, or the client went
+        with suppress(ScriptEnded, OSError, ValueError):  # the script ended it, or the client went
             if self._tls:
                 wire.start_tls(self._tls)
             while True:
