@@ -58,7 +58,7 @@ def _fail(error: Exception) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of ``chatstream QUESTION``. Use its ``parse_intermixed_args``: options may stand between words."""
+    """The parser of ``chatstream QUESTION``. Use ``parse_intermixed_args``: options may split the question."""
     parser = argparse.ArgumentParser(prog="chatstream", description="Ask a model a question and stream its answer.")
     parser.add_argument("question", nargs="+", help="the question; - stands for the text read from stdin")
     parser.add_argument("-m", "--model", help="name of the model, as its server knows it")

@@ -59,7 +59,7 @@ class Provider:
 
     - ``name``: a name for messages. ``base_url``: the URL before ``path``; its query is kept.
     - ``path``: appended to ``base_url``; may contain ``{model}``. ``query_params``: added to the query.
-    - ``env_key``: the environment variable that holds the key; ``env_key_instructions`` tells how to obtain one.
+    - ``env_key``: the environment variable that holds the key; ``env_key_instructions`` says how to obtain one.
       ``api_key``: the key itself. A pickled provider loses it, so use ``env_key`` across processes.
     - ``key_header``: ``Authorization`` carries ``Bearer <key>``, any other header the key alone.
     - ``http_headers``: headers by name; ``env_http_headers``: names of variables by header. Both replace the library's.

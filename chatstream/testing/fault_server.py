@@ -17,6 +17,7 @@ Hello 2 any
 Hel True
 
 Rules:
+
 - The server speaks HTTP/1.1 with keep-alive on a free port of 127.0.0.1, with TLS if it is given a context. Each
   connection has a thread.
 - A step waits only if its script says so, and every wait ends when the server closes.

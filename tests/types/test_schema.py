@@ -110,8 +110,8 @@ def test_a_response_format_must_be_a_dataclass_or_a_pydantic_model(model):
 def test_a_dataclass_given_as_response_format_is_sent_as_its_schema():
     body = request_body("x", model="m", fields={"response_format": Wheel})
     assert body["response_format"] == response_format(Wheel)
-    plain = {"type": "json_object"}
-    assert request_body("x", model="m", fields={"response_format": plain})["response_format"] == plain
+    given = {"type": "json_object"}
+    assert request_body("x", model="m", fields={"response_format": given})["response_format"] == given
 
 
 def test_the_text_of_a_turn_is_parsed_into_an_instance_of_the_model():
