@@ -1,4 +1,4 @@
-"""What every test gets: an environment of nobody, and servers and clients that are closed behind it."""
+"""Fixtures for all tests: an environment without the settings of the user, and servers and clients that get closed."""
 
 from __future__ import annotations
 
@@ -23,8 +23,16 @@ from chatstream._http.connection import ScopedAdapter
 from chatstream._http.response import Exchange, current_exchange
 from chatstream.testing import FaultServer
 
-STRANGERS = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "NETRC", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-DRAIN_SECONDS = transport.DRAIN_SECONDS  # the library's own
+NETWORK_VARIABLES = (
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "NETRC",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+)
+DRAIN_SECONDS = transport.DRAIN_SECONDS  # the library's own value
 CLIENT_OPTIONS = ("model", "deadline", "on_retry", "session", "limits")
 
 Serve = Callable[..., FaultServer]
@@ -32,10 +40,10 @@ Connect = Callable[..., Client]
 
 
 @pytest.fixture(autouse=True)
-def _environment_of_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No proxy, no certificate bundle, no key and no ``.netrc`` of whoever runs the tests."""
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Remove the proxies, certificate bundles and keys of the user who runs the tests, and use an empty home."""
     for name in list(os.environ):
-        if name.upper() in STRANGERS or name.startswith("OPENAI_"):
+        if name.upper() in NETWORK_VARIABLES or name.startswith("OPENAI_"):
             monkeypatch.delenv(name)
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))
@@ -43,20 +51,20 @@ def _environment_of_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: py
 
 
 @pytest.fixture(autouse=True)
-def _time_to_drain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The end of an answer may be a while behind its last event, so that a busy machine costs no connection."""
+def _long_drain_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Allow more time for draining, because on a busy machine the end of a response may arrive late."""
     monkeypatch.setattr(transport, "DRAIN_SECONDS", 2.0)
 
 
 @pytest.fixture
-def drains_as_always(_time_to_drain: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests of how long draining takes."""
+def default_drain_time(_long_drain_time: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library's own drain time, for tests that measure it."""
     monkeypatch.setattr(transport, "DRAIN_SECONDS", DRAIN_SECONDS)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _ctrl_c() -> Iterator[None]:
-    """Ctrl-C as in a terminal, in children too: a shell has what it runs in the background ignore it."""
+def _default_sigint_handler() -> Iterator[None]:
+    """Handle SIGINT as in a terminal: a process that a shell starts in the background ignores it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -64,25 +72,28 @@ def _ctrl_c() -> Iterator[None]:
 
 @pytest.fixture
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The backoff as always, only a hundred times as fast."""
+    """The usual backoff with delays a hundred times shorter."""
     monkeypatch.setattr(_retry, "FIRST_DELAY", 0.002)
     monkeypatch.setattr(_retry, "MAX_DELAY", 0.1)
 
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Starts a `FaultServer` with the scripts given."""
+    """A function that starts a `FaultServer` with the given scripts."""
     with ExitStack() as stack:
         yield lambda *scripts, **options: stack.enter_context(FaultServer(*scripts, **options))
 
 
 @pytest.fixture
 def connect() -> Iterator[Connect]:
-    """Makes a client of a server, or of a URL, that tries all twice; takes `Client`'s and `Provider`'s options."""
+    """A function that makes a client of a server or URL, with one retry and one restart by default.
+
+    It takes the options of `Client` and of `Provider`.
+    """
     with ExitStack() as stack:
 
-        def connected(to: FaultServer | str, **options: Any) -> Client:
-            own = {"model": "m1"} | {name: options.pop(name) for name in CLIENT_OPTIONS if name in options}
+        def make_client(to: FaultServer | str, **options: Any) -> Client:
+            client_options = {"model": "m1"} | {name: options.pop(name) for name in CLIENT_OPTIONS if name in options}
             url = to if isinstance(to, str) else to.url
             fields = {
                 "name": "test",
@@ -92,14 +103,14 @@ def connect() -> Iterator[Connect]:
                 "stream_max_retries": 1,
             }
             provider = Provider(**fields | options)
-            return stack.enter_context(Client(provider, **own))
+            return stack.enter_context(Client(provider, **client_options))
 
-        yield connected
+        yield make_client
 
 
 @pytest.fixture
-def watched() -> Iterator[requests.Session]:
-    """A session of requests over watched connections."""
+def scoped_session() -> Iterator[requests.Session]:
+    """A session of requests with the adapter that observes cancel scopes."""
     with requests.Session() as session:
         session.mount("http://", ScopedAdapter())
         session.mount("https://", ScopedAdapter())
@@ -108,7 +119,7 @@ def watched() -> Iterator[requests.Session]:
 
 @pytest.fixture
 def exchange() -> Iterator[Exchange]:
-    """The exchange of this thread; a test may give it the scope it wants."""
+    """The current exchange of this thread; a test may replace its scope."""
     exchange = Exchange(CancelScope())
     token = current_exchange.set(exchange)
     yield exchange
@@ -117,30 +128,30 @@ def exchange() -> Iterator[Exchange]:
 
 
 @pytest.fixture
-def dead() -> Iterator[int]:
-    """A port that refuses: it is taken, and nobody listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield taken.getsockname()[1]
+def refused_port() -> Iterator[int]:
+    """A port that refuses connections: it is bound, but nothing listens on it."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
 
 
 @pytest.fixture
-def deaf() -> Iterator[int]:
-    """A port that nobody answers: its queue is full."""
+def unanswered_port() -> Iterator[int]:
+    """A port where connecting gets no answer, because the listener's queue is full."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
         port = listener.getsockname()[1]
-        crowd = [socket.socket() for _ in range(4)]
-        for each in crowd:
+        waiting = [socket.socket() for _ in range(4)]
+        for each in waiting:
             each.setblocking(False)
             each.connect_ex(("127.0.0.1", port))
         yield port
-        for each in crowd:
+        for each in waiting:
             each.close()
 
 
 @pytest.fixture(scope="session")
 def authority() -> trustme.CA:
-    """An authority that nobody trusts unless told to."""
+    """A certificate authority that is trusted only with the fixture ``trusted``."""
     return trustme.CA()
 
 
@@ -152,7 +163,7 @@ def tls(authority: trustme.CA) -> ssl.SSLContext:
 
 @pytest.fixture
 def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes requests trust the authority, in the way its users do."""
+    """Make requests trust the authority through ``REQUESTS_CA_BUNDLE``, as users do."""
     bundle = tmp_path / "authority.pem"
     authority.cert_pem.write_to_path(str(bundle))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))

@@ -1,4 +1,4 @@
-"""The parts of the decoder, each driven alone over a whole source; for the tests."""
+"""Runs each part of the decoder alone over a whole source, for the tests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def sse_events(
 def body_payloads(
     source: Iterable[bytes], limits: Limits | None = None, decoder: BodyDecoder | None = None
 ) -> Iterator[Payload]:
-    """The payloads of a whole body, as the chunk reader gets them."""
+    """The payloads of a whole body, as the chunk reader receives them."""
     decoder = decoder or BodyDecoder(limits)
     for piece in source:
         yield from decoder.feed(piece)
@@ -30,7 +30,7 @@ def body_payloads(
 
 
 def run_machine(machine: Machine, chunks: Iterable[Chunk]) -> Iterator[ResponseEvent]:
-    """The events of all chunks; on an error, what was held back comes before it is raised."""
+    """The events of all chunks; on an error, the events that were held back precede it."""
     try:
         yield from machine.read(chunks)
         yield from machine.close()

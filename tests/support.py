@@ -1,9 +1,9 @@
-"""What several tests say, spelled once.
+"""Helpers that several test files share.
 
-Rules of time, on machines that stand still now and then:
-- What has to come within a limit gets some tenths of a second, or the server waits for the test (`once`).
-- What has to be over in time is begun inside the block that measures it, and what the machine took for others meanwhile
-  does not count (`within`, `cancelled`).
+Rules for tests of time, because a busy machine may suspend a process for a moment:
+- An event that must arrive within a limit gets some tenths of a second, or the server waits for the test (`wait_for`).
+- An operation that must end in time starts inside the block that measures it, and the time during which the machine
+  suspended the process is subtracted (`within`, `cancelled`).
 """
 
 from __future__ import annotations
@@ -29,26 +29,25 @@ REST: Script = [finish(), done(), end()]
 
 
 def body(text: str) -> bytes:
-    """The event that `delta` sends, without its framing."""
+    """The SSE event that the step `delta` sends, without its HTTP framing."""
     choice = {"index": 0, "delta": {"content": text}}
     return b"data: %b\n\n" % json.dumps({"id": "c1", "model": "m1", "choices": [choice]}).encode()
 
 
 def server_context(authority: trustme.CA, name: str) -> ssl.SSLContext:
-    """For a server that calls itself ``name``."""
+    """The TLS context of a server with a certificate for ``name``."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(name).configure_cert(context)
     return context
 
 
 def text_of(events: list[Any]) -> str:
-    """The text that a list of events says."""
+    """The joined text deltas of ``events``."""
     return "".join(event.delta for event in events if isinstance(event, OutputTextDelta))
 
 
-def once(event: threading.Event) -> Step:
-    """A step that waits until the test has set ``event``: whoever waits for the server sees it wait, however busy the
-    machine is."""
+def wait_for(event: threading.Event) -> Step:
+    """A step that waits until the test sets ``event``, so that the server is silent for as long as the test needs."""
 
     def hold(wire: Wire) -> None:
         while not event.is_set():
@@ -57,60 +56,62 @@ def once(event: threading.Event) -> Step:
     return hold
 
 
-class Metronome:
-    """Notes how much later than asked a short sleep ends: time that the machine took for others."""
+class SchedulingDelay:
+    """Measures for how long the machine suspends this process: the sum by which short sleeps in a thread end late."""
 
-    TICK = 0.005
+    INTERVAL = 0.005
 
     def __init__(self) -> None:
-        self.stolen = 0.0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self.seconds = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._measure, daemon=True)
 
-    def _beat(self) -> None:
+    def _measure(self) -> None:
         before = time.monotonic()
-        while not self._over.is_set():
-            time.sleep(self.TICK)
+        while not self._stop.is_set():
+            time.sleep(self.INTERVAL)
             now = time.monotonic()
-            self.stolen += now - before - self.TICK
+            self.seconds += now - before - self.INTERVAL
             before = now
 
-    def __enter__(self) -> Metronome:
+    def __enter__(self) -> SchedulingDelay:
         self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._over.set()
+        self._stop.set()
         self._thread.join()
 
 
 def cancelled(stream: ResponseStream, seconds: float = 0.3) -> Cancelled:
-    """The error of a stream that another thread cancels after so long; it comes within 50 ms, not counting time that
-    the machine took for others, and has all text that came."""
+    """The error of a stream that another thread cancels after ``seconds``.
+
+    It is raised within 50 ms, not counting scheduling delays, and has all text received until then.
+    """
 
     def cancel() -> None:
         called.append(time.monotonic())
         stream.cancel()
 
-    called, before, seen = list[float](), stream.turn.text, list[Any]()
+    called, before, events = list[float](), stream.turn.text, list[Any]()
     timer = threading.Timer(seconds, cancel)
     timer.start()
-    with Metronome() as metronome, pytest.raises(Cancelled) as caught:
-        seen.extend(stream)  # what came before the error stays
+    with SchedulingDelay() as scheduling_delay, pytest.raises(Cancelled) as caught:
+        events.extend(stream)  # keeps the events that precede the error
     ended = time.monotonic()
     timer.join()
-    assert ended - called[0] < 0.05 + metronome.stolen
+    assert ended - called[0] < 0.05 + scheduling_delay.seconds
     assert not caught.value.retryable
-    assert caught.value.partial.text == before + text_of(seen)
+    assert caught.value.partial.text == before + text_of(events)
     return caught.value
 
 
 @contextmanager
 def within(most: float, least: float = 0.0) -> Iterator[None]:
-    """The block takes so many seconds, not counting those that the machine took for others meanwhile."""
-    with Metronome() as metronome:
+    """The block takes between ``least`` and ``most`` seconds, not counting scheduling delays."""
+    with SchedulingDelay() as scheduling_delay:
         started = time.monotonic()
         yield
         took = time.monotonic() - started
-    stolen = metronome.stolen
-    assert least * 0.8 <= took <= most + stolen, f"took {took:.3f} s ({stolen:.3f} s stolen), not {least} to {most} s"
+    delay = scheduling_delay.seconds
+    assert least * 0.8 <= took <= most + delay, f"took {took:.3f} s ({delay:.3f} s suspended), not {least} to {most} s"

@@ -60,7 +60,7 @@ PURE = ("_decode", "_encode", "types", "_retry")  # no I/O, no clock of their ow
 # ── who may import whom ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_every_folder_and_file_has_a_layer():
+def test_every_module_belongs_to_a_layer():
     assert {part_of(module) for module in modules()} <= LAYER_OF.keys()
 
 
@@ -74,12 +74,12 @@ def test_a_module_imports_only_from_the_layers_below_it(module):
 
 
 @pytest.mark.parametrize("file", architecture.PICTURES)
-def test_a_picture_of_the_design_page_is_the_one_that_the_code_draws(file):
+def test_each_diagram_in_the_docs_is_the_one_generated_from_the_code(file):
     drawn = (ROOT / "docs" / file).read_text(encoding="utf-8")
     assert drawn == architecture.PICTURES[file](), "run: python docs/architecture.py"
 
 
-def test_no_modules_import_each_other_in_a_circle():
+def test_modules_have_no_circular_imports():
     waiting = {
         module: {i.name for i in imports(module) if i.own and (module, i.name) not in architecture.UPWARDS} - {module}
         for module in modules()
@@ -92,7 +92,7 @@ def test_no_modules_import_each_other_in_a_circle():
 
 
 @pytest.mark.parametrize("folder", sorted(path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()))
-def test_a_folder_says_its_rule_and_imports_nothing(folder):
+def test_the_init_module_of_a_folder_has_a_docstring_and_imports_nothing(folder):
     assert ast.get_docstring(tree_of(folder))
     if folder != "testing":  # a public package of its own: its names are imported from here
         assert imports(folder) == ()
@@ -104,13 +104,13 @@ def test_a_third_party_library_is_imported_in_one_folder_only(library):
     assert met == THIRD_PARTY[library]
 
 
-def test_no_other_third_party_library_is_imported():
+def test_only_listed_third_party_libraries_are_imported():
     met = {i.name for module in modules() for i in imports(module) if not (i.own or i.for_types)}
     assert met - OPTIONAL <= {*THIRD_PARTY, *sys.stdlib_module_names, "chatstream"}
 
 
 @pytest.mark.parametrize("module", [module for module in modules() if part_of(module) in PURE])
-def test_what_only_decides_has_no_clock_no_log_and_no_io(module):
+def test_a_pure_module_imports_no_clock_no_logging_and_no_io(module):
     names = {found.name for found in imports(module) if not found.own}
     assert names.isdisjoint({"time", "logging", "socket", "os", "sys", "subprocess", "http", "urllib", "pathlib"})
 
@@ -130,7 +130,7 @@ def loaded_by(code: str) -> set[str]:
     return set(run(f"import sys; {code}; print(*sys.modules)", "-W", "error"))
 
 
-def test_importing_the_package_loads_nothing_else():
+def test_importing_the_package_loads_no_other_module():
     known = "import __future__, importlib, sys; before = set(sys.modules)"
     loaded = run(f"{known}; import chatstream; print(*set(sys.modules) - before)", "-S")
     assert set(loaded) == {"chatstream", "chatstream._version"}
@@ -144,11 +144,11 @@ def test_importing_the_package_loads_nothing_else():
         "import chatstream.cli.main",
     ],
 )
-def test_nothing_loads_a_third_party_library_before_the_first_request(code):
+def test_no_third_party_library_is_loaded_before_the_first_request(code):
     assert {name.partition(".")[0] for name in loaded_by(code)}.isdisjoint(THIRD_PARTY)
 
 
-def test_reading_recorded_bytes_does_not_load_requests():
+def test_read_events_does_not_load_requests():
     code = "from chatstream import read_events; list(read_events([b'data: [DONE]\\n\\n']))"
     assert {"requests", "urllib3"}.isdisjoint(
         loaded_by(f"import contextlib\nwith contextlib.suppress(Exception): exec({code!r})\npass")
@@ -177,7 +177,7 @@ def test_no_function_and_no_class_is_too_long(module):
 
 
 @pytest.mark.parametrize("module", [module for module in modules() if module not in ("_version", "__main__")])
-def test_a_module_begins_with_what_it_does(module):
+def test_every_module_has_a_docstring(module):
     assert ast.get_docstring(tree_of(module))
 
 
@@ -192,7 +192,7 @@ def test_every_public_class_has_a_docstring(module):
 
 
 @pytest.mark.parametrize("module", modules())
-def test_no_file_names_the_machine_it_was_written_on(module):
+def test_no_module_contains_an_absolute_path_of_a_machine(module):
     assert not re.search(r"(?<![\w.])/(home|root|work|tmp)/\w", path_of(module).read_text("utf-8"))
 
 
@@ -200,16 +200,16 @@ def test_no_file_names_the_machine_it_was_written_on(module):
 
 
 @pytest.mark.parametrize("name", chatstream.__all__)
-def test_every_public_name_can_be_imported_and_listed(name):
+def test_every_public_name_can_be_imported_and_is_listed_by_dir(name):
     assert getattr(chatstream, name) is not None
     assert name in dir(chatstream)
 
 
-def test_a_name_that_does_not_exist_is_an_attribute_error_that_names_it():
+def test_an_unknown_name_raises_an_attribute_error_that_names_it():
     with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
         chatstream.Nothing  # noqa: B018
     assert not hasattr(chatstream, "__wrapped__")
 
 
-def test_the_package_says_that_it_is_typed():
+def test_the_package_has_a_py_typed_marker():
     assert (PACKAGE / "py.typed").exists()

@@ -39,7 +39,7 @@ OK = text_answer("fine")
 # ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_prompt_may_be_a_text_a_list_or_a_prompt(serve, connect):
+def test_a_prompt_may_be_a_str_a_list_of_messages_or_a_prompt(serve, connect):
     server = serve(OK)
     asker = connect(server)
     for prompt in ("Hi", [{"role": "user", "content": "Hi"}], Prompt(input=[Message("user", "Hi")])):
@@ -47,7 +47,7 @@ def test_a_prompt_may_be_a_text_a_list_or_a_prompt(serve, connect):
     assert {str(request.json["messages"]) for request in server.requests} == {str([{"role": "user", "content": "Hi"}])}
 
 
-def test_the_model_of_the_call_goes_before_the_clients_and_the_providers(serve, connect):
+def test_the_model_is_that_of_the_call_else_of_the_client_else_of_the_provider(serve, connect):
     server = serve(OK)
     connect(server, model=None).stream("Hi", model="of the call").collect()
     connect(server, model="of the client").stream("Hi", model="of the call").collect()
@@ -61,7 +61,7 @@ def test_the_model_of_the_call_goes_before_the_clients_and_the_providers(serve, 
     ]
 
 
-def test_several_choices_can_be_asked_for(serve, connect):
+def test_n_requests_several_choices(serve, connect):
     server = serve([head(), delta("a"), delta("b", choice=1), finish(), finish(choice=1), done(), end()])
     turn = connect(server).stream("Hi", n=2).collect()
     assert [choice.text for choice in turn.choices] == ["a", "b"]
@@ -69,32 +69,32 @@ def test_several_choices_can_be_asked_for(serve, connect):
 
 
 @pytest.mark.parametrize("fields", [{"n": -1}, {"n": "2"}, {"heartbeat": 0}, {"heartbeat": "1"}, {"deadline": 0}])
-def test_a_misuse_is_told_before_anything_is_sent(serve, connect, fields):
+def test_an_invalid_argument_raises_config_error_before_anything_is_sent(serve, connect, fields):
     server = serve(OK)
     with pytest.raises(ConfigError, match=next(iter(fields))):
         connect(server).stream("Hi", **fields)
     assert server.connections == 0
 
 
-def test_so_is_a_wrong_deadline_of_the_client(serve, connect):
+def test_an_invalid_deadline_of_a_client_raises_config_error(serve, connect):
     with pytest.raises(ConfigError, match="deadline"):
         connect("http://127.0.0.1/v1", deadline=-1)
 
 
 @pytest.mark.parametrize(("of_client", "of_call"), [(0.1, None), (9.0, 0.1)])
-def test_the_deadline_of_the_call_goes_before_the_clients(serve, connect, of_client, of_call):
+def test_the_deadline_of_the_call_replaces_that_of_the_client(serve, connect, of_client, of_call):
     asker = connect(serve([head(), stall()]), deadline=of_client)
     with within(0.2), pytest.raises(DeadlineExceeded):
         asker.stream("Hi", deadline=of_call).collect()
 
 
-def test_the_limits_of_a_client_bound_its_streams(serve, connect):
+def test_the_limits_of_a_client_apply_to_its_streams(serve, connect):
     asker = connect(serve([head(), delta("x" * 2000), finish(), done(), end()]), limits=Limits(event_bytes=1000))
     with pytest.raises(StreamTooLarge):
         asker.stream("Hi").collect()
 
 
-def test_what_a_server_refused_is_remembered_for_all_streams(serve, connect):
+def test_stream_options_that_a_server_refused_are_left_out_of_all_later_calls_of_a_client(serve, connect):
     server = serve(status(400, "stream_options?"), OK)
     asker = connect(server)
     for _ in range(2):
@@ -105,7 +105,7 @@ def test_what_a_server_refused_is_remembered_for_all_streams(serve, connect):
 # ── connections ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_streams_share_connections_until_the_client_is_closed(serve, connect):
+def test_calls_share_a_connection_until_the_client_is_closed_and_later_calls_open_another(serve, connect):
     server = serve(OK)
     with connect(server) as asker:
         for _ in range(3):
@@ -116,7 +116,7 @@ def test_streams_share_connections_until_the_client_is_closed(serve, connect):
     assert server.connections == 2
 
 
-def test_a_session_brings_its_proxies(serve):
+def test_the_proxies_of_a_session_of_the_caller_are_used(serve):
     proxy = serve(OK)
     with requests.Session() as session:
         session.proxies = {"http": f"http://127.0.0.1:{proxy.port}"}
@@ -125,7 +125,7 @@ def test_a_session_brings_its_proxies(serve):
     assert proxy.requests[0].path == "http://api.invalid/v1/chat/completions"
 
 
-def test_a_session_keeps_its_own_adapter(serve):
+def test_a_custom_adapter_on_a_session_of_the_caller_is_used(serve):
     class Counting(HTTPAdapter):
         sent = 0
 
@@ -144,7 +144,7 @@ def test_a_session_keeps_its_own_adapter(serve):
 # ── the provider ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_provider_may_be_named(monkeypatch):
+def test_the_provider_of_a_client_may_be_given_by_its_name(monkeypatch):
     assert Client().provider == Provider.named("openai")
     assert Client("ollama").provider == Provider.named("ollama")
     with pytest.raises(ConfigError, match="no ready-made provider"):
@@ -153,7 +153,7 @@ def test_a_provider_may_be_named(monkeypatch):
         Client({"base_url": "http://127.0.0.1"})  # type: ignore[arg-type]
 
 
-def test_openai_is_asked_with_its_key(serve, monkeypatch):
+def test_the_default_provider_is_openai_with_the_key_from_the_environment(serve, monkeypatch):
     server = serve(OK)
     monkeypatch.setenv("OPENAI_BASE_URL", server.url)
     with Client(model="m1") as asker:
@@ -164,7 +164,7 @@ def test_openai_is_asked_with_its_key(serve, monkeypatch):
     assert server.requests[0].headers["Authorization"] == f"Bearer {KEY}"
 
 
-def test_the_local_server_is_started_by_the_first_call_and_again_when_it_has_moved(serve, monkeypatch):
+def test_each_call_to_the_local_server_uses_its_current_address(serve, monkeypatch):
     servers = [serve(OK), serve(OK)]
     addresses = iter([servers[0].url, servers[0].url, servers[1].url])
     monkeypatch.setattr(local, "local_provider", lambda: Provider("local", next(addresses), model="m1"))
@@ -178,7 +178,7 @@ def test_the_local_server_is_started_by_the_first_call_and_again_when_it_has_mov
 # ── the one-liner ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_one_line_is_enough(serve):
+def test_chatstream_stream_calls_the_given_provider_over_a_shared_connection(serve):
     server = serve(OK)
     provider = Provider("test", server.url)
     for _ in range(2):
@@ -188,7 +188,7 @@ def test_one_line_is_enough(serve):
     client.shared_client(provider).close()
 
 
-def test_one_line_asks_openai(serve, monkeypatch):
+def test_chatstream_stream_calls_openai_if_no_provider_is_given(serve, monkeypatch):
     server = serve(OK)
     monkeypatch.setenv("OPENAI_BASE_URL", server.url)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
@@ -200,7 +200,7 @@ def test_one_line_asks_openai(serve, monkeypatch):
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
-def test_a_copy_asks_in_the_same_way_over_connections_of_its_own(serve, connect, copied):
+def test_a_copied_client_has_the_same_settings_and_session(serve, connect, copied):
     told: list[RetryInfo] = []
     session = requests.Session()
     server = serve(status(503), OK)
@@ -215,7 +215,7 @@ def test_a_copy_asks_in_the_same_way_over_connections_of_its_own(serve, connect,
     session.close()
 
 
-def test_a_pickled_client_has_lost_its_key_and_nothing_else(serve, connect):
+def test_a_pickled_client_keeps_its_settings_but_not_its_key(serve, connect):
     server = serve(OK)
     asker = connect(server, deadline=9.0, limits=Limits(event_bytes=1000), session=requests.Session())
     pickled = pickle.dumps(asker)
@@ -227,14 +227,14 @@ def test_a_pickled_client_has_lost_its_key_and_nothing_else(serve, connect):
     assert server.requests[0].headers["Authorization"] is None
 
 
-def test_a_client_can_be_copied_while_it_streams(serve, connect):
+def test_a_client_can_be_copied_and_pickled_while_a_stream_is_open(serve, connect):
     asker = connect(serve(OK))
     stream = asker.stream("Hi")
     assert pickle.loads(pickle.dumps(asker)).model == copy.copy(asker).model == "m1"
     assert stream.collect().text == "fine"
 
 
-def test_the_key_is_shown_nowhere(serve, connect):
+def test_the_key_is_in_no_repr_of_a_client_and_in_no_pickled_error(serve, connect):
     asker = connect(serve(status(401, "no")))
     assert KEY not in repr(asker) + repr(vars(asker)) + str(asker.provider)
     assert repr(asker).startswith("Client(Provider(name='test', base_url='http://127.0.0.1:")
@@ -243,14 +243,14 @@ def test_the_key_is_shown_nowhere(serve, connect):
     assert KEY not in repr(pickle.dumps(caught.value))
 
 
-def test_a_client_cancels_calls_that_have_no_stream_yet(serve, connect):
+def test_cancel_of_a_client_ends_a_call_that_waits_for_headers(serve, connect):
     client = connect(serve([stall()]))
     threading.Timer(0.05, client.cancel).start()
     with within(0.1), pytest.raises(Cancelled):
         client.stream("Hi")
 
 
-def test_a_client_cancels_the_streams_that_are_read(serve, connect):
+def test_cancel_of_a_client_ends_a_stream_that_is_being_read(serve, connect):
     client = connect(serve([head(), delta("one "), stall()]))
     stream = client.stream("Hi")
     assert [next(stream), next(stream)][1] == OutputTextDelta("one ")

@@ -69,28 +69,28 @@ GIVEN = [(1,), (1, 2), (1, 2.0, {"a": "b"}), (1, 2, {}, "n"), (float("nan"),)]
 
 
 @pytest.mark.parametrize("given", GIVEN)
-def test_it_shows_itself_as_a_dataclass_does(given):
+def test_the_repr_of_a_frozen_value_is_that_of_a_dataclass(given):
     assert repr(Value(*given)) == repr(Plain(*given))
 
 
 @pytest.mark.parametrize("one", GIVEN)
 @pytest.mark.parametrize("other", GIVEN)
-def test_it_is_equal_to_what_a_dataclass_is_equal_to(one, other):
+def test_a_frozen_value_is_equal_to_the_same_values_as_a_dataclass(one, other):
     assert (Value(*one) == Value(*other)) is (Plain(*one) == Plain(*other))
     assert (Value(*one) == 1) is (Plain(*one) == 1)
 
 
-def test_one_of_another_class_is_another_even_with_the_same_fields():
+def test_frozen_values_of_different_classes_are_unequal_even_with_the_same_fields():
     assert Value(1) != point(frozen)(1)
 
 
 @pytest.mark.parametrize("given", GIVEN[:-1])
-def test_it_hashes_as_a_dataclass_does(given):
+def test_the_hash_of_a_frozen_value_is_that_of_a_dataclass(given):
     assert hash(Value(*given)) == hash(Plain(*given))
 
 
 @pytest.mark.parametrize("change", [lambda value: setattr(value, "x", 1), lambda value: delattr(value, "x")])
-def test_it_can_not_be_changed(change):
+def test_the_fields_of_a_frozen_value_can_be_neither_set_nor_deleted(change):
     messages = []
     for made in (Value(1), Plain(1)):
         with pytest.raises(FrozenInstanceError) as caught:
@@ -101,7 +101,7 @@ def test_it_can_not_be_changed(change):
 
 
 @pytest.mark.parametrize("given", [(), (1, 2, {}, "n", 5)])
-def test_it_wants_the_arguments_that_a_dataclass_wants(given):
+def test_a_frozen_value_requires_the_same_arguments_as_a_dataclass(given):
     for made in (Value, Plain):
         with pytest.raises(TypeError, match="argument"):
             made(*given)
@@ -109,7 +109,7 @@ def test_it_wants_the_arguments_that_a_dataclass_wants(given):
     assert Value.__init__.__annotations__ == Plain.__init__.__annotations__
 
 
-def test_it_is_a_dataclass_to_those_who_ask():
+def test_the_functions_of_the_dataclasses_module_accept_a_frozen_value():
     assert is_dataclass(Value)
     assert [each.name for each in fields(Value)] == [each.name for each in fields(Plain)]
     assert asdict(Value(1, 2, {"a": "b"})) == asdict(Plain(1, 2, {"a": "b"}))
@@ -118,11 +118,11 @@ def test_it_is_a_dataclass_to_those_who_ask():
     assert Value(1).flat is True
 
 
-def test_each_gets_a_default_of_its_own():
+def test_each_frozen_value_gets_its_own_object_from_a_default_factory():
     assert Value(1).tags is not Value(1).tags
 
 
-def test_a_frozen_dataclass_may_inherit_from_it():
+def test_a_frozen_dataclass_may_inherit_from_a_frozen_class():
     @dataclass(frozen=True, slots=True)
     class Place(Value):
         name: str = "here"
@@ -130,7 +130,7 @@ def test_a_frozen_dataclass_may_inherit_from_it():
     assert Place(1, 2, name="there").name == "there"
 
 
-def test_a_plain_subclass_is_frozen_too():
+def test_a_subclass_without_the_decorator_is_frozen_too():
     class Place(Value):
         pass
 
@@ -138,20 +138,20 @@ def test_a_plain_subclass_is_frozen_too():
         Place(1).name = "here"
 
 
-def test_what_a_class_has_of_its_own_stays():
+def test_methods_that_a_frozen_class_defines_itself_are_kept():
     value, plain = named(frozen)("a", "b"), named(dataclass(frozen=True, slots=True, init=False, repr=False))("a", "b")
     assert repr(value) == repr(plain) == "<a b>"
     assert value == plain
     assert hash(value) == 7
 
 
-def test_one_without_fields_is_one_too():
+def test_a_frozen_class_may_have_no_fields():
     Empty = empty(frozen)
     assert Empty() == Empty()
     assert repr(Empty()) == repr(empty(dataclass(frozen=True, slots=True))())
 
 
-def test_one_that_holds_itself_can_be_shown():
+def test_the_repr_of_a_frozen_value_that_contains_itself_marks_the_recursion():
     value = Value(1)
     value.tags["itself"] = value
     assert repr(value).endswith("tags={'itself': ...})")
@@ -171,12 +171,12 @@ VALUES = [each for each in PUBLIC if isinstance(each, type) and is_dataclass(eac
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_copies_and_pickles_are_equal(value):
+def test_copies_and_pickles_of_public_values_are_equal_to_the_original(value):
     for made in (copy.copy(value), copy.deepcopy(value), pickle.loads(pickle.dumps(value))):
         assert made == value
         assert type(made) is type(value)
 
 
-def test_the_public_values_are_such():
+def test_all_public_frozen_dataclasses_are_made_by_the_decorator_frozen():
     assert len(VALUES) > 20
     assert all(each.__setattr__ is Value.__setattr__ and each.__dictoffset__ == 0 for each in VALUES)

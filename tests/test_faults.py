@@ -26,7 +26,7 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
-from support import KEY, REST, THREE, WORDS, Metronome, body, cancelled, server_context, text_of, within
+from support import KEY, REST, THREE, WORDS, SchedulingDelay, body, cancelled, server_context, text_of, within
 
 from chatstream import (
     Cancelled,
@@ -138,8 +138,8 @@ def compressor(encoding: str) -> Callable[[bytes, int], bytes]:
 # ── before there is an answer ───────────────────────────────────────────────────────────────────────────────────
 
 
-def test_row_01_connection_refused(connect, dead):
-    error = refusal(connect(f"http://127.0.0.1:{dead}/v1"))
+def test_row_01_connection_refused(connect, refused_port):
+    error = refusal(connect(f"http://127.0.0.1:{refused_port}/v1"))
     assert (type(error), error.retryable, len(error.attempts)) == (ConnectionFailed, True, 2)
     assert "refused" in str(error)
 
@@ -155,9 +155,9 @@ def test_row_01_name_does_not_resolve(connect, monkeypatch):
     assert "not known" in str(error)
 
 
-def test_row_01_connect_timeout(connect, deaf):
+def test_row_01_connect_timeout(connect, unanswered_port):
     with within(0.6, least=0.4):
-        error = refusal(connect(f"http://127.0.0.1:{deaf}/v1", connect_timeout=0.2))
+        error = refusal(connect(f"http://127.0.0.1:{unanswered_port}/v1", connect_timeout=0.2))
     assert (type(error), error.retryable, len(error.attempts)) == (ConnectionFailed, True, 2)
 
 
@@ -538,8 +538,8 @@ def test_row_27_a_password_in_the_url():
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_row_28_a_proxy_that_is_dead(connect, monkeypatch, scheme, dead):
-    monkeypatch.setenv(f"{scheme}_proxy", f"http://me:secret@127.0.0.1:{dead}")
+def test_row_28_a_proxy_that_is_dead(connect, monkeypatch, scheme, refused_port):
+    monkeypatch.setenv(f"{scheme}_proxy", f"http://me:secret@127.0.0.1:{refused_port}")
     error = refusal(connect(f"{scheme}://api.invalid/v1", api_key=None))
     assert (type(error), error.retryable, len(error.attempts)) == (ConnectionFailed, True, 2)
     assert "secret" not in "".join(traceback.format_exception(error))
@@ -754,12 +754,12 @@ def test_row_34_comments_are_life_if_the_provider_says_so(ask):
 def completes(stream: Any, text: str, most: float = 0.08) -> Completed:
     """The stream says the text and completes, and takes at most so many more seconds after it."""
     seen = []
-    with Metronome() as metronome:
+    with SchedulingDelay() as scheduling_delay:
         for each in stream:
             seen.append(each)
             last = time.monotonic()
         took = time.monotonic() - last
-    assert took <= most + metronome.stolen
+    assert took <= most + scheduling_delay.seconds
     assert text_of(seen) == stream.turn.text == text
     assert isinstance(seen[0], Created)
     assert [type(each) for each in seen].count(Completed) == 1
@@ -776,14 +776,14 @@ def completes(stream: Any, text: str, most: float = 0.08) -> Completed:
     ],
     ids=["trailers", "silence", "comments"],
 )
-@pytest.mark.usefixtures("drains_as_always")
+@pytest.mark.usefixtures("default_drain_time")
 def test_row_35_no_end_after_done(ask, fault):
     stream = ask([head(), *THREE, finish(), done(), *fault], OK)
     assert completes(stream, said(3), most=0.12).status == "completed"
     assert ask.server.client_closed()
 
 
-@pytest.mark.usefixtures("drains_as_always")
+@pytest.mark.usefixtures("default_drain_time")
 def test_row_36_the_terminator_comes_late(ask):
     stream = ask([head(), *THREE, finish(), done(), pause(0.02), end()])
     assert completes(stream, said(3), most=0.12).status == "completed"
@@ -810,7 +810,7 @@ def test_row_38_finished_without_done(ask):
     assert completes(ask([head(), *THREE, finish("stop"), end()]), said(3)).finish_reason == "stop"
 
 
-@pytest.mark.usefixtures("drains_as_always")
+@pytest.mark.usefixtures("default_drain_time")
 @pytest.mark.parametrize("more", [[stall()], [forever(chunk(b": ping\n\n"), pause(0.01))]], ids=["silence", "comments"])
 def test_row_39_finished_and_then_silent(ask, more):
     with within(0.45, least=0.2):
@@ -920,10 +920,10 @@ def test_row_42_packed_and_flushed_event_by_event(ask, encoding, framing):
     rest = [chunk(pack(b'data: {"choices": [{"index": 0, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n')), end()]
     stream = ask([head(headers={"Content-Encoding": encoding}, framing=framing), *words, *rest])
     assert encoding in ask.server.requests[0].headers["Accept-Encoding"]
-    with Metronome() as metronome:
+    with SchedulingDelay() as scheduling_delay:
         seen = [(time.monotonic(), each.delta) for each in stream if isinstance(each, OutputTextDelta)]
     assert [delta for _, delta in seen] == WORDS
-    late = 0.05 + metronome.stolen
+    late = 0.05 + scheduling_delay.seconds
     assert all(came - went < late for (came, _), went in zip(seen, sent, strict=True))
 
 

@@ -86,7 +86,7 @@ def meant(one: Said) -> tuple[Any, ...]:
 
 @law
 @given(streams())
-def test_what_was_meant_is_what_the_turn_says(stream):
+def test_the_turn_has_the_content_that_the_stream_encodes(stream):
     turn = collect(read_events([stream.data], choices=len(stream.said)))
     assert reported(turn) == [meant(one) for one in stream.said]
     assert (turn.response_id, turn.model) == (stream.response_id, stream.model)
@@ -99,7 +99,7 @@ def test_what_was_meant_is_what_the_turn_says(stream):
 
 @law
 @given(streams())
-def test_the_ids_of_the_server_are_kept_and_others_are_made_up_and_all_differ(stream):
+def test_call_ids_of_the_server_are_kept_missing_ones_are_generated_and_all_differ(stream):
     turn = collect(read_events([stream.data], choices=len(stream.said)))
     for view, one in zip(turn.choices, stream.said, strict=True):
         ids = [call.call_id for call in view.function_calls]
@@ -116,7 +116,7 @@ def test_the_ids_of_the_server_are_kept_and_others_are_made_up_and_all_differ(st
 
 @law
 @given(st.data(), streams())
-def test_cutting_the_bytes_elsewhere_changes_nothing(data, stream):
+def test_splitting_a_stream_elsewhere_changes_neither_its_events_nor_its_error(data, stream):
     cut = data.draw(pieces(stream.data))
     assert outcome(cut, len(stream.said)) == outcome([stream.data], len(stream.said))
 
@@ -128,14 +128,14 @@ def test_cutting_the_bytes_elsewhere_changes_nothing(data, stream):
 @example(None, b"event: x")
 @example(None, b"data\n\ndata")
 @example(None, b"\xef\xbb")
-def test_cutting_any_bytes_elsewhere_changes_nothing(data, noise):
+def test_splitting_arbitrary_bytes_elsewhere_changes_neither_the_events_nor_the_error(data, noise):
     cut = data.draw(pieces(noise)) if data else [noise[i : i + 1] for i in range(len(noise))]
     assert outcome(cut) == outcome([noise] if noise else [])
 
 
 @law
 @given(st.data(), NOISY_BYTES)
-def test_cutting_any_bytes_elsewhere_changes_no_event_no_tail_and_no_comment(data, noise):
+def test_splitting_arbitrary_bytes_elsewhere_changes_no_sse_event_no_tail_and_no_comment_count(data, noise):
     def seen(source: Iterable[bytes]) -> tuple[Any, ...]:
         decoder = SSEDecoder()
         events = [(event.event, event.data) for event in sse_events(source, decoder=decoder)]
@@ -146,7 +146,7 @@ def test_cutting_any_bytes_elsewhere_changes_no_event_no_tail_and_no_comment(dat
 
 @law
 @given(st.data(), NOISY_BYTES, st.integers(1, 40), st.integers(1, 6))
-def test_cutting_any_bytes_elsewhere_moves_no_limit(data, noise, size, lines):
+def test_splitting_arbitrary_bytes_elsewhere_does_not_change_which_limit_is_exceeded(data, noise, size, lines):
     noise = re.sub(rb"(\r\n|\r|\n){3,}", b"\n\n", noise).lstrip(b"\r\n")  # a blank line too many may count by a byte
     limits = Limits(event_bytes=size, event_lines=lines)
 
@@ -163,7 +163,7 @@ def test_cutting_any_bytes_elsewhere_moves_no_limit(data, noise, size, lines):
 
 @law
 @given(NOISY_BYTES)
-def test_bytes_mean_what_the_specification_says(noise):
+def test_the_sse_events_of_arbitrary_bytes_are_those_of_the_whatwg_algorithm(noise):
     assert [(event.event, event.data) for event in sse_events([noise] if noise else [])] == specified(noise)
 
 
@@ -192,7 +192,7 @@ def specified(data: bytes) -> list[tuple[str, str]]:
 
 @law
 @given(streams())
-def test_created_is_first_and_completed_is_last_and_both_are_there_once(stream):
+def test_created_is_the_first_event_completed_is_the_last_and_each_occurs_once(stream):
     kinds = [type(event) for event in events_of([stream.data], len(stream.said))]
     assert kinds[0] is Created
     assert kinds[-1] is Completed
@@ -201,7 +201,7 @@ def test_created_is_first_and_completed_is_last_and_both_are_there_once(stream):
 
 @law
 @given(streams())
-def test_deltas_join_to_the_message(stream):
+def test_the_deltas_of_a_choice_join_to_its_message_and_its_reasoning(stream):
     seen = list(events_of([stream.data], len(stream.said)))
     whole = [event for event in aggregate(seen) if isinstance(event, OutputItemDone)]
     for index in range(len(stream.said)):
@@ -225,7 +225,7 @@ def joined_deltas(seen: list[ResponseEvent], kind: type, index: int) -> str:
 
 @law
 @given(streams())
-def test_the_deltas_of_a_call_join_to_its_arguments_and_come_before_it(stream):
+def test_the_deltas_of_a_call_join_to_its_arguments_and_come_before_the_complete_call(stream):
     open_calls: dict[tuple[int, str], str] = {}
     done: set[tuple[int, str]] = set()
     for event in events_of([stream.data], len(stream.said)):
@@ -243,7 +243,7 @@ def test_the_deltas_of_a_call_join_to_its_arguments_and_come_before_it(stream):
 
 @law
 @given(streams())
-def test_no_delta_is_empty_but_the_first_of_a_call(stream):
+def test_no_delta_is_empty_except_the_first_of_a_call(stream):
     known = set()
     for event in events_of([stream.data], len(stream.said)):
         if isinstance(event, FunctionCallDelta):
@@ -255,7 +255,7 @@ def test_no_delta_is_empty_but_the_first_of_a_call(stream):
 
 @law
 @given(streams())
-def test_aggregating_twice_is_aggregating_once(stream):
+def test_aggregate_applied_twice_equals_aggregate_applied_once(stream):
     seen = list(events_of([stream.data], len(stream.said)))
     once = list(aggregate(seen))
     assert list(aggregate(once)) == once
@@ -264,7 +264,7 @@ def test_aggregating_twice_is_aggregating_once(stream):
 
 @law
 @given(streams(), st.lists(st.integers(0, 100), max_size=4))
-def test_heartbeats_change_nothing_but_are_there(stream, places):
+def test_heartbeats_change_neither_the_turn_nor_the_items(stream, places):
     seen = list(events_of([stream.data], len(stream.said)))
     with_beats = list(seen)
     for place in places:
@@ -275,7 +275,7 @@ def test_heartbeats_change_nothing_but_are_there(stream, places):
 
 @law
 @given(streams())
-def test_what_a_turn_says_can_be_sent_back(stream):
+def test_the_items_of_a_turn_can_be_sent_in_the_next_request(stream):
     turn = collect(read_events([stream.data], choices=len(stream.said)))
     outputs = [FunctionCallOutput(call.call_id, "done") for call in turn.function_calls]
     body = request_body(Prompt(input=[Message("user", "?"), *turn.items, *outputs]), model="m", fields={})
@@ -289,7 +289,7 @@ def test_what_a_turn_says_can_be_sent_back(stream):
 
 @law
 @given(st.data(), streams())
-def test_no_stream_cut_before_its_last_finish_reason_ends_quietly(data, stream):
+def test_a_stream_cut_before_its_last_finish_reason_raises_stream_truncated(data, stream):
     end = data.draw(st.integers(0, stream.complete_at - 1))
     with pytest.raises(StreamTruncated) as caught:
         collect(read_events(data.draw(pieces(stream.data[:end])), choices=len(stream.said)))
@@ -304,7 +304,7 @@ def test_no_stream_cut_before_its_last_finish_reason_ends_quietly(data, stream):
 
 @law
 @given(st.data(), streams())
-def test_a_stream_cut_after_its_last_finish_reason_says_the_same(data, stream):
+def test_a_stream_cut_after_its_last_finish_reason_keeps_all_finish_reasons(data, stream):
     end = data.draw(st.integers(stream.complete_at, len(stream.data)))
     turn = collect(read_events([stream.data[:end]], choices=len(stream.said)))
     for view, one in zip(turn.choices, stream.said, strict=True):
@@ -314,7 +314,7 @@ def test_a_stream_cut_after_its_last_finish_reason_says_the_same(data, stream):
 
 @law
 @given(st.data(), streams())
-def test_the_events_of_a_cut_stream_are_the_first_ones_of_the_whole(data, stream):
+def test_the_deltas_of_a_cut_stream_are_a_prefix_of_those_of_the_whole_stream(data, stream):
     end = data.draw(st.integers(0, len(stream.data)))
     whole, _ = outcome([stream.data], len(stream.said))
     cut, _ = outcome([stream.data[:end]] if end else [], len(stream.said))
@@ -329,7 +329,7 @@ def test_the_events_of_a_cut_stream_are_the_first_ones_of_the_whole(data, stream
     streams(),
     st.sampled_from([{"error": {"message": "no", "code": 500}}, {"error": "no"}, {"detail": "no"}]),
 )
-def test_an_error_before_the_last_finish_reason_is_raised_with_what_came_before(data, stream, error):
+def test_an_error_event_before_the_last_finish_reason_raises_provider_error_with_a_partial_turn(data, stream, error):
     blocks = stream.data.split(b"\n\n")
     keep = data.draw(st.integers(0, max(len(stream.data[: stream.complete_at].split(b"\n\n")) - 1, 0)))
     head = b"".join(block + b"\n\n" for block in blocks[:keep])
@@ -344,7 +344,7 @@ def test_an_error_before_the_last_finish_reason_is_raised_with_what_came_before(
 
 @often
 @given(st.lists(ODD_CHUNKS | ODD_BODIES, max_size=3), st.sampled_from([b"data: ", b"event: error\ndata: "]))
-def test_whatever_json_comes_only_errors_of_the_house_are_raised(bodies, name):
+def test_arbitrary_json_raises_only_errors_of_this_library(bodies, name):
     data = b"".join(name + json.dumps(body).encode() + b"\n\n" for body in bodies)
     seen, end = outcome([data, b"data: [DONE]\n\n"])
     assert end.startswith(("whole", "ProviderError", "ProtocolViolation"))
@@ -355,7 +355,7 @@ def test_whatever_json_comes_only_errors_of_the_house_are_raised(bodies, name):
 
 @often
 @given(ODD_BODIES | JSON_VALUES)
-def test_whatever_the_body_of_a_refusal_holds_there_is_a_sentence_in_it(body):
+def test_every_error_body_yields_a_message(body):
     assert isinstance(error_of_body(json.dumps(body)).message, str)
 
 
@@ -366,7 +366,7 @@ def sse(*bodies: dict[str, Any]) -> bytes:
     return b"".join(b"data: " + json.dumps(body).encode() + b"\n\n" for body in bodies) + b"data: [DONE]\n\n"
 
 
-def test_the_strategy_means_what_it_spells():
+def test_the_strategy_expects_the_status_that_its_choices_have():
     """The strategies are tests too: what they call whole has to be whole."""
     one = Said("a", calls=[Call("f", "{}", "c")], finish_reason="stop")
     assert one.status == "completed"
@@ -374,7 +374,7 @@ def test_the_strategy_means_what_it_spells():
     assert Said().status == "unconfirmed"
 
 
-def test_an_id_that_comes_in_the_second_chunk_with_text_is_kept():
+def test_a_response_id_that_arrives_with_the_second_text_chunk_is_kept():
     data = sse(
         {"id": "", "choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": None}]},
         {"id": "r-1", "choices": [{"index": 0, "delta": {"content": "b"}, "finish_reason": None}]},
@@ -383,12 +383,12 @@ def test_an_id_that_comes_in_the_second_chunk_with_text_is_kept():
     assert collect(read_events([data])).response_id == "r-1"
 
 
-def test_a_call_without_id_and_arguments_stays_before_the_next():
+def test_a_call_without_id_and_arguments_keeps_its_place_before_the_next_call():
     calls = [{"function": {"name": "f", "arguments": ""}}, {"function": {"name": "g", "arguments": "{}"}}]
     data = sse(*[{"choices": [{"delta": {"tool_calls": [call]}}]} for call in calls])
     assert [call.name for call in collect(read_events([data])).function_calls] == ["f", "g"]
 
 
-def test_an_answer_behind_blank_lines_is_an_answer():
+def test_a_json_body_after_blank_lines_is_read():
     body = b'\n\n{"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}]}'
     assert collect(read_events([body])).text == "a"

@@ -54,7 +54,7 @@ def refusal(client: Any, **fields: Any) -> Any:
 # ── the request ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_request_asks_for_an_event_stream(sent):
+def test_a_request_is_a_post_of_json_that_accepts_an_event_stream(sent):
     request = sent()
     assert (request.method, request.path) == ("POST", "/v1/chat/completions")
     assert request.headers["Accept"] == "text/event-stream"
@@ -69,35 +69,35 @@ def test_a_request_asks_for_an_event_stream(sent):
     }
 
 
-def test_headers_of_the_provider_replace_ours(sent):
+def test_headers_of_the_provider_replace_the_default_headers(sent):
     request = sent(http_headers={"user-agent": "mine", "X-Own": "1"})
     assert request.headers.get_all("User-Agent") == ["mine"]
     assert request.headers["X-Own"] == "1"
 
 
-def test_the_key_may_go_into_a_header_of_its_own(sent):
+def test_key_header_sends_the_key_in_that_header_instead_of_authorization(sent):
     request = sent(key_header="api-key")
     assert (request.headers["api-key"], request.headers["Authorization"]) == (KEY, None)
 
 
-def test_without_a_key_none_is_sent(sent):
+def test_no_authorization_header_is_sent_without_a_key(sent):
     assert sent(api_key=None).headers["Authorization"] is None
 
 
-def test_query_parameters_are_in_the_url(sent):
+def test_query_parameters_are_percent_encoded_in_the_url_of_the_request(sent):
     assert sent(query_params={"api-version": "1 2"}).path == "/v1/chat/completions?api-version=1%202"
 
 
-def test_other_fields_pass_through(sent):
+def test_other_keyword_arguments_become_fields_of_the_request_body(sent):
     body = sent({"temperature": 0.5, "stop": ["\n"], "stream_options": {"include_usage": False}}).json
     assert (body["temperature"], body["stop"], body["stream_options"]) == (0.5, ["\n"], {"include_usage": False})
 
 
-def test_a_provider_may_not_want_to_be_asked_for_usage(sent):
+def test_stream_options_are_not_sent_if_stream_usage_is_false(sent):
     assert "stream_options" not in sent(stream_usage=False).json
 
 
-def test_the_key_is_read_at_each_request(serve, connect, monkeypatch):
+def test_the_key_is_read_from_the_environment_at_each_attempt(serve, connect, monkeypatch):
     server = serve(status(500), OK)
     client = connect(
         server, api_key=None, env_key="TEST_KEY", on_retry=lambda info: monkeypatch.setenv("TEST_KEY", "sk-2")
@@ -107,7 +107,7 @@ def test_the_key_is_read_at_each_request(serve, connect, monkeypatch):
     assert [request.headers["Authorization"] for request in server.requests] == ["Bearer sk-1", "Bearer sk-2"]
 
 
-def test_without_its_variable_nothing_is_sent(serve, connect):
+def test_nothing_is_sent_if_the_environment_variable_of_the_key_is_missing(serve, connect):
     server = serve(OK)
     error = refusal(connect(server, api_key=None, env_key="TEST_KEY"))
     assert (type(error), str(error)) == (MissingEnvVar, "Missing environment variable: `TEST_KEY`.")
@@ -117,7 +117,7 @@ def test_without_its_variable_nothing_is_sent(serve, connect):
 # ── trying again ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_every_attempt_is_listed(serve, connect):
+def test_attempts_lists_each_attempt_with_its_status_error_and_request_id(serve, connect):
     busy = [head(503, {"x-request-id": "req_1"}, framing="close"), chunk(b"busy"), end()]
     server = serve(busy, [cut()], status(200, "", {"x-request-id": "req_3"}))
     stream = connect(server, request_max_retries=2).stream("Hi")
@@ -131,7 +131,7 @@ def test_every_attempt_is_listed(serve, connect):
     assert all(0 < attempt.seconds < 5 for attempt in stream.attempts)
 
 
-def test_every_wait_is_told_before_it_is_slept(serve, connect, caplog, monkeypatch):
+def test_each_retry_is_reported_to_on_retry_and_logged_with_its_delay(serve, connect, caplog, monkeypatch):
     monkeypatch.setattr(_retry, "FIRST_DELAY", 0.01)
     told: list[RetryInfo] = []
     client = connect(serve(status(503), status(429), OK), request_max_retries=4, on_retry=told.append)
@@ -144,7 +144,7 @@ def test_every_wait_is_told_before_it_is_slept(serve, connect, caplog, monkeypat
     assert caplog.messages[0].startswith("stream error: unexpected status 503: Service Unavailable; retrying 1/4 in ")
 
 
-def test_what_on_retry_raises_passes_through(serve, connect):
+def test_an_exception_raised_by_on_retry_propagates(serve, connect):
     class Enough(Exception):
         pass
 
@@ -155,37 +155,37 @@ def test_what_on_retry_raises_passes_through(serve, connect):
         connect(serve(status(503)), on_retry=stop).stream("Hi")
 
 
-def test_retries_spent(serve, connect):
+def test_when_all_retries_have_failed_retry_limit_has_the_details_of_the_last_response(serve, connect):
     server = serve(status(503, '{"error": {"message": "busy", "code": "overloaded"}}', {"x-request-id": "req_7"}))
     error = refusal(connect(server, request_max_retries=2))
     assert (type(error), error.status, error.message, error.code) == (RetryLimit, 503, "busy", "overloaded")
     assert (error.request_id, len(error.attempts), len(server.requests)) == ("req_7", 3, 3)
 
 
-def test_no_retries_wanted(serve, connect):
+def test_request_max_retries_of_zero_sends_one_request(serve, connect):
     server = serve(status(503))
     assert type(refusal(connect(server, request_max_retries=0))) is RetryLimit
     assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(("script", "kind"), [([cut()], ConnectionFailed), ([stall()], IdleTimeout)])
-def test_an_error_without_a_status_stays_what_it_is(serve, connect, script, kind):
+def test_a_failure_without_a_response_is_retried_and_keeps_its_error_class(serve, connect, script, kind):
     error = refusal(connect(serve(script), stream_idle_timeout=0.4))
     assert (type(error), error.retryable, len(error.attempts)) == (kind, True, 2)
 
 
-def test_nonsense_is_not_tried_again(serve, connect):
+def test_a_response_that_is_not_http_is_not_retried(serve, connect):
     error = refusal(connect(serve([send(b"nonsense\r\n")])))
     assert (type(error), len(error.attempts)) == (ProtocolViolation, 1)
 
 
-def test_the_first_event_may_have_a_limit_of_its_own(serve, connect):
+def test_first_event_timeout_limits_the_wait_for_headers(serve, connect):
     client = connect(serve([stall()]), first_event_timeout=0.1, request_max_retries=0)
     with within(0.2, least=0.1):
         assert type(refusal(client)) is IdleTimeout
 
 
-def test_all_calls_of_a_client_share_one_budget(serve, connect, monkeypatch):
+def test_all_calls_of_a_client_share_one_retry_budget(serve, connect, monkeypatch):
     server = serve(status(503))
     monkeypatch.setattr(_retry, "MAX_DELAY", 0.005)
     client = connect(server, request_max_retries=30)
@@ -199,12 +199,12 @@ def test_all_calls_of_a_client_share_one_budget(serve, connect, monkeypatch):
 
 
 @pytest.mark.parametrize(("asked", "limit", "sends"), [("2", 1.0, 1), ("0.01", 1.0, 2)])
-def test_a_wait_over_the_limit_is_reported(serve, connect, asked, limit, sends):
+def test_a_retry_after_is_obeyed_only_up_to_max_retry_after(serve, connect, asked, limit, sends):
     error = refusal(connect(serve(status(429, "", {"Retry-After": asked})), max_retry_after=limit))
     assert (error.retry_after, len(error.attempts)) == (float(asked), sends)
 
 
-def test_a_wait_past_the_deadline_is_reported(serve, connect):
+def test_a_retry_after_past_the_deadline_raises_deadline_exceeded_at_once(serve, connect):
     with within(0.2):
         error = refusal(connect(serve(status(429, "busy", {"Retry-After": "5"}))), deadline=1)
     assert (type(error), len(error.attempts)) == (DeadlineExceeded, 1)
@@ -212,7 +212,7 @@ def test_a_wait_past_the_deadline_is_reported(serve, connect):
     assert error.__cause__.retry_after == 5
 
 
-def test_the_deadline_counts_over_all_attempts(serve, connect):
+def test_the_deadline_covers_all_attempts_of_a_request(serve, connect):
     server = serve([pause(0.1), *status(503)])
     with within(0.6, least=0.4):
         error = refusal(connect(server, request_max_retries=9), deadline=0.5)
@@ -223,35 +223,35 @@ def test_the_deadline_counts_over_all_attempts(serve, connect):
 # ── refusals ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_of_a_refusal_the_sentence_is_found(serve, connect):
+def test_the_message_of_a_refusal_is_taken_from_its_body_or_else_its_reason_phrase(serve, connect):
     assert refusal(connect(serve(status(400, {"error": {"message": "No."}})))).message == "No."
     assert refusal(connect(serve(status(404, "<html><title>Not here</title></html>")))).message == "Not here"
     assert refusal(connect(serve(status(401)))).message == "Unauthorized"
 
 
-def test_a_redirect_is_explained(serve, connect):
+def test_the_error_for_a_redirect_names_its_target_and_base_url(serve, connect):
     error = refusal(connect(serve(redirect("http://elsewhere.invalid/v1"))))
     assert "redirects to http://elsewhere.invalid/v1" in error.message
     assert "base_url" in error.message
 
 
 @pytest.mark.parametrize("code", [402, 429])
-def test_an_account_that_is_spent_is_not_asked_again(serve, connect, code):
+def test_an_exhausted_quota_raises_quota_exceeded_and_is_not_retried(serve, connect, code):
     error = refusal(connect(serve(status(code, {"error": {"message": "Pay.", "type": "insufficient_quota"}}))))
     assert (type(error), error.status, error.retryable, len(error.attempts)) == (QuotaExceeded, code, False, 1)
 
 
-def test_a_quota_elsewhere_is_only_a_word(serve, connect):
+def test_a_quota_code_with_status_400_raises_unexpected_status(serve, connect):
     error = refusal(connect(serve(status(400, {"error": {"message": "No.", "type": "insufficient_quota"}}))))
     assert type(error) is UnexpectedStatus
 
 
-def test_of_a_body_no_more_is_kept_than_wanted(serve, connect):
+def test_the_body_of_a_refusal_is_truncated_to_error_body_bytes(serve, connect):
     client = connect(serve(status(400, "x" * 1000)), limits=Limits(error_body_bytes=10))
     assert refusal(client).body == "x" * 10
 
 
-def test_cancel_reaches_whoever_reads_a_refusal(serve, connect):
+def test_cancel_ends_the_reading_of_an_error_body(serve, connect):
     client = connect(serve([head(), chunk(b": hello\n\n"), end()], [head(400), chunk(b"one"), stall()]))
     stream = client.stream("Hi")
     threading.Timer(0.3, stream.cancel).start()
@@ -269,7 +269,7 @@ def options_sent(server: Any) -> list[bool]:
     return ["stream_options" in request.json for request in server.requests]
 
 
-def test_a_server_that_refuses_to_tell_the_usage_is_not_asked_again(serve, connect):
+def test_stream_options_that_a_server_refused_are_left_out_of_all_later_requests(serve, connect):
     server = serve(NO_USAGE, OK)
     client = connect(server, request_max_retries=0)
     stream = client.stream("Hi")
@@ -279,7 +279,7 @@ def test_a_server_that_refuses_to_tell_the_usage_is_not_asked_again(serve, conne
     assert options_sent(server) == [True, False, False]
 
 
-def test_it_is_asked_without_only_once(serve, connect):
+def test_a_request_is_repeated_without_stream_options_only_once(serve, connect):
     server = serve(NO_USAGE)
     assert refusal(connect(server)).status == 400
     assert options_sent(server) == [True, False]
@@ -295,13 +295,13 @@ def test_it_is_asked_without_only_once(serve, connect):
     ],
     ids=["another field", "another status", "asked by the caller", "not asked at all"],
 )
-def test_other_refusals_stay_refusals(serve, connect, script, fields, options):
+def test_no_other_refusal_is_repeated_without_stream_options(serve, connect, script, fields, options):
     server = serve(script, OK)
     assert type(refusal(connect(server, **options), **fields)) is UnexpectedStatus
     assert len(server.requests) == 1
 
 
-def test_what_can_not_be_sent_is_no_attempt(serve, connect, tls, monkeypatch, tmp_path):
+def test_a_request_that_cannot_be_sent_is_not_listed_in_attempts(serve, connect, tls, monkeypatch, tmp_path):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "nothing.pem"))
     error = refusal(connect(serve(OK, tls=tls)))
     assert (type(error), error.attempts) == (ConfigError, ())

@@ -51,11 +51,11 @@ def best_ratio(shape: str, way: str) -> float:
 
 @pytest.mark.parametrize("way", ["stream", "collect"])
 @pytest.mark.parametrize("shape", MOST)
-def test_an_event_costs_about_what_it_costs_in_a_hand_written_loop(shape, way):
+def test_the_cpu_time_per_event_is_close_to_that_of_a_hand_written_loop(shape, way):
     assert best_ratio(shape, way) <= MOST[shape]
 
 
-def test_what_is_measured_as_the_import_is_all_that_a_first_answer_loads():
+def test_the_import_benchmark_loads_every_module_that_a_first_answer_needs():
     code = f"""
 import sys
 {PEERS["stream"].imports}
@@ -70,27 +70,27 @@ print(*[name for name in set(sys.modules) - before if name.partition(".")[0] in 
     assert done.stdout.split() == []
 
 
-def test_few_texts_are_compiled_by_the_import():
+def test_importing_compiles_at_most_a_fixed_number_of_source_strings():
     texts = measured("imports")
     assert texts["stream"] - texts["loop"] <= MOST_TEXTS
 
 
 @pytest.mark.parametrize("kind", [ChunkReader, Collector, Machine, Reply, BodyDecoder, FastPath, CancelScope])
-def test_what_an_event_passes_has_slots_which_take_less_memory_to_touch(kind):
+def test_the_classes_that_process_each_event_have_slots_and_no_instance_dict(kind):
     assert kind.__dictoffset__ == 0
 
 
 @pytest.mark.parametrize("events", ["1000", "8000"])
-def test_few_functions_are_called_for_an_event(events):
+def test_the_number_of_function_calls_per_event_is_bounded(events):
     assert measured("counts")[events]["stream"]["calls"] <= MOST_CALLS
 
 
 @pytest.mark.parametrize("events", ["1000", "8000"])
-def test_an_event_leaves_its_text_in_memory_and_nothing_else(events):
+def test_the_memory_kept_per_event_is_little_more_than_its_text(events):
     assert measured("counts")[events]["stream"]["bytes"] <= MOST_BYTES
 
 
 @pytest.mark.parametrize("what", ["calls", "bytes"])
-def test_the_last_of_many_events_costs_what_the_first_one_costs(what):
+def test_the_cost_per_event_does_not_grow_with_the_number_of_events(what):
     few, many = (measured("counts")[events]["stream"][what] for events in ("1000", "8000"))
     assert many <= few * 1.02

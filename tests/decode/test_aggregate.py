@@ -56,16 +56,16 @@ def breaking(events: Iterable[ResponseEvent], error: Exception) -> Iterator[Resp
 # ── aggregate (A1–A4) ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_text_turn_becomes_its_message_and_completed():
+def test_aggregate_joins_text_deltas_into_one_message_before_completed():
     events = [Created("r1"), OutputTextDelta("Hel"), OutputTextDelta("lo"), END]
     assert list(aggregate(events)) == [OutputItemDone(Message("assistant", "Hello")), END]
 
 
-def test_whole_items_come_in_the_order_of_a_conversation():
+def test_aggregate_yields_the_reasoning_then_the_message_then_the_calls():
     assert list(aggregate(TALK)) == WHOLE
 
 
-def test_it_is_silent_while_the_model_talks():
+def test_aggregate_yields_no_item_before_the_answer_has_ended():
     taken = []
 
     def events() -> Iterator[ResponseEvent]:
@@ -79,12 +79,12 @@ def test_it_is_silent_while_the_model_talks():
     assert taken == TALK
 
 
-def test_doing_it_twice_changes_nothing():
+def test_aggregating_aggregated_events_changes_nothing():
     assert list(aggregate(aggregate(TALK))) == WHOLE
     assert list(aggregate(aggregate(aggregate(iter(TALK))))) == WHOLE
 
 
-def test_whole_messages_and_pieces_of_them_are_merged():
+def test_aggregate_merges_complete_messages_with_deltas():
     events = [
         OutputItemDone(Message("assistant", "He")),
         OutputTextDelta("l"),
@@ -100,18 +100,18 @@ def test_whole_messages_and_pieces_of_them_are_merged():
     ]
 
 
-def test_the_events_given_to_it_are_not_changed():
+def test_aggregate_does_not_modify_the_events_it_reads():
     before = copy.deepcopy(TALK)
     list(aggregate(TALK))
     assert before == TALK
 
 
-def test_an_answer_without_anything_is_only_completed():
+def test_aggregate_yields_only_completed_for_an_empty_answer():
     assert list(aggregate([Created(), END])) == [END]
     assert list(aggregate([OutputTextDelta(""), END])) == [END]
 
 
-def test_heartbeats_pass_through_as_they_come():
+def test_aggregate_yields_heartbeats_immediately():
     beat = Heartbeat()
     assert list(aggregate([beat, OutputTextDelta("a"), beat, END])) == [
         beat,
@@ -122,7 +122,7 @@ def test_heartbeats_pass_through_as_they_come():
     assert next(aggregate(aggregate([OutputTextDelta("a"), beat, END]))) == beat
 
 
-def test_choices_are_told_one_after_the_other():
+def test_aggregate_yields_items_in_the_order_of_their_choices():
     end = Completed(choices=(ChoiceEnd(0, "stop"), ChoiceEnd(1, "stop")))
     events = [OutputTextDelta("b", 1), OutputTextDelta("a"), ReasoningDelta("r", 1), OutputItemDone(CALL, 1), end]
     assert list(aggregate(events)) == [
@@ -134,7 +134,7 @@ def test_choices_are_told_one_after_the_other():
     ]
 
 
-def test_calls_stay_in_the_order_in_which_they_began():
+def test_aggregate_yields_calls_in_the_order_in_which_they_began():
     first, second = FunctionCall("f", "{}", "c1"), FunctionCall("g", "{}", "c2")
     events = [
         FunctionCallDelta("{", "c1", "f"),
@@ -146,14 +146,14 @@ def test_calls_stay_in_the_order_in_which_they_began():
     assert list(aggregate(events))[:-1] == [OutputItemDone(first), OutputItemDone(second)]
 
 
-def test_a_late_piece_of_a_whole_call_changes_nothing():
+def test_a_delta_after_its_complete_call_changes_nothing():
     assert list(aggregate([OutputItemDone(CALL), FunctionCallDelta("}", "c1", "f"), END])) == [
         OutputItemDone(CALL),
         END,
     ]
 
 
-def test_items_that_no_model_streams_are_left_out():
+def test_aggregate_leaves_out_items_that_models_do_not_stream():
     shell = LocalShellCall("s1", None, "completed", {})
     assert list(aggregate([OutputItemDone(shell), OutputTextDelta("a"), END])) == [
         OutputItemDone(Message("assistant", "a")),
@@ -162,7 +162,7 @@ def test_items_that_no_model_streams_are_left_out():
 
 
 @pytest.mark.parametrize("take", [lambda events: list(aggregate(events)), collect], ids=["aggregate", "collect"])
-def test_what_was_collected_is_not_lost_when_the_events_break_off(take):
+def test_an_error_among_the_events_has_the_items_collected_until_then(take):
     with pytest.raises(ProviderError, match="no") as caught:
         take(breaking(TALK[:3], ProviderError("no")))
     partial = caught.value.partial
@@ -172,7 +172,7 @@ def test_what_was_collected_is_not_lost_when_the_events_break_off(take):
 
 
 @pytest.mark.parametrize("take", [lambda events: list(aggregate(events)), collect], ids=["aggregate", "collect"])
-def test_events_that_end_without_completed_are_cut(take):
+def test_events_that_end_without_completed_raise_stream_truncated(take):
     with pytest.raises(StreamTruncated, match="the events ended without Completed") as caught:
         take(TALK[:-1])
     assert caught.value.partial is not None
@@ -180,14 +180,14 @@ def test_events_that_end_without_completed_are_cut(take):
     assert caught.value.partial.status == "incomplete"
 
 
-def test_a_call_that_never_was_whole_is_incomplete_whatever_it_looks_like():
+def test_a_call_that_was_never_reported_as_done_is_incomplete_even_with_valid_arguments():
     with pytest.raises(StreamTruncated) as caught:
         collect([FunctionCallDelta("", "c1", "f"), FunctionCallDelta("{}", "c1", "f")])
     assert caught.value.partial is not None
     assert caught.value.partial.function_calls == (FunctionCall("f", "{}", "c1", "incomplete"),)
 
 
-def test_a_partial_that_is_there_already_stays():
+def test_an_error_that_already_has_a_partial_turn_keeps_it():
     error = ProviderError("no")
     error.partial = Turn((Message("assistant", "more"),))
     with pytest.raises(ChatStreamError) as caught:
@@ -196,7 +196,7 @@ def test_a_partial_that_is_there_already_stays():
     assert caught.value.partial.text == "more"
 
 
-def test_other_errors_pass_as_they_are():
+def test_exceptions_of_other_types_propagate_through_aggregate():
     with pytest.raises(KeyError):
         list(aggregate(breaking(TALK[:2], KeyError("mine"))))
 
@@ -204,7 +204,7 @@ def test_other_errors_pass_as_they_are():
 # ── collect and the turn (A5) ───────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_turn_shows_everything():
+def test_a_turn_has_the_items_texts_calls_status_and_usage_of_its_events():
     turn = collect(TALK)
     assert turn.items == (Reasoning("Because why"), MESSAGE, CALL)
     assert (turn.text, turn.reasoning, turn.refusal, turn.function_calls) == (
@@ -219,7 +219,7 @@ def test_a_turn_shows_everything():
     assert turn.timing is None
 
 
-def test_collecting_whole_items_gives_the_same_turn():
+def test_collect_returns_the_same_turn_for_complete_items_as_for_deltas():
     assert collect(WHOLE) == collect(aggregate(TALK)) == collect(TALK)
 
 
@@ -232,12 +232,12 @@ def test_a_turn_has_the_status_of_its_choice(status):
     assert collect([OutputTextDelta("a"), Completed(status=status)]).status == status
 
 
-def test_an_end_without_choices_tells_of_the_only_one():
+def test_completed_without_choices_sets_the_finish_reason_of_the_only_choice():
     turn = collect([OutputTextDelta("a"), Completed(finish_reason="eos")])
     assert (turn.finish_reason, turn.status) == ("eos", "completed")
 
 
-def test_a_turn_of_several_choices_shows_the_first_and_holds_a_view_of_each():
+def test_a_turn_of_several_choices_has_the_values_of_the_first_and_a_view_of_each():
     ends = (ChoiceEnd(0, "stop", "stop", "completed", {"x": [1]}), ChoiceEnd(1, "length", "length", "incomplete"))
     end = Completed("r1", "m1", TokenUsage(1), "stop", "incomplete", ends)
     turn = collect([OutputTextDelta("b", 1), OutputTextDelta("a"), end])
@@ -252,30 +252,30 @@ def test_a_turn_of_several_choices_shows_the_first_and_holds_a_view_of_each():
     assert turn.choices[1].choices == (turn.choices[1],)
 
 
-def test_a_choice_that_said_nothing_is_still_a_choice():
+def test_a_choice_without_content_is_in_the_choices_of_the_turn():
     turn = collect([OutputTextDelta("a"), Completed(choices=(ChoiceEnd(0, "stop"), ChoiceEnd(1, "stop")))])
     assert [choice.text for choice in turn.choices] == ["a", ""]
     assert turn.choices[1].items == ()
 
 
-def test_a_choice_of_which_the_end_says_nothing_is_shown_too():
+def test_a_choice_that_completed_does_not_list_is_in_the_choices_of_the_turn():
     turn = collect([OutputTextDelta("b", 1), Completed(finish_reason="stop", choices=(ChoiceEnd(0, "stop"),))])
     assert [choice.text for choice in turn.choices] == ["", "b"]
 
 
-def test_an_empty_answer_is_an_empty_turn():
+def test_the_turn_of_an_empty_answer_has_no_items():
     turn = collect([END])
     assert (turn.items, turn.text, turn.status) == ((), "", "completed")
 
 
-def test_the_text_as_json():
+def test_parsed_decodes_the_text_of_a_turn_as_json():
     turn = collect([OutputTextDelta('{"a": '), OutputTextDelta("1}"), END])
     assert turn.parsed() == {"a": 1}
     with pytest.raises(ValueError, match="JSON"):
         collect([OutputTextDelta('{"a": '), END]).parsed()
 
 
-def test_a_collector_shows_what_there_is_at_any_time():
+def test_a_collector_returns_the_turn_received_until_then_at_any_time():
     collector = Collector()
     assert (collector.turn().text, collector.turn().status) == ("", "incomplete")
     for event in collector.tee(TALK):
@@ -291,7 +291,7 @@ def test_a_collector_shows_what_there_is_at_any_time():
     assert collector.turn() == collect(TALK)
 
 
-def test_what_is_known_of_an_answer_that_has_not_ended_is_shown():
+def test_the_turn_of_an_unfinished_answer_has_the_values_known_until_then():
     collector = Collector()
     collector.add(OutputTextDelta("a"))
     snapshot = Completed("r1", "m1", TokenUsage(1), "stop", "completed", (ChoiceEnd(0, "stop", "stop", "completed"),))
@@ -301,7 +301,7 @@ def test_what_is_known_of_an_answer_that_has_not_ended_is_shown():
     assert turn.timing == Timing(0.1, 0.2, None)
 
 
-def test_passing_events_on_changes_none_and_notes_each_before_it_is_handed_over():
+def test_tee_adds_each_event_to_the_collector_before_it_yields_the_event():
     collector = Collector()
     seen = []
     for event in collector.tee(iter(TALK)):
@@ -332,7 +332,7 @@ def test_the_items_of_a_turn_can_be_added_to_the_prompt_and_sent():
     assert messages[1]["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"a": 1}'}
 
 
-def test_a_call_for_which_the_server_gave_no_id_can_be_answered():
+def test_a_call_without_an_id_from_the_server_can_be_answered():
     body = (
         b'data: {"choices": [{"delta": {"tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}}]}\n\n'
         b'data: {"choices": [{"delta": {}, "finish_reason": "tool_calls"}]}\n\ndata: [DONE]\n\n'
@@ -347,12 +347,12 @@ def test_a_call_for_which_the_server_gave_no_id_can_be_answered():
 # ── read_events: any iterable of bytes ──────────────────────────────────────────────────────────────────────────
 
 
-def test_a_recorded_body_becomes_events_with_empty_pieces_left_aside():
+def test_read_events_ignores_empty_pieces():
     pieces = [b"", b'data: {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]}', b"", b"\n\n", b""]
     assert [type(event) for event in read_events(pieces)] == [Created, OutputTextDelta, Completed]
 
 
-def test_an_error_carries_what_was_received_and_known():
+def test_an_error_of_read_events_has_the_partial_turn_with_id_model_and_usage():
     body = (
         b'data: {"id": "r1", "model": "m1", "usage": {"total_tokens": 3}, "choices": [{"delta": {"content": "a"}}]}\n\n'
     )
@@ -364,7 +364,7 @@ def test_an_error_carries_what_was_received_and_known():
     assert partial.token_usage == TokenUsage(total_tokens=3)
 
 
-def test_the_number_of_choices_asked_for_counts():
+def test_read_events_requires_a_finish_reason_for_each_requested_choice():
     body = b'data: {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]}\n\n'
     assert collect(read_events([body])).text == "a"
     with pytest.raises(StreamTruncated, match="choice 1"):

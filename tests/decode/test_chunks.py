@@ -63,7 +63,7 @@ def error(data: str | dict[str, Any], event: str = "message") -> ErrorDetail | N
 # ── the plain case, and what is no chunk ────────────────────────────────────────────────────────────────────────
 
 
-def test_a_chunk_of_openai_is_read_whole():
+def test_all_fields_of_an_openai_chunk_are_parsed():
     body = {
         "id": "chatcmpl-1",
         "object": "chat.completion.chunk",
@@ -80,7 +80,7 @@ def test_a_chunk_of_openai_is_read_whole():
     assert (read.usage, read.error, read.done) == (None, None, False)
 
 
-def test_fields_that_nobody_knows_are_kept_for_whoever_asks():
+def test_unknown_objects_and_lists_are_kept_in_extra_and_all_fields_in_raw():
     body = {
         "choices": [{"index": 0, "delta": {"content": "a", "annotations": [1], "x": 5}, "logprobs": {"content": [2]}}],
         "timings": {"n": 3},
@@ -96,7 +96,7 @@ def test_fields_that_nobody_knows_are_kept_for_whoever_asks():
 @pytest.mark.parametrize(
     "fields", [{}, {"logprobs": None}, {"logprobs": {}}, {"annotations": []}, {"x": 5}, {"x": "a"}]
 )
-def test_a_word_a_number_or_nothing_is_no_extra(fields):
+def test_unknown_strings_numbers_and_empty_values_are_left_out_of_extra(fields):
     (read,) = chunk(
         {"choices": [{"index": 0, "delta": {"content": "a", **fields}, "finish_reason": None, **fields}]}
     ).choices
@@ -104,16 +104,16 @@ def test_a_word_a_number_or_nothing_is_no_extra(fields):
 
 
 @pytest.mark.parametrize("word", ["[DONE]", "DONE", " [DONE]", "[DONE]\n"])
-def test_done_is_the_end_also_without_brackets(word):
+def test_done_ends_the_stream_with_or_without_brackets(word):
     assert list(reader(word)) == [Chunk(done=True)]
 
 
 @pytest.mark.parametrize("data", ["", " ", "\n"])
-def test_an_event_without_words_is_nothing(data):
+def test_an_event_with_blank_data_yields_no_chunk(data):
     assert list(reader(data)) == []
 
 
-def test_every_payload_is_counted_whether_it_is_a_chunk_or_not():
+def test_seen_counts_every_payload_including_those_that_are_not_chunks():
     payloads = [("ping", "-"), ("message", ""), ("message", "{}"), ("message", "[DONE]")]
     read = ChunkReader()
     counts = [read.seen for _ in read.read([BodyPayload(*each) for each in payloads])]
@@ -121,22 +121,22 @@ def test_every_payload_is_counted_whether_it_is_a_chunk_or_not():
 
 
 @pytest.mark.parametrize("data", ["", " ", "[DONE]"])
-def test_what_is_no_json_object_has_nothing_raw(data):
+def test_raw_is_none_for_data_that_is_not_a_json_object(data):
     assert raw(data) is None
 
 
-def test_an_object_in_a_list_of_one_is_the_raw_one():
+def test_raw_is_the_only_object_of_a_json_list():
     assert raw([{"error": {"message": "no"}}]) == {"error": {"message": "no"}}
 
 
 @pytest.mark.parametrize("name", ["ping", "keepalive", "completion", "Error", "errors", ""])
-def test_named_events_are_ignored_whatever_they_hold(name):
+def test_events_of_other_names_are_ignored_whatever_their_data(name):
     payloads = [BodyPayload(name, text) for text in ("", "-", '{"choices": [{"delta": {"content": "no"}}]}', "[DONE]")]
     assert list(ChunkReader().read(payloads)) == []
 
 
 @pytest.mark.parametrize("data", ['{"choices": []} ', '{"choices": []}\n\n', ' {"choices": []}', '\n\t{"choices": []}'])
-def test_blanks_around_the_json_are_no_harm(data):
+def test_whitespace_around_the_json_is_ignored(data):
     assert chunk(data).choices == ()
     assert raw(data) == {"choices": []}
 
@@ -145,37 +145,37 @@ def test_blanks_around_the_json_are_no_harm(data):
 
 
 @pytest.mark.parametrize("body", [{}, {"choices": None}, {"choices": []}, {"choices": {}}, {"choices": "none"}])
-def test_azure_and_others_send_chunks_without_choices(body):
+def test_a_chunk_without_choices_is_accepted_as_azure_and_others_send_it(body):
     assert chunk({"id": "1", "prompt_filter_results": [], **body}).choices == ()
 
 
 @pytest.mark.parametrize("fields", [{}, {"delta": None}, {"delta": {}}, {"delta": "?"}, {"content_filter_offsets": {}}])
-def test_azure_sends_choices_without_a_delta(fields):
+def test_a_choice_without_a_delta_adds_nothing_as_azure_sends_it(fields):
     assert choice(**fields) == ChoiceDelta()
 
 
-def test_a_missing_index_is_the_first_choice():
+def test_a_choice_without_an_index_is_the_first_choice():
     assert chunk({"choices": [{"delta": {"content": "a"}}]}).choices == (ChoiceDelta(0, "a"),)
     assert chunk({"choices": [{"index": None, "delta": {"content": "a"}}]}).choices == (ChoiceDelta(0, "a"),)
 
 
 @pytest.mark.parametrize("index", ["1", [1], {"n": 1}, 1.5, True], ids=repr)
-def test_an_index_that_is_no_number_is_the_first_choice(index):
+def test_a_choice_whose_index_is_not_an_integer_is_the_first_choice(index):
     assert chunk({"choices": [{"index": index, "delta": {"content": "a"}}]}).choices == (ChoiceDelta(0, "a"),)
 
 
-def test_several_choices_may_share_a_chunk_in_any_order():
+def test_several_choices_in_one_chunk_may_come_in_any_order():
     body = {"choices": [{"index": 1, "delta": {"content": "b"}}, {"index": 0, "delta": {"content": "a"}}]}
     assert chunk(body).choices == (ChoiceDelta(1, "b"), ChoiceDelta(0, "a"))
 
 
 @pytest.mark.parametrize("body", [{}, {"id": "", "model": ""}, {"id": None, "model": None}])
-def test_azure_and_tgi_and_gemini_leave_out_id_and_model_or_send_empty_ones(body):
+def test_a_missing_or_empty_id_and_model_are_none_as_azure_tgi_and_gemini_send_them(body):
     read = chunk({"choices": [], "object": "", **body})
     assert (read.response_id, read.model) == (None, None)
 
 
-def test_an_id_and_a_model_that_are_no_text_are_none():
+def test_an_id_and_a_model_that_are_not_strings_are_none():
     read = chunk({"choices": [], "id": 7, "model": {"name": "m"}})
     assert (read.response_id, read.model) == (None, None)
 
@@ -184,26 +184,26 @@ def test_an_id_and_a_model_that_are_no_text_are_none():
 
 
 @pytest.mark.parametrize("content", [None, "", [], {}, 5, False])
-def test_content_that_is_no_text_adds_none(content):
+def test_content_that_is_neither_a_string_nor_parts_adds_no_text(content):
     assert delta(role="assistant", content=content) == ChoiceDelta()
 
 
-def test_mistral_sends_content_as_a_list_of_parts_mixed_with_strings():
+def test_the_text_of_parts_and_strings_in_content_is_joined_as_mistral_sends_it():
     parts = [{"type": "text", "text": "a"}, "b", {"type": "reference", "reference_ids": [1]}, 7, None]
     assert delta(content=parts).text == "ab"
 
 
-def test_mistral_sends_reasoning_as_thinking_parts():
+def test_thinking_parts_are_parsed_as_reasoning_as_mistral_sends_it():
     thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}, {"type": "text", "text": "m."}]}
     assert delta(content=[thinking, {"type": "text", "text": "Yes"}]) == ChoiceDelta(text="Yes", reasoning="Hmm.")
 
 
-def test_perplexity_repeats_the_words_in_a_message_beside_the_delta():
+def test_a_message_beside_the_delta_is_ignored_because_perplexity_repeats_the_text_there():
     assert choice(delta={"content": "b"}, message={"content": "ab"}).text == "b"
     assert choice(delta={"content": ""}, message={"content": "ab"}).text == ""
 
 
-def test_together_repeats_the_words_as_text_beside_the_delta():
+def test_a_text_field_beside_the_delta_is_ignored_because_together_repeats_the_text_there():
     assert choice(delta={"content": "a"}, text="a").text == "a"
     assert choice(delta={}, text="a").text == ""
 
@@ -221,7 +221,7 @@ def test_together_repeats_the_words_as_text_beside_the_delta():
         pytest.param({}, {"error": {"message": "no"}}, id="an error"),
     ],
 )
-def test_text_is_read_with_all_that_comes_beside_it(fields, more):
+def test_text_is_parsed_together_with_the_other_fields_of_its_chunk(fields, more):
     whole = {"index": 0, "delta": {"role": "assistant", "content": "a"}, "finish_reason": None, **fields}
     read = chunk({"id": "r1", "model": "m1", "choices": [whole], **more})
     assert (read.response_id, read.model) == ("r1", "m1")
@@ -235,7 +235,7 @@ def test_text_is_read_with_all_that_comes_beside_it(fields, more):
     )
 
 
-def test_an_answer_that_was_not_streamed_is_whole():
+def test_a_completion_that_is_not_streamed_is_marked_as_done():
     whole = {"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}
     assert chunk({"choices": [whole]}).done
     assert chunk({"choices": [whole, {**whole, "index": 1}]}).done
@@ -243,7 +243,7 @@ def test_an_answer_that_was_not_streamed_is_whole():
     assert not chunk({"choices": []}).done
 
 
-def test_a_whole_answer_has_a_message_instead_of_deltas():
+def test_a_completion_that_is_not_streamed_is_parsed_from_its_message():
     message = {"role": "assistant", "content": "Hi", "tool_calls": [{"id": "c", "function": {"name": "f"}}]}
     assert choice(message=message, finish_reason="stop") == ChoiceDelta(
         text="Hi", calls=(CallDelta(None, "c", "f"),), finish_reason="stop"
@@ -251,11 +251,11 @@ def test_a_whole_answer_has_a_message_instead_of_deltas():
     assert choice(message=None, finish_reason="stop") == ChoiceDelta(finish_reason="stop")
 
 
-def test_text_may_sit_in_the_chunk_with_the_finish_reason():
+def test_text_in_the_chunk_with_the_finish_reason_is_parsed():
     assert choice(delta={"content": "."}, finish_reason="stop") == ChoiceDelta(text=".", finish_reason="stop")
 
 
-def test_openai_streams_refusals():
+def test_a_refusal_delta_is_parsed_as_openai_sends_it():
     assert delta(refusal="I can't", content=None) == ChoiceDelta(refusal="I can't")
     assert delta(refusal=None) == delta(refusal={"why": 1}) == ChoiceDelta()
 
@@ -280,7 +280,7 @@ def test_openai_streams_refusals():
         pytest.param({"reasoning": "Hm", "content": [{"thinking": "Hm"}]}, id="a key and a thinking part"),
     ],
 )
-def test_reasoning_is_read_once_whatever_its_key(fields):
+def test_reasoning_is_parsed_once_whichever_keys_carry_it(fields):
     assert delta(**fields) == ChoiceDelta(reasoning="Hm")
 
 
@@ -294,18 +294,18 @@ def test_reasoning_is_read_once_whatever_its_key(fields):
         {"reasoning_details": "none" * 0},
     ],
 )
-def test_reasoning_without_words_is_none(fields):
+def test_reasoning_without_text_is_ignored(fields):
     assert delta(**fields, content="Hi") == ChoiceDelta(text="Hi")
 
 
-def test_a_thought_in_the_text_stays_in_the_text():
+def test_think_tags_in_the_text_are_left_in_the_text_of_a_chunk():
     assert delta(content="<think>Hm</think>").text == "<think>Hm</think>"
 
 
 # ── calls (W5, W6) ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_call_of_openai_comes_in_fragments():
+def test_the_fragments_of_a_call_are_parsed_as_openai_sends_them():
     function = {"name": "get_weather", "arguments": ""}
     assert call(index=0, id="call_1", type="function", function=function) == CallDelta(0, "call_1", "get_weather")
     assert call(index=0, function={"arguments": '{"ci'}) == CallDelta(0, arguments='{"ci')
@@ -350,11 +350,11 @@ def test_a_call_of_openai_comes_in_fragments():
         ),
     ],
 )
-def test_a_call_is_read_in_the_spelling_of(fields, expected):
+def test_a_tool_call_is_parsed_in_the_format_of(fields, expected):
     assert call(**fields) == expected
 
 
-def test_mistral_sends_several_calls_in_one_chunk_and_with_the_finish_reason():
+def test_several_calls_in_the_chunk_with_the_finish_reason_are_parsed_as_mistral_sends_them():
     calls = [{"id": "a", "function": {"name": "f", "arguments": "{}"}}, None, {"id": "b", "function": {"name": "g"}}]
     read = choice(delta={"tool_calls": calls}, finish_reason="tool_calls")
     assert read.calls == (CallDelta(None, "a", "f", "{}"), CallDelta(None, "b", "g"))
@@ -362,11 +362,11 @@ def test_mistral_sends_several_calls_in_one_chunk_and_with_the_finish_reason():
 
 
 @pytest.mark.parametrize("calls", [None, [], {}, 5, "none", [None], ["x"]], ids=repr)
-def test_calls_that_are_none_are_no_harm(calls):
+def test_a_tool_calls_field_without_calls_is_ignored(calls):
     assert delta(tool_calls=calls, content="a") == ChoiceDelta(text="a")
 
 
-def test_openai_before_tools_had_one_function_call_without_an_id():
+def test_the_legacy_function_call_field_is_parsed_as_a_call_without_an_id():
     assert delta(function_call={"name": "f", "arguments": ""}).calls == (CallDelta(0, None, "f"),)
     assert delta(function_call={"arguments": "{}"}).calls == (CallDelta(0, arguments="{}"),)
     assert delta(function_call=None).calls == delta(function_call="f").calls == ()
@@ -388,12 +388,12 @@ REASONS = [
 
 
 @pytest.mark.parametrize("reason", REASONS)
-def test_a_finish_reason_is_given_as_it_came(reason):
+def test_finish_reason_is_the_string_that_the_server_sent(reason):
     assert choice(delta={}, finish_reason=reason, native_finish_reason="X") == ChoiceDelta(finish_reason=reason)
 
 
 @pytest.mark.parametrize("fields", [{}, {"finish_reason": None}, {"finish_reason": ""}, {"finish_reason": ["stop"]}])
-def test_cloudflare_and_snowflake_have_no_finish_reason_yet(fields):
+def test_a_missing_or_empty_finish_reason_is_none_as_cloudflare_and_snowflake_send_it(fields):
     assert choice(delta={"content": "a"}, **fields) == ChoiceDelta(text="a")
 
 
@@ -408,13 +408,13 @@ def test_cloudflare_and_snowflake_have_no_finish_reason_yet(fields):
         ("other", "tired"),
     ],
 )
-def test_a_finish_reason_has_a_meaning_beside_it(finish, reasons):
+def test_finish_kind_classifies_the_finish_reason(finish, reasons):
     for reason in reasons.split():
         (read,) = chunk({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}).choices
         assert (read.finish_reason, read.finish_kind) == (reason, finish)
 
 
-def test_no_finish_reason_has_no_meaning():
+def test_finish_kind_is_none_without_a_finish_reason():
     (read,) = chunk({"choices": [{"index": 0, "delta": {}, "finish_reason": None}]}).choices
     assert read.finish_kind is None
 
@@ -422,7 +422,7 @@ def test_no_finish_reason_has_no_meaning():
 # ── usage (W8) ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_usage_is_read_with_its_details():
+def test_usage_is_parsed_with_its_cached_and_reasoning_tokens():
     usage = {
         "prompt_tokens": 10,
         "completion_tokens": 5,
@@ -472,12 +472,12 @@ def test_usage_is_read_with_its_details():
         ),
     ],
 )
-def test_usage_is_read_in_the_spelling_of(body, expected):
+def test_usage_is_parsed_in_the_format_of(body, expected):
     assert chunk({"choices": [{"delta": {}, "finish_reason": "stop"}], **body}).usage == expected
     assert chunk({"choices": [], **body}).usage == expected
 
 
-def test_moonshot_puts_the_usage_into_the_choice():
+def test_usage_inside_a_choice_is_parsed_as_moonshot_sends_it():
     body = {"choices": [{"delta": {}, "finish_reason": "stop", "usage": {"total_tokens": 3}}]}
     assert chunk(body).usage == TokenUsage(total_tokens=3)
     assert chunk({"choices": [None, *body["choices"]]}).usage == TokenUsage(total_tokens=3)
@@ -546,11 +546,11 @@ def test_moonshot_puts_the_usage_into_the_choice():
         ),
     ],
 )
-def test_an_error_in_the_stream_is_read_in_the_spelling_of(body, expected):
+def test_an_error_in_the_stream_is_parsed_in_the_format_of(body, expected):
     assert error(body) == expected
 
 
-def test_an_error_beside_choices_leaves_the_choices_as_they_are():
+def test_an_error_beside_choices_does_not_change_the_choices():
     body = {"choices": [{"delta": {"content": "a"}, "finish_reason": "error"}], "error": {"message": "no"}}
     (read,) = chunk(body).choices
     assert (read.text, read.finish_reason) == ("a", "error")
@@ -569,7 +569,7 @@ def test_an_error_beside_choices_leaves_the_choices_as_they_are():
         {"id": "1", "object": "chat.completion.chunk"},
     ],
 )
-def test_what_is_no_error_is_none(body):
+def test_no_error_is_found_in_a_chunk_that_reports_none(body):
     assert error(body) is None
 
 
@@ -590,11 +590,11 @@ def test_what_is_no_error_is_none(body):
         pytest.param(DEEP, ErrorDetail(DEEP[: MAX_EXCERPT - 3] + "…"), id="too deep"),
     ],
 )
-def test_an_event_named_error_is_one_whatever_it_holds(data, expected):
+def test_an_event_named_error_is_an_error_whatever_its_data(data, expected):
     assert error(data, "error") == expected
 
 
-def test_gemini_sends_an_error_as_a_list_of_one():
+def test_an_error_in_a_list_of_one_is_parsed_as_gemini_sends_it():
     assert error('[{"error": {"message": "no", "code": 400, "status": "INVALID"}}]') == ErrorDetail("no", 400)
 
 
@@ -625,7 +625,9 @@ def test_gemini_sends_an_error_as_a_list_of_one():
         ("٤٢٩", None, False, False),
     ],
 )
-def test_an_error_says_whether_trying_again_may_help(code, kind, passing, quota):
+def test_the_code_and_type_of_an_error_decide_whether_it_is_retryable_and_whether_the_quota_is_exhausted(
+    code, kind, passing, quota
+):
     read = error({"error": {"message": "no", "code": code, "type": kind}})
     assert read == ErrorDetail("no", code, kind, passing, quota)
 
@@ -701,14 +703,14 @@ def test_an_error_says_whether_trying_again_may_help(code, kind, passing, quota)
         ),
     ],
 )
-def test_a_refusal_says_one_sentence_in_the_spelling_of(body, expected):
+def test_an_error_body_is_parsed_in_the_format_of(body, expected):
     assert error_of_body(body) == expected
 
 
 @pytest.mark.parametrize(
     "body", ["x" * 60_000, "<title>" + "x" * 60_000 + "</title>", json.dumps({"error": {"a": "x" * 60_000}}), DEEP]
 )
-def test_the_sentence_of_a_refusal_is_at_most_2_kb(body):
+def test_the_message_of_an_error_body_is_at_most_2_kb(body):
     assert len(error_of_body(body).message) <= MAX_EXCERPT
 
 
@@ -717,7 +719,7 @@ def test_the_sentence_of_a_refusal_is_at_most_2_kb(body):
     ["<title>" * 9000, "<title" * 10_000, "<title>" + " " * 60_000, "<h1>" + " \n" * 30_000 + "</h2>"],
     ids=lambda page: page[:14],
 )
-def test_no_page_takes_long_to_read(page):
+def test_a_malformed_html_page_is_searched_for_its_title_in_under_a_second(page):
     begin = time.process_time()
     assert error_of_body(page).message.startswith(page[:4])
     assert time.process_time() - begin < 1
@@ -746,7 +748,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("data", BROKEN, ids=lambda data: repr(data[:40]))
-def test_what_is_no_chunk_is_told_with_at_most_2_kb_of_it(data):
+def test_data_that_is_not_a_chunk_raises_protocol_violation_with_an_excerpt_of_at_most_2_kb(data):
     with pytest.raises(ProtocolViolation, match="an event is not a chunk") as caught:
         list(reader(data))
     assert data[:10] in str(caught.value)
@@ -754,26 +756,26 @@ def test_what_is_no_chunk_is_told_with_at_most_2_kb_of_it(data):
 
 
 @pytest.mark.parametrize("data", BROKEN, ids=lambda data: repr(data[:40]))
-def test_what_is_no_chunk_is_skipped_and_counted_if_asked(data):
+def test_data_that_is_not_a_chunk_is_skipped_and_counted_with_skip_undecodable(data):
     lenient = ChunkReader(skip_undecodable=True)
     chunks = lenient.read(payloads_of({"choices": []}, data, data, "[DONE]"))
     assert [read.done for read in chunks] == [False, True]
     assert lenient.skipped == 2
 
 
-def test_nothing_is_skipped_unasked():
+def test_no_event_is_counted_as_skipped_by_default():
     strict = ChunkReader()
     list(strict.read(payloads_of({"choices": []})))
     assert strict.skipped == 0
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 400, "-0", "1.5"])
-def test_numbers_that_python_knows_are_no_harm_where_no_number_is_read(value):
+def test_unusual_json_numbers_are_accepted_in_fields_that_are_not_read(value):
     body = f'{{"choices": [], "logprob": {value}, "usage": {{"total_tokens": 3}}}}'
     assert chunk(body).usage == TokenUsage(total_tokens=3)
 
 
-def test_a_text_nested_as_deep_as_json_can_be_read_is_no_harm():
+def test_deeply_nested_json_is_parsed_or_raises_protocol_violation():
     for depth in (10, 100, 300, 900, 2000):
         deep = '{"choices": [{"delta": {"reasoning": %s, "content": "a"}}]}' % ("[" * depth + "]" * depth)
         try:
@@ -816,7 +818,7 @@ PLACES = [
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_an_odd_value_in_any_place_gives_values_of_the_right_type_or_a_protocol_violation(place):
+def test_an_unexpected_value_in_any_field_yields_values_of_the_right_type_or_a_protocol_violation(place):
     for value in ODD:
         text = place.replace("%s", json.dumps(value))
         assert isinstance(error_of_body(text).message, str)

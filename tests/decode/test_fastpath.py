@@ -107,7 +107,7 @@ def _broken(draw: st.DrawFn, text: str) -> str:
 @example([text_chunk("a"), text_chunk("a"), text_chunk("b"), text_chunk('c"}').replace("\\", ""), text_chunk("d")])
 @example([text_chunk("a", note={"content": "b"}) for _ in range(5)])
 @example(['{"error":{"content":"a"}}'] * 5)
-def test_chunks_are_read_the_same_beside_others_as_alone(texts):
+def test_a_chunk_is_parsed_the_same_after_other_chunks_as_alone(texts):
     assert read(texts) == read_apart(texts)
 
 
@@ -119,7 +119,7 @@ def words_of(texts: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("fields", [{}, {"obfuscation": "x7"}, {"p": "abc", "created": 1}])
-def test_after_three_alike_the_fourth_is_not_decoded(decoded, fields):
+def test_after_three_chunks_in_one_frame_the_fourth_is_read_without_decoding_its_json(decoded, fields):
     said = ["a", "b", "c", 'd"\\\n\u2028🦊', "e"]
     texts = [text_chunk(words, **fields) for words in said]
     assert words_of(texts) == said
@@ -128,7 +128,7 @@ def test_after_three_alike_the_fourth_is_not_decoded(decoded, fields):
     assert not {*texts[3:]} & {*decoded}
 
 
-def test_other_padding_is_no_difference(decoded):
+def test_padding_of_another_length_does_not_change_the_frame(decoded):
     texts = [text_chunk("word", obfuscation="x" * number) for number in range(1, 9)]
     assert words_of(texts) == ["word"] * 8
     assert len(decoded) == 4
@@ -144,33 +144,33 @@ def test_other_padding_is_no_difference(decoded):
         lambda words: {"tool_calls": [{"index": 2, "id": "c", "function": {"name": "f", "arguments": words}}]},
     ],
 )
-def test_reasoning_and_fragments_of_calls_have_frames_too(decoded, delta):
+def test_chunks_of_reasoning_and_of_calls_are_read_by_their_frame(decoded, delta):
     texts = [json.dumps({"choices": [{"index": 3, "delta": delta(words), "finish_reason": None}]}) for words in "abcde"]
     assert read(texts) == read_apart(texts)
     assert decoded.count(texts[0]) == 2  # once by each of the two
     assert decoded.count(texts[4]) == 1
 
 
-def test_what_differs_between_the_words_and_their_padding_is_decoded(decoded):
+def test_a_chunk_that_differs_between_its_text_and_its_padding_is_decoded(decoded):
     texts = [text_chunk("a", obfuscation="x") for _ in range(5)]
     texts.append(texts[0].replace('"finish_reason": null', '"finish_reason": "stop"'))
     assert read(texts)[0][-1].choices[0].finish_reason == "stop"
     assert decoded[-1] == texts[-1]
 
 
-def test_a_frame_that_changes_is_learned_anew(decoded):
+def test_a_new_frame_is_learned_after_the_chunks_change(decoded):
     texts = [text_chunk("a", created=number // 6) for number in range(18)]
     assert words_of(texts) == ["a"] * 18
     assert len(decoded) == 4 + 3 + 3  # the head is the same
 
 
-def test_chunks_that_are_never_alike_are_decoded_once_each(decoded):
+def test_chunks_without_a_common_frame_are_decoded_once_each(decoded):
     texts = [text_chunk("a", created=number) for number in range(12)]
     assert words_of(texts) == ["a"] * 12
     assert decoded == texts
 
 
-def test_no_words_are_left_to_the_decoder(decoded):
+def test_a_chunk_with_empty_text_is_decoded(decoded):
     texts = [text_chunk(words) for words in ("a", "b", "c", "", "d")]
     assert words_of(texts) == ["a", "b", "c", "", "d"]
     assert texts[3] in decoded
@@ -184,7 +184,7 @@ def test_no_words_are_left_to_the_decoder(decoded):
         text_chunk("d") + "]",
     ],
 )
-def test_what_is_no_json_is_refused_inside_a_frame_too(odd):
+def test_invalid_json_in_a_known_frame_raises_protocol_violation(odd):
     texts = [text_chunk("a"), text_chunk("b"), text_chunk("c"), text_chunk("d"), odd]
     with pytest.raises(ProtocolViolation, match="not a chunk"):
         list(ChunkReader().read(payloads_of(texts)))
@@ -200,12 +200,12 @@ def test_what_is_no_json_is_refused_inside_a_frame_too(odd):
         '{"choices":[{"index":0,"delta":{"content":"%s","reasoning_content":"x"},"finish_reason":null}]}',
     ],
 )
-def test_words_that_only_look_like_the_answer_mislead_nobody(misleading):
+def test_a_string_elsewhere_in_the_chunk_is_not_taken_for_its_text(misleading):
     texts = [misleading % words for words in ("x", "x", "x", "x", "y", "z")]
     assert read(texts) == read_apart(texts)
 
 
-def test_the_raw_json_is_there_for_every_chunk():
+def test_raw_is_the_decoded_json_of_chunks_that_are_read_by_their_frame():
     texts = [text_chunk(words, obfuscation="x") for words in "abcd"]
     reader = ChunkReader()
     assert [reader.raw for _ in reader.read(payloads_of(texts))] == [json.loads(text) for text in texts]

@@ -10,7 +10,7 @@ from chatstream import TokenUsage, Turn, collect, read_events
 from chatstream._decode.fields import extra_of, join_extra, total, usage_of
 
 
-def test_openais_names_with_their_details():
+def test_usage_of_reads_the_names_and_details_of_openai():
     usage = {
         "prompt_tokens": 9,
         "completion_tokens": 5,
@@ -21,21 +21,21 @@ def test_openais_names_with_their_details():
     assert usage_of(usage) == TokenUsage(9, 4, 5, 2, 14)
 
 
-def test_anthropics_names_where_a_gateway_kept_them():
+def test_usage_of_reads_the_names_of_anthropic_that_some_gateways_keep():
     assert usage_of({"input_tokens": 9, "output_tokens": 5}) == TokenUsage(9, None, 5, None, None)
 
 
-def test_nothing_is_made_up():
+def test_usage_of_leaves_missing_and_invalid_counts_none():
     assert usage_of({"prompt_tokens": 9, "prompt_tokens_details": None}) == TokenUsage(input_tokens=9)
     assert usage_of({"prompt_tokens": "9", "total_tokens": 1.5, "completion_tokens": True, "x": 1}) is None
 
 
 @pytest.mark.parametrize("usage", [None, {}, [], "9", {"prompt_tokens": None}, {"prompt_tokens_details": [1]}])
-def test_a_report_without_counts_is_no_report(usage):
+def test_usage_of_returns_none_for_a_report_without_counts(usage):
     assert usage_of(usage) is None
 
 
-def test_reports_of_single_choices_are_added_up_where_there_are_counts():
+def test_total_adds_the_counts_that_the_reports_have():
     assert total([TokenUsage(1, None, 3, None, 4), TokenUsage(2, None, None, 7, 6)]) == TokenUsage(3, None, 3, 7, 10)
 
 
@@ -48,7 +48,7 @@ def choice(finish_reason: str | None = None, index: int = 0, delta: dict | None 
     return {"choices": [{"index": index, "delta": delta or {}, "finish_reason": finish_reason, **more}]}
 
 
-def test_logprobs_of_all_chunks_are_on_the_turn():
+def test_the_logprobs_of_all_chunks_are_joined_in_the_extra_of_the_turn():
     first = {"content": [{"token": "a", "logprob": -0.1}], "refusal": None}
     second = {"content": [{"token": "b", "logprob": -0.2}], "refusal": None}
     turn = answered(
@@ -58,30 +58,30 @@ def test_logprobs_of_all_chunks_are_on_the_turn():
     assert turn.extra["logprobs"] == {"content": first["content"] + second["content"], "refusal": None}
 
 
-def test_perplexitys_citations_are_those_of_the_last_chunk():
+def test_the_citations_of_the_last_chunk_replace_earlier_ones_as_perplexity_sends_them():
     chunks = [{**choice(delta={"content": "x"}), "citations": ["u1"]}, {**choice("stop"), "citations": ["u1", "u2"]}]
     assert answered(*chunks).extra["citations"] == ["u1", "u2"]
 
 
-def test_citations_that_come_with_text_alone_are_kept():
+def test_citations_sent_only_with_a_text_chunk_are_kept():
     assert answered({**choice(delta={"content": "x"}), "citations": ["u1"]}, choice("stop")).extra["citations"] == [
         "u1"
     ]
 
 
-def test_annotations_gather_over_the_deltas():
+def test_the_annotations_of_all_deltas_are_joined():
     notes = [{"type": "url_citation", "url": "u1"}, {"type": "url_citation", "url": "u2"}]
     turn = answered(*(choice(delta={"content": "x", "annotations": [note]}) for note in notes), choice("stop"))
     assert turn.extra["annotations"] == notes
 
 
-def test_audio_is_joined_piece_by_piece():
+def test_the_pieces_of_audio_data_and_transcript_are_joined():
     pieces = [{"id": "a1", "transcript": "Hel"}, {"transcript": "lo", "data": "AA"}, {"data": "BB", "expires_at": 9}]
     turn = answered(*(choice(delta={"audio": piece}) for piece in pieces), choice("stop"))
     assert turn.extra["audio"] == {"id": "a1", "transcript": "Hello", "data": "AABB", "expires_at": 9}
 
 
-def test_each_choice_has_its_own():
+def test_each_choice_has_its_own_logprobs_and_the_extra_of_the_response():
     turn = answered(
         choice("stop", 0, logprobs={"content": [1]}),
         choice("stop", 1, logprobs={"content": [2]}) | {"timings": {"n": 1}},
@@ -92,13 +92,13 @@ def test_each_choice_has_its_own():
     ]
 
 
-def test_words_numbers_and_empty_things_are_left_to_raw():
+def test_extra_of_leaves_out_strings_numbers_and_empty_values():
     body = {"object": "chunk", "created": 1, "seed": None, "warnings": [], "timings": {"n": 1}, "model": "m"}
     assert extra_of(body, frozenset(("model",))) == {"timings": {"n": 1}}
     assert extra_of({"model": "m"}, frozenset(("model",))) == {}
 
 
-def test_joining_leaves_the_chunks_as_they_came():
+def test_join_extra_does_not_modify_the_chunks():
     old: dict = {}
     first, second = {"a": [1], "b": "x", "c": {"d": [1]}}, {"a": [2], "b": None, "c": {"d": [2], "e": 1}}
     join_extra(old, first)

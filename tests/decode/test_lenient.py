@@ -33,24 +33,24 @@ def slow():
 
 
 @given(VALUES, st.booleans())
-def test_both_ways_read_the_same(slow, value, ascii):
+def test_json_is_loaded_to_the_same_value_with_and_without_orjson(slow, value, ascii):
     text = json.dumps({"value": value}, ensure_ascii=ascii)
     assert repr(lenient.load(text)) == repr(slow(text)) == repr(json.loads(text))
 
 
 @pytest.mark.parametrize("text", ['{"a": NaN}', '{"a": "\\ud800"}', "{} ", "{}\n"])
-def test_what_only_json_knows_is_read_by_json(slow, text):
+def test_nan_lone_surrogates_and_trailing_whitespace_are_loaded_with_and_without_orjson(slow, text):
     assert repr(lenient.load(text)) == repr(slow(text)) == repr(json.loads(text))
 
 
 @pytest.mark.parametrize("text", ["{", '{"a": 1} {}', '{"a"}', "{'a': 1}", '{"a": "b'])
-def test_what_is_no_json_is_a_value_error_both_ways(slow, text):
+def test_invalid_json_raises_value_error_with_and_without_orjson(slow, text):
     for load in (lenient.load, slow):
         with pytest.raises(ValueError, match=r"."):
             load(text)
 
 
-def test_odd_values_become_usable_ones():
+def test_values_of_an_unexpected_type_become_none_or_empty():
     odd = [None, 0, 5, 1.5, True, [], ["a"]]
     assert [lenient.str_or_empty(value) for value in odd] == [""] * 7
     assert [lenient.str_or_none(value) for value in [*odd, "", "a"]] == [None] * 8 + ["a"]

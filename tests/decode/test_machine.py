@@ -88,14 +88,14 @@ def spell(*fragments: CallDelta, finish: str = "tool_calls") -> list[tuple[str, 
 # ── a text turn (M1, M2, M5, M6) ────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_text_turn_is_created_then_its_deltas_then_completed():
+def test_a_text_answer_yields_created_its_deltas_and_completed():
     events = run(Chunk((ChoiceDelta(),), "r1", "m1"), text("He"), text("llo"), end(), DONE)
     assert events[:-1] == [Created("r1", "m1"), OutputTextDelta("He"), OutputTextDelta("llo")]
     last = completed(events)
     assert (last.response_id, last.model, last.finish_reason, last.status) == ("r1", "m1", "stop", "completed")
 
 
-def test_empty_fragments_are_no_events():
+def test_empty_text_yields_no_event():
     assert [type(event) for event in run(text(""), text("a"), text(""), end(), DONE)] == [
         Created,
         OutputTextDelta,
@@ -103,16 +103,16 @@ def test_empty_fragments_are_no_events():
     ]
 
 
-def test_reasoning_and_refusals_are_events_of_their_own():
+def test_reasoning_and_refusals_yield_events_of_their_own():
     chunk = Chunk((ChoiceDelta(0, "a", "because", "no"),))
     assert run(chunk, end(), DONE)[1:-1] == [ReasoningDelta("because"), OutputTextDelta("a"), RefusalDelta("no")]
 
 
-def test_text_in_the_chunk_with_the_finish_reason_counts():
+def test_text_in_the_chunk_with_the_finish_reason_yields_an_event():
     assert run(text("a", finish=STOP), DONE)[1] == OutputTextDelta("a")
 
 
-def test_nothing_behind_done_is_read():
+def test_no_chunk_after_done_is_read():
     def chunks() -> Iterator[Chunk]:
         yield text("a", finish=STOP)
         yield DONE
@@ -121,34 +121,34 @@ def test_nothing_behind_done_is_read():
     assert completed(list(run_machine(machine(), chunks()))).status == "completed"
 
 
-def test_a_whole_answer_in_one_chunk_is_the_end():
+def test_a_chunk_with_a_complete_answer_ends_the_stream():
     assert completed(run(text("a", finish=STOP, done=True), text("b"))).status == "completed"
     assert completed(run(text("a", done=True))).status == "unconfirmed"
 
 
-def test_a_finish_reason_does_not_end_the_reading():
+def test_chunks_after_a_finish_reason_are_still_read():
     usage = TokenUsage(total_tokens=3)
     events = run(text("a"), end(), text("b"), Chunk(usage=usage), DONE)
     assert events[2] == OutputTextDelta("b")
     assert completed(events).token_usage == usage
 
 
-def test_the_end_says_what_its_finish_reason_means():
+def test_completed_has_the_finish_kind_of_its_finish_reason():
     assert completed(run(text("a"), end("length"), DONE)).finish_kind == "length"
     assert completed(run(text("a"), end("tired"), DONE)).finish_kind == "other"
     assert completed(run(text("a"), DONE)).finish_kind is None
     assert completed(run(DONE)).finish_kind is None
 
 
-def test_a_repeated_finish_reason_is_no_second_end():
+def test_a_repeated_finish_reason_yields_only_one_completed():
     assert [type(event) for event in run(text("a"), end(), end(), DONE)] == [Created, OutputTextDelta, Completed]
 
 
-def test_the_last_finish_reason_stands():
+def test_the_last_of_several_finish_reasons_is_reported():
     assert completed(run(text("a"), end("tool_calls"), end("stop"), DONE)).finish_reason == "stop"
 
 
-def test_an_event_is_handed_over_before_the_next_chunk_is_asked_for():
+def test_an_event_is_yielded_before_the_next_chunk_is_read():
     asked = []
 
     def chunks() -> Iterator[Chunk]:
@@ -168,7 +168,7 @@ def test_an_event_is_handed_over_before_the_next_chunk_is_asked_for():
 # ── Created ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_created_is_held_back_until_there_is_content():
+def test_created_is_held_back_until_a_chunk_has_content():
     asked = []
 
     def chunks() -> Iterator[Chunk]:
@@ -180,7 +180,7 @@ def test_created_is_held_back_until_there_is_content():
     assert len(asked) == 4
 
 
-def test_an_answer_without_content_is_created_and_completed():
+def test_an_answer_without_content_yields_created_and_completed():
     assert [type(event) for event in run(end(), DONE)] == [Created, Completed]
     assert [type(event) for event in run(DONE)] == [Created, Completed]
 
@@ -194,16 +194,16 @@ def test_an_answer_without_content_is_created_and_completed():
         [calls(fragment("{}", name="f")), end("tool_calls"), DONE],
     ],
 )
-def test_created_comes_before_a_call_that_is_held_back_to_the_end(chunks):
+def test_created_comes_before_a_call_that_is_held_back_until_the_end(chunks):
     assert [type(event) for event in run(*chunks)] == [Created, FunctionCallDelta, OutputItemDone, Completed]
 
 
-def test_created_comes_before_a_call_that_is_held_back_to_an_error():
+def test_created_comes_before_a_call_that_is_held_back_until_an_error():
     events, _ = broken(calls(fragment(name="f")), Chunk(error=ErrorDetail("no")))
     assert [type(event) for event in events] == [Created, FunctionCallDelta]
 
 
-def test_the_first_id_and_the_first_model_that_are_not_empty_are_kept():
+def test_the_first_response_id_and_the_first_model_that_are_not_empty_are_kept():
     last = completed(
         run(text("a"), text("b", response_id="r1"), text("c", response_id="r2", model="m1"), end(model="m2"), DONE)
     )
@@ -211,7 +211,7 @@ def test_the_first_id_and_the_first_model_that_are_not_empty_are_kept():
 
 
 @pytest.mark.parametrize("plain", [True, False])
-def test_an_id_and_a_model_that_come_late_are_noted(plain):
+def test_a_response_id_and_a_model_in_later_chunks_are_recorded(plain):
     chunks = [
         text("a", text_only=plain),
         text("b", response_id="r1", text_only=plain),
@@ -221,7 +221,7 @@ def test_an_id_and_a_model_that_come_late_are_noted(plain):
     assert (last.response_id, last.model) == ("r1", "m1")
 
 
-def test_an_id_and_a_model_that_are_known_are_not_put_out():
+def test_a_known_response_id_and_a_known_model_are_not_replaced():
     chunks = [text(word, response_id="r1", model="m1", text_only=True) for word in "ab"]
     last = completed(run(*chunks, text("c", response_id="r2", model="m2", text_only=True), end(), DONE))
     assert (last.response_id, last.model) == ("r1", "m1")
@@ -230,7 +230,7 @@ def test_an_id_and_a_model_that_are_known_are_not_put_out():
 # ── the end of the chunks (M7) ──────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_end_without_done_is_an_end_when_the_choice_has_finished():
+def test_the_end_of_the_bytes_completes_the_answer_if_its_choice_has_finished():
     assert completed(run(text("a"), end())).status == "completed"
 
 
@@ -249,7 +249,7 @@ def test_the_end_without_done_is_an_end_when_the_choice_has_finished():
         ([text("c", 2), end()], 3, "the answer ended without a finish reason for choice 1, 2"),
     ],
 )
-def test_the_end_before_all_choices_have_finished_is_no_success_and_names_them(chunks, asked, message):
+def test_the_end_of_the_bytes_before_all_choices_have_finished_raises_an_error_that_names_them(chunks, asked, message):
     events, error = broken(*chunks, choices=asked)
     assert isinstance(error, StreamTruncated)
     assert error.args == (message,)
@@ -258,13 +258,13 @@ def test_the_end_before_all_choices_have_finished_is_no_success_and_names_them(c
     assert not any(isinstance(event, Completed) for event in events)
 
 
-def test_done_without_any_finish_reason_is_unconfirmed():
+def test_done_without_any_finish_reason_gives_the_status_unconfirmed():
     last = completed(run(text("a"), DONE))
     assert (last.status, last.finish_reason) == ("unconfirmed", None)
     assert [choice.status for choice in last.choices] == ["unconfirmed"]
 
 
-def test_done_with_one_finish_reason_of_two_is_an_end():
+def test_done_completes_the_answer_if_one_of_two_choices_has_a_finish_reason():
     last = completed(run(text("a"), text("b", 1), end(), DONE, choices=2))
     assert last.status == "completed"
     assert [(choice.finish_reason, choice.status) for choice in last.choices] == [
@@ -273,18 +273,18 @@ def test_done_with_one_finish_reason_of_two_is_an_end():
     ]
 
 
-def test_a_provider_may_say_that_the_end_of_the_bytes_is_the_end():
+def test_with_eof_completes_the_end_of_the_bytes_completes_the_answer():
     last = completed(run(text("a"), eof_completes=True))
     assert (last.status, last.finish_reason) == ("completed", None)
     assert completed(run(text("a"), choices=2, eof_completes=True)).status == "completed"
 
 
-def test_no_provider_may_say_that_nothing_is_an_answer():
+def test_with_eof_completes_an_answer_without_choices_still_raises_stream_truncated():
     with pytest.raises(StreamTruncated, match="before its first choice"):
         run(Chunk((), "r1"), eof_completes=True)
 
 
-def test_finished_is_told_when_every_choice_has_its_finish_reason():
+def test_finished_becomes_true_when_every_choice_has_its_finish_reason():
     reader = machine(2)
     states = []
 
@@ -299,14 +299,14 @@ def test_finished_is_told_when_every_choice_has_its_finish_reason():
     assert reader.finished
 
 
-def test_finished_waits_for_a_choice_that_nobody_asked_for():
+def test_finished_is_false_while_a_choice_beyond_the_requested_number_is_open():
     reader = machine()
     with pytest.raises(StreamTruncated):
         list(run_machine(reader, [end(), text("b", 1)]))
     assert not reader.finished
 
 
-def test_what_is_known_so_far_can_be_asked_at_any_time():
+def test_snapshot_returns_the_values_known_until_then_at_any_time():
     reader = machine()
     assert reader.snapshot().response_id is None
     assert reader.snapshot().choices == ()
@@ -320,7 +320,7 @@ def test_what_is_known_so_far_can_be_asked_at_any_time():
 # ── several choices ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_choices_go_their_own_ways_in_the_order_they_come():
+def test_interleaved_choices_keep_the_order_of_their_chunks_and_end_separately():
     events = run(
         text("b", 1),
         text("a"),
@@ -345,7 +345,7 @@ def test_choices_go_their_own_ways_in_the_order_they_come():
     assert last.status == "incomplete"
 
 
-def test_calls_of_two_choices_under_the_same_index_are_two_calls():
+def test_calls_with_the_same_index_in_two_choices_are_two_calls():
     events = run(
         calls(fragment('{"a": 1', "f", "c1", 0)),
         calls(fragment('{"b": 2', "g", "c2", 0), choice=1),
@@ -365,7 +365,7 @@ def test_calls_of_two_choices_under_the_same_index_are_two_calls():
 # ── calls (M3, M4) ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_call_is_told_fragment_by_fragment_and_then_whole():
+def test_a_call_yields_a_delta_per_fragment_and_then_the_complete_call():
     events = run(
         calls(fragment("", "get_weather", "call_1", 0)),
         calls(fragment('{"city":', index=0)),
@@ -382,7 +382,7 @@ def test_a_call_is_told_fragment_by_fragment_and_then_whole():
     assert completed(events).status == "completed"
 
 
-def test_a_call_is_whole_when_the_next_one_starts():
+def test_a_call_is_complete_when_the_next_one_starts():
     events = run(calls(fragment("{}", "f", "c1", 0)), calls(fragment("{}", "g", "c2", 1)), end(), DONE)
     assert [type(event) for event in events] == [
         Created,
@@ -394,7 +394,7 @@ def test_a_call_is_whole_when_the_next_one_starts():
     ]
 
 
-def test_calls_whose_fragments_alternate_are_whole_in_the_end():
+def test_calls_whose_fragments_alternate_are_complete_at_the_end():
     events = run(
         calls(fragment("{", "f", "c1", 0), fragment("{", "g", "c2", 1)),
         calls(fragment("}", index=1), fragment("}", index=0)),
@@ -405,7 +405,7 @@ def test_calls_whose_fragments_alternate_are_whole_in_the_end():
 
 
 @pytest.mark.parametrize("reason", ["stop", "tool_calls", "function_call", "eos", "tired"])
-def test_calls_are_delivered_whatever_the_finish_reason(reason):
+def test_calls_are_delivered_whatever_the_finish_reason_is(reason):
     events = run(calls(fragment("{}", "f", "c1", 0)), end(reason), DONE)
     assert items(events) == [FunctionCall("f", "{}", "c1", "completed")]
     assert completed(events).status == "completed"
@@ -445,7 +445,9 @@ def test_a_call_is_completed_only_if_its_arguments_are_strict_json(arguments, st
 
 @pytest.mark.parametrize("reason", ["length", "content_filter"])
 @pytest.mark.parametrize(("arguments", "status"), [('{"a', "incomplete"), ("", "incomplete"), ("{}", "completed")])
-def test_a_call_cut_by_length_is_incomplete(reason, arguments, status):
+def test_in_an_answer_cut_by_length_or_filter_only_a_call_with_complete_arguments_is_completed(
+    reason, arguments, status
+):
     events = run(calls(fragment(arguments, "f", "c1", 0)), end(reason), DONE)
     assert items(events) == [FunctionCall("f", arguments, "c1", status)]
     assert completed(events).status == "incomplete"
@@ -462,7 +464,7 @@ def test_a_finish_reason_on_every_tool_chunk_ends_no_call_early():
     assert items(events) == [FunctionCall("f", '{"a": {"b": 1}}', "c1")]
 
 
-def test_a_call_that_is_handed_over_is_not_told_again():
+def test_a_call_that_was_delivered_is_not_delivered_again():
     events = run(
         calls(fragment("{}", "f", "c1", 0), finish="tool_calls"), calls(fragment("{}", "f", "c1", 0)), end(), DONE
     )
@@ -470,7 +472,7 @@ def test_a_call_that_is_handed_over_is_not_told_again():
     assert items(events) == [FunctionCall("f", "{}", "c1")]
 
 
-def test_text_and_calls_may_share_a_choice():
+def test_one_choice_may_have_both_text_and_calls():
     events = run(text("Let me see."), calls(fragment("{}", "f", "c1", 1)), end("tool_calls"), DONE)
     assert [type(event) for event in events] == [Created, OutputTextDelta, FunctionCallDelta, OutputItemDone, Completed]
 
@@ -478,7 +480,7 @@ def test_text_and_calls_may_share_a_choice():
 # ── which call a fragment belongs to (W4, W5) ───────────────────────────────────────────────────────────────────
 
 
-def test_fragments_find_their_call_by_index_which_may_start_anywhere():
+def test_fragments_are_assigned_to_calls_by_an_index_that_may_start_anywhere():
     assert spell(
         fragment("{", "f", "c1", 1), fragment("{", "g", "c2", 7), fragment("}", index=1), fragment("}", index=7)
     ) == [
@@ -487,11 +489,11 @@ def test_fragments_find_their_call_by_index_which_may_start_anywhere():
     ]
 
 
-def test_novita_baseten_and_tgi_repeat_id_and_name_in_every_fragment():
+def test_fragments_that_all_repeat_id_and_name_are_one_call_as_novita_baseten_and_tgi_send_them():
     assert spell(*[fragment(part, "f", "c1", 0) for part in ('{"a"', ": ", "1}")]) == [("c1", "f", '{"a": 1}')]
 
 
-def test_copilot_cerebras_and_openrouter_tell_calls_under_one_index_apart_by_id():
+def test_calls_with_one_index_are_distinguished_by_id_as_copilot_cerebras_and_openrouter_send_them():
     fragments = [
         fragment("{", "f", "c1", 0),
         fragment("}", index=0),
@@ -501,7 +503,7 @@ def test_copilot_cerebras_and_openrouter_tell_calls_under_one_index_apart_by_id(
     assert spell(*fragments) == [("c1", "f", "{}"), ("c2", "g", "{}")]
 
 
-def test_a_fragment_with_a_known_id_belongs_to_that_call_wherever_its_index_says():
+def test_a_fragment_with_a_known_id_belongs_to_that_call_whatever_its_index_is():
     fragments = [
         fragment("{", "f", "c1", 0),
         fragment("{", "g", "c2", 0),
@@ -511,12 +513,12 @@ def test_a_fragment_with_a_known_id_belongs_to_that_call_wherever_its_index_says
     assert spell(*fragments) == [("c1", "f", "{}"), ("c2", "g", "{}")]
 
 
-def test_an_id_may_come_late():
+def test_the_id_of_a_call_may_arrive_after_its_name():
     fragments = [fragment("", "f", index=0), fragment("{", None, "c1", 0), fragment("}", index=0)]
     assert spell(*fragments) == [("c1", "f", "{}")]
 
 
-def test_an_id_that_comes_after_one_was_made_up_changes_nothing_but_still_finds_the_call():
+def test_an_id_that_arrives_after_one_was_generated_does_not_replace_it_but_identifies_the_call():
     fragments = [
         fragment("", "f", index=0),
         fragment("{", index=0),
@@ -526,26 +528,26 @@ def test_an_id_that_comes_after_one_was_made_up_changes_nothing_but_still_finds_
     assert spell(*fragments) == [("made-1", "f", "{}")]
 
 
-def test_a_name_may_come_late_and_is_set_once():
+def test_the_name_of_a_call_may_arrive_after_its_id_and_is_set_once():
     fragments = [fragment("", None, "c1", 0), fragment("{", "f", index=0), fragment("}", "g", "c1", 0)]
     assert spell(*fragments) == [("c1", "f", "{}")]
 
 
-def test_gemini_and_mistral_send_whole_calls_without_an_index():
+def test_complete_calls_without_an_index_are_separate_as_gemini_and_mistral_send_them():
     assert spell(fragment("{}", "f", "c1"), fragment("{}", "f", "c2")) == [("c1", "f", "{}"), ("c2", "f", "{}")]
 
 
-def test_whole_calls_with_neither_index_nor_id_are_calls_of_their_own():
+def test_complete_calls_with_neither_index_nor_id_are_separate():
     fragments = [fragment('{"a": 1}', "f"), fragment('{"a": 2}', "f"), fragment("{}", "g")]
     assert spell(*fragments) == [("made-1", "f", '{"a": 1}'), ("made-2", "f", '{"a": 2}'), ("made-3", "g", "{}")]
 
 
-def test_another_name_without_index_and_id_is_another_call_even_when_the_last_is_not_whole():
+def test_another_name_without_index_and_id_starts_another_call_even_if_the_last_is_incomplete():
     assert sorted(spell(fragment('{"a"', "f"), fragment("{}", "g"))) == [("made-1", "f", '{"a"'), ("made-2", "g", "{}")]
 
 
 @pytest.mark.parametrize("arguments", ["", '{"a"', "{}", " "])
-def test_calls_are_told_in_the_order_they_began_also_where_they_have_no_id(arguments):
+def test_calls_are_delivered_in_the_order_in_which_they_began_even_without_ids(arguments):
     events = run(
         calls(fragment(arguments, "f")), calls(fragment("{}", "g", "c2")), calls(fragment("{}", "h")), end(), DONE
     )
@@ -553,11 +555,11 @@ def test_calls_are_told_in_the_order_they_began_also_where_they_have_no_id(argum
     assert list(dict.fromkeys(told)) == ["f", "g", "h"]
 
 
-def test_the_same_name_without_index_and_id_goes_on_with_a_call_that_is_not_whole():
+def test_the_same_name_without_index_and_id_continues_an_incomplete_call():
     assert spell(fragment('{"a": ', "f"), fragment("1}", "f")) == [("made-1", "f", '{"a": 1}')]
 
 
-def test_arguments_without_index_id_and_name_go_on_with_the_last_call():
+def test_arguments_without_index_id_and_name_continue_the_last_call():
     assert spell(fragment("{", "f", "c1"), fragment("}"), fragment("", "g", "c2"), fragment("{}")) == [
         ("c1", "f", "{}"),
         ("c2", "g", "{}"),
@@ -568,23 +570,23 @@ def test_arguments_before_any_call_are_a_call_without_a_name():
     assert spell(fragment("{}")) == [("made-1", "", "{}")]
 
 
-def test_a_whole_call_and_then_a_named_one_under_the_same_index_without_ids_are_two():
+def test_a_name_after_a_complete_call_with_the_same_index_and_no_ids_starts_another_call():
     assert spell(fragment('{"a": 1}', "f", index=0), fragment('{"a": 2}', "f", index=0)) == [
         ("made-1", "f", '{"a": 1}'),
         ("made-2", "f", '{"a": 2}'),
     ]
 
 
-def test_a_name_repeated_under_the_same_index_without_ids_is_one_call():
+def test_a_name_repeated_with_the_same_index_and_no_ids_continues_one_call():
     assert spell(*[fragment(part, "f", index=0) for part in ('{"a"', ": ", "1}")]) == [("made-1", "f", '{"a": 1}')]
 
 
-def test_a_server_that_gives_no_arguments_at_all_calls_with_none():
+def test_a_call_for_which_no_arguments_are_sent_has_empty_arguments():
     assert spell(fragment("", "now", "c1", 0)) == [("c1", "now", "")]
     assert spell(fragment("", "now")) == [("made-1", "now", "")]
 
 
-def test_a_made_up_id_is_call_and_24_hex_digits_and_never_the_same():
+def test_a_generated_call_id_is_unique_and_ends_in_24_hex_digits():
     made = {make_call_id() for _ in range(100)}
     assert len(made) == 100
     assert all(re.fullmatch("call_[0-9a-f]{24}", call_id) for call_id in made)
@@ -593,7 +595,7 @@ def test_a_made_up_id_is_call_and_24_hex_digits_and_never_the_same():
     assert events[1] == FunctionCallDelta("{}", items(events)[0].call_id, "f")
 
 
-def test_every_delta_of_a_call_has_the_id_of_the_whole_call():
+def test_every_delta_of_a_call_has_the_id_of_the_complete_call():
     events = run(
         calls(fragment("{", "f", index=0)),
         calls(fragment("", None, index=0)),
@@ -613,11 +615,11 @@ def usage_of(*chunks: Chunk, choices: int = 1) -> TokenUsage | None:
     return completed(run(*chunks, DONE, choices=choices)).token_usage
 
 
-def test_no_usage_is_none_and_never_invented():
+def test_token_usage_is_none_if_the_server_reports_none():
     assert usage_of(text("a"), end()) is None
 
 
-def test_the_last_usage_wins_and_is_not_summed():
+def test_the_last_of_several_usage_reports_is_used():
     cumulative = [
         text("a", usage=TokenUsage(1, None, 1)),
         text("b", usage=TokenUsage(1, None, 2)),
@@ -627,31 +629,31 @@ def test_the_last_usage_wins_and_is_not_summed():
 
 
 @pytest.mark.parametrize("choices", [1, 2])
-def test_groq_reports_up_to_three_times(choices):
+def test_repeated_usage_reports_are_not_summed_because_groq_sends_up_to_three(choices):
     report = TokenUsage(5, None, 2, None, 7)
     finished = [end(choice=i, usage=report) for i in range(choices)]
     assert usage_of(text("a"), *finished, Chunk(usage=report), choices=choices) == report
 
 
-def test_a_usage_with_a_repeated_finish_reason_counts():
+def test_a_usage_report_with_a_repeated_finish_reason_is_used():
     assert usage_of(text("a"), end(), end(usage=TokenUsage(1))) == TokenUsage(1)
 
 
-def test_llama_cpp_reports_once_per_choice_behind_them_and_the_answer_is_their_sum():
+def test_usage_reports_after_each_choice_are_summed_as_llama_cpp_sends_them():
     reports = [Chunk(usage=TokenUsage(38, None, 16, None, 54)), Chunk(usage=TokenUsage(38, 30, 10, None, 48))]
     choices = [text("b", 1), text("a"), end("length", 1), end("length")]
     assert usage_of(*choices, *reports, choices=2) == TokenUsage(76, 30, 26, None, 102)
     assert usage_of(*choices[:3], reports[0], choices[3], reports[1], choices=2) == TokenUsage(76, 30, 26, None, 102)
 
 
-def test_two_reports_for_one_choice_are_not_summed():
+def test_two_usage_reports_for_one_choice_are_not_summed():
     assert usage_of(text("a"), end(), Chunk(usage=TokenUsage(1)), Chunk(usage=TokenUsage(2))) == TokenUsage(2)
 
 
 # ── errors in the stream (M8) ───────────────────────────────────────────────────────────────────────────────────
 
 
-def test_an_error_in_the_stream_is_raised_with_what_it_says():
+def test_an_error_in_the_stream_raises_provider_error_with_its_message_code_and_type():
     events, error = broken(text("a"), Chunk(error=ErrorDetail("no", "c", "t", retryable=True)), text("b"))
     assert events == [Created(), OutputTextDelta("a")]
     assert isinstance(error, ProviderError)
@@ -659,37 +661,37 @@ def test_an_error_in_the_stream_is_raised_with_what_it_says():
     assert str(error) == "stream disconnected before completion: no (code: c)"
 
 
-def test_an_error_may_be_the_first_thing_and_may_not_pass():
+def test_an_error_in_the_first_chunk_is_raised_before_any_event():
     events, error = broken(Chunk(error=ErrorDetail("no")))
     assert events == []
     assert not error.retryable
     assert str(error) == "stream disconnected before completion: no"
 
 
-def test_an_error_beside_choices_lets_their_text_go_first():
+def test_text_beside_an_error_is_delivered_before_the_error_is_raised():
     events, error = broken(text("a", finish="error", error=ErrorDetail("no", 502)))
     assert events == [Created(), OutputTextDelta("a")]
     assert isinstance(error, ProviderError)
 
 
-def test_an_error_in_the_place_of_done_is_an_error():
+def test_an_error_in_place_of_done_is_raised():
     assert isinstance(broken(text("a"), end(), Chunk(error=ErrorDetail("no")))[1], ProviderError)
     assert isinstance(broken(text("a", done=True, error=ErrorDetail("no")))[1], ProviderError)
 
 
-def test_a_call_that_is_held_back_is_told_before_an_error():
+def test_a_call_that_is_held_back_is_delivered_before_an_error():
     events, _ = broken(text("a"), calls(fragment('{"a', "f", index=0)), Chunk(error=ErrorDetail("no")))
     assert events[2:] == [FunctionCallDelta('{"a', "made-1", "f")]
 
 
-def test_a_call_that_is_held_back_is_told_before_the_stream_is_found_cut():
+def test_a_call_that_is_held_back_is_delivered_before_stream_truncated():
     events, error = broken(calls(fragment("{}", "f")), calls(fragment("{}", "g", "c2")))
     assert isinstance(error, StreamTruncated)
     assert items(events) == [FunctionCall("f", "{}", "made-1")]
     assert events[-1] == FunctionCallDelta("{}", "c2", "g")
 
 
-def test_errors_of_the_chunks_pass_through_behind_what_was_held_back():
+def test_an_error_of_reading_chunks_propagates_after_the_events_that_were_held_back():
     def chunks() -> Iterator[Chunk]:
         yield calls(fragment("{", "f"))
         raise ProtocolViolation("broken")
@@ -700,7 +702,7 @@ def test_errors_of_the_chunks_pass_through_behind_what_was_held_back():
     assert FunctionCallDelta("{", "made-1", "f") in events
 
 
-def test_nothing_is_told_twice_before_an_error():
+def test_no_delta_is_delivered_twice_before_an_error():
     events, _ = broken(calls(fragment("{", "f", "c1", 0)), calls(fragment('"a', index=0)))
     assert "".join(event.delta for event in events if isinstance(event, FunctionCallDelta)) == '{"a'
 
@@ -708,7 +710,7 @@ def test_nothing_is_told_twice_before_an_error():
 # ── what else a server sends ────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_what_else_a_server_sends_is_in_the_end_of_each_choice():
+def test_the_extra_fields_of_all_chunks_are_joined_in_the_end_of_each_choice():
     first = Chunk((ChoiceDelta(0, "a", extra={"logprobs": {"content": [1]}, "audio": {"id": "x", "data": "AB"}}),))
     second = Chunk((ChoiceDelta(0, "b", extra={"logprobs": {"content": [2]}, "audio": {"id": "y", "data": "CD"}}),))
     other = Chunk((ChoiceDelta(1, "c", extra={"logprobs": {"content": None}}),), extra={"citations": ["u"]})
@@ -720,18 +722,18 @@ def test_what_else_a_server_sends_is_in_the_end_of_each_choice():
     assert last.choices[1].extra == {"logprobs": {"content": None}, **shared}
 
 
-def test_joining_what_a_server_sends_leaves_the_chunks_as_they_came():
+def test_joining_extra_fields_does_not_modify_the_chunks():
     first, second = {"logprobs": {"content": [1]}}, {"logprobs": {"content": [2]}}
     run(*[Chunk((ChoiceDelta(extra=extra),)) for extra in (first, second)], end(), DONE)
     assert (first, second) == ({"logprobs": {"content": [1]}}, {"logprobs": {"content": [2]}})
 
 
-def test_a_null_does_not_put_out_what_is_there():
+def test_a_null_does_not_replace_the_value_of_an_extra_field():
     chunks = [Chunk((ChoiceDelta(extra={"a": {"b": value}}),)) for value in ([1], None, "x", "y")]
     assert completed(run(*chunks, end(), DONE)).choices[0].extra == {"a": {"b": "y"}}
 
 
-def test_what_a_server_sends_may_be_nested_deeply():
+def test_an_extra_field_may_be_deeply_nested():
     deep: list[object] = []
     for _ in range(900):
         deep = [deep]

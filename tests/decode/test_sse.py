@@ -91,7 +91,7 @@ RULES = [
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 10_000])
 @pytest.mark.parametrize(("data", "expected"), [pytest.param(d, e, id=rule) for rule, d, e in RULES])
-def test_the_specification_rule_by_rule(data, expected, size):
+def test_the_sse_decoder_follows_the_specification(data, expected, size):
     assert events(*cut(data, size)) == expected
 
 
@@ -99,7 +99,7 @@ LINES = [b"event: a", b"data: 1", b"", b"data: 2", b": c", b"data: 3", b"", b""]
 
 
 @pytest.mark.parametrize("ends", [*itertools.product([b"\n", b"\r", b"\r\n"], repeat=3)], ids=repr)
-def test_any_mixture_of_line_ends_cut_anywhere_is_the_same_stream(ends):
+def test_any_mixture_of_line_endings_split_anywhere_yields_the_same_events(ends):
     ends = [*ends, *ends, *ends[:2]]
     for i in range(1, len(LINES)):
         if LINES[i] == b"" and (ends[i - 1], ends[i]) == (b"\r", b"\n"):
@@ -112,7 +112,7 @@ def test_any_mixture_of_line_ends_cut_anywhere_is_the_same_stream(ends):
         assert events(data[:i], data[i:]) == expected
 
 
-def test_a_line_feed_behind_a_carriage_return_is_the_same_line_end_in_the_next_piece():
+def test_a_crlf_split_between_two_pieces_is_one_line_ending():
     assert events(b"data: 1\r", b"\n", b"\r", b"\n", b"data: 2\r\n\r\n") == messages("1", "2")
 
 
@@ -124,7 +124,7 @@ def test_a_carriage_return_ends_its_line_without_waiting_for_a_line_feed():
     assert next(sse_events(source())).data == "1"
 
 
-def test_an_event_is_handed_on_before_more_bytes_are_asked_for():
+def test_an_event_is_yielded_before_more_bytes_are_read():
     asked = []
 
     def source() -> Iterator[bytes]:
@@ -139,7 +139,7 @@ def test_an_event_is_handed_on_before_more_bytes_are_asked_for():
         assert asked == list(range(1, number + 1))
 
 
-def test_many_events_in_one_piece_and_one_event_over_many():
+def test_a_piece_may_have_many_events_and_an_event_may_span_many_pieces():
     assert payloads(b"data: 1\n\ndata: 2\n\nda", b"ta: 3", b"\n", b"\ndata: 4\n\n") == messages("1", "2", "3", "4")
 
 
@@ -147,14 +147,14 @@ def test_many_events_in_one_piece_and_one_event_over_many():
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
-def test_comments_are_counted(size):
+def test_comments_are_counted_however_the_bytes_are_split(size):
     data = b": one\n\n:two\n: three\ndata: 1\r\n:four\r\n\r\ndata: : no\n\n: five\n: six"
     decoder = BodyDecoder()
     assert [event.data for event in body_payloads(cut(data, size), decoder=decoder)] == ["1", ": no"]
     assert decoder.sse.comments == 6
 
 
-def test_comments_count_as_soon_as_they_are_there_even_before_any_event():
+def test_a_comment_is_counted_as_soon_as_its_line_ends_even_before_any_event():
     decoder = SSEDecoder()
     counts = []
     for piece in (b": one\n", b": two\n", b": half", b"\ndata: 1\n\n"):
@@ -183,7 +183,7 @@ ONE = b"data: 1\n\n"
         ('data: {"a": "日"}'.encode(), ("message", '{"a": "日"}')),
     ],
 )
-def test_a_whole_last_event_counts_without_its_blank_line(tail, expected, size):
+def test_a_complete_last_event_is_delivered_without_its_blank_line(tail, expected, size):
     assert payloads(*cut(ONE + tail, size)) == [("message", "1"), expected]
 
 
@@ -208,11 +208,11 @@ def test_a_whole_last_event_counts_without_its_blank_line(tail, expected, size):
     ],
     ids=lambda tail: repr(tail[:40]),
 )
-def test_half_an_event_never_counts(tail, size):
+def test_an_incomplete_last_event_is_dropped(tail, size):
     assert payloads(*cut(ONE + tail, size)) == messages("1")
 
 
-def test_what_is_left_at_the_end_is_the_tail():
+def test_tail_has_the_lines_of_the_unfinished_event():
     decoder = SSEDecoder()
     assert decoder.tail == b""
     pieces = [b"data: 1\r\n\r\ndata: 2\r\nda", b"ta: 3"]
@@ -232,12 +232,12 @@ def test_a_json_body_is_one_payload(body, blank, size):
     assert data.strip() == body.strip()
 
 
-def test_bad_bytes_in_a_json_body_are_replaced():
+def test_invalid_utf_8_in_a_json_body_is_replaced():
     assert payloads(b'{"a": "\xff"}') == messages('{"a": "\ufffd"}')
 
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])
-def test_a_page_is_refused_with_its_beginning_and_a_hint_about_the_base_url(size):
+def test_an_html_page_raises_protocol_violation_with_its_beginning_and_a_hint_about_the_base_url(size):
     page = b"\n <!DOCTYPE html><html><h1>502 Bad Gateway</h1>" + b"x" * 5000 + b"</html>"
     with pytest.raises(ProtocolViolation, match=r"HTML page.*base URL.*502 Bad Gateway") as caught:
         payloads(*cut(page, size))
@@ -249,7 +249,7 @@ def test_a_page_is_refused_with_its_beginning_and_a_hint_about_the_base_url(size
 @pytest.mark.parametrize(
     "text", [b"upstream request timeout", b"no healthy upstream\n\n", b"Bad\nnews\n" + b"x" * 5000]
 )
-def test_a_plain_text_is_refused_with_its_beginning(text, size):
+def test_a_text_body_raises_protocol_violation_with_its_beginning(text, size):
     with pytest.raises(ProtocolViolation, match=r"is a text, not an event stream.*base URL") as caught:
         payloads(*cut(text, size))
     assert text[:15].decode().split("\n")[0] in str(caught.value)
@@ -257,7 +257,7 @@ def test_a_plain_text_is_refused_with_its_beginning(text, size):
 
 
 @pytest.mark.parametrize("text", [b"idle workers: none", b"retry later", b"database is locked", b"events are off\n"])
-def test_a_text_that_begins_like_a_field_is_still_a_text(text):
+def test_a_text_body_that_begins_like_a_field_is_recognized_as_text(text):
     with pytest.raises(ProtocolViolation, match="is a text, not an event stream"):
         payloads(text)
 
@@ -265,26 +265,26 @@ def test_a_text_that_begins_like_a_field_is_still_a_text(text):
 @pytest.mark.parametrize(
     "body", [b"", b"\n", b" \r\n\r\n", BOM, BOM[:1], b": ping\n\n: ping\n\n", b"id: 1\nretry: 3\n\n"]
 )
-def test_an_empty_answer_has_no_payloads(body):
+def test_a_body_without_data_has_no_payloads(body):
     assert payloads(*cut(body, 1)) == payloads(*cut(body, 1000)) == []
 
 
 @pytest.mark.parametrize(
     "whole", [b"data: 1\n", b"event: error\n", b"id: 1\n", b"retry: 1\n", b": c\n", BOM + b"data: 1"]
 )
-def test_a_stream_cut_within_its_first_line_is_not_taken_for_a_text(whole):
+def test_a_stream_cut_within_its_first_line_is_not_taken_for_a_text_body(whole):
     for end in range(1, len(whole)):
         assert payloads(whole[:end]) == payloads(*cut(whole[:end], 1)) == []
 
 
-def test_an_unknown_field_before_the_first_event_does_not_make_a_text_of_a_stream():
+def test_a_stream_that_begins_with_an_unknown_field_is_not_taken_for_a_text_body():
     assert payloads(b"x-note: hello\n\ndata: 1\n\n") == messages("1")
 
 
 # ── empty pieces ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_an_empty_piece_changes_no_event():
+def test_empty_pieces_change_no_event():
     pieces = [b"", b"\n", b"", b"data: 1\n\n", b"", b"", b"data: 2\r", b"", b"\n\r", b"", b"\ndata: [DONE]", b""]
     assert payloads(*pieces) == messages("1", "2", "[DONE]")
     assert payloads(b'{"a":', b"", b"1}") == messages('{"a":1}')
@@ -293,7 +293,7 @@ def test_an_empty_piece_changes_no_event():
 # ── limits ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_limits_of_the_house():
+def test_the_default_limits_have_their_documented_values():
     limits = Limits()
     assert (limits.event_bytes, limits.event_lines) == (MEGABYTE, 10_000)
     assert (limits.stream_bytes, limits.error_body_bytes) == (256 * MEGABYTE, 64 * 1024)
@@ -301,7 +301,7 @@ def test_the_limits_of_the_house():
 
 @pytest.mark.parametrize("size", [1, 5, 10_000])
 @pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
-def test_an_event_as_long_as_the_limit_passes_however_it_is_cut_and_a_longer_one_never(end, size):
+def test_an_event_longer_than_event_bytes_raises_stream_too_large_however_it_is_split(end, size):
     limits = Limits(event_bytes=100)
     for length in range(90, 110):
         event = b"data: ".ljust(length, b"x")
@@ -314,7 +314,7 @@ def test_an_event_as_long_as_the_limit_passes_however_it_is_cut_and_a_longer_one
 
 
 @pytest.mark.parametrize("length", [98, 99, 100, 101, 102])
-def test_where_the_limit_of_an_event_lies_does_not_depend_on_the_cuts(length):
+def test_the_limit_event_bytes_does_not_depend_on_how_the_bytes_are_split(length):
     def outcome(size: int) -> object:
         try:
             return payloads(*cut(b"data: ".ljust(length, b"x") + b"\n\n", size), limits=Limits(event_bytes=100))
@@ -325,7 +325,7 @@ def test_where_the_limit_of_an_event_lies_does_not_depend_on_the_cuts(length):
 
 
 @pytest.mark.parametrize("lines", [3, 4, 5, 6, 7])
-def test_where_the_limit_of_lines_lies_does_not_depend_on_the_cuts(lines):
+def test_the_limit_event_lines_does_not_depend_on_how_the_bytes_are_split(lines):
     def outcome(size: int) -> object:
         try:
             return payloads(*cut(b"data: x\n" * lines + b"\n", size), limits=Limits(event_lines=5))
@@ -337,32 +337,32 @@ def test_where_the_limit_of_lines_lies_does_not_depend_on_the_cuts(lines):
 
 
 @pytest.mark.parametrize("size", [4096, 10**7])
-def test_an_event_of_100_000_data_lines_is_too_large(size):
+def test_an_event_of_100_000_data_lines_raises_stream_too_large(size):
     with pytest.raises(StreamTooLarge, match="an event has more than 10000 lines"):
         payloads(*cut(b"data: x\n" * 100_000 + b"\n", size))
 
 
-def test_many_small_events_in_one_piece_are_not_too_large():
+def test_many_small_events_in_one_piece_do_not_exceed_the_limits_of_one_event():
     limits = Limits(event_bytes=20, event_lines=2)
     assert len(payloads(b"data: 1\ndata: 2\n\n" * 100, limits=limits)) == 100
 
 
 @pytest.mark.parametrize("size", [1, 100, 10_000])
-def test_the_whole_stream_has_a_limit(size):
+def test_a_stream_longer_than_stream_bytes_raises_stream_too_large(size):
     limits = Limits(stream_bytes=900)
     assert len(payloads(*cut(ONE * 100, size), limits=limits)) == 100
     with pytest.raises(StreamTooLarge, match="the stream is longer than 900 bytes"):
         payloads(*cut(ONE * 101, size), limits=limits)
 
 
-def test_a_json_body_has_the_limit_of_an_event():
+def test_a_json_body_longer_than_event_bytes_raises_stream_too_large():
     limits = Limits(event_bytes=1000)
     assert payloads(b"{" + b" " * 998 + b"}", limits=limits) == messages("{" + " " * 998 + "}")
     with pytest.raises(StreamTooLarge, match="longer than 1000 bytes"):
         payloads(b"{" + b" " * 999 + b"}", limits=limits)
 
 
-def test_a_comment_has_the_limit_of_an_event():
+def test_a_comment_longer_than_event_bytes_raises_stream_too_large():
     with pytest.raises(StreamTooLarge):
         payloads(b": " + b"x" * 2000, limits=Limits(event_bytes=1000))
 
@@ -388,7 +388,7 @@ def repeat(piece: bytes, head: bytes = b"") -> Iterator[bytes]:
         pytest.param(lambda: repeat(b"data: " + b"x" * 92 + b"\n\n"), id="endless events"),
     ],
 )
-def test_nothing_endless_takes_more_than_4_megabytes(source):
+def test_endless_input_raises_stream_too_large_within_4_megabytes_of_memory(source):
     limits = Limits(stream_bytes=2 * MEGABYTE)
     tracemalloc.start()
     try:
@@ -412,7 +412,7 @@ def bounded(source: Iterable[bytes], limit: int) -> Iterator[bytes]:
 @pytest.mark.parametrize(
     "event", [b"data: x\n" * 40_000, b"data: " + b"x" * 320_000 + b"\n"], ids=["lines", "one line"]
 )
-def test_one_event_in_many_pieces_takes_linear_time(event):
+def test_decoding_one_event_in_many_pieces_takes_linear_time(event):
     data = event + b"\n"
     limits = Limits(event_lines=10**6)
     begin = time.process_time()

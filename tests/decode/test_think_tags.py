@@ -46,44 +46,44 @@ def read_into(collector: Collector, chunks: Iterable[Chunk], tags: tuple[str, ..
 
 
 @pytest.mark.parametrize("size", range(1, len(ANSWER) + 1))
-def test_tags_may_be_cut_anywhere(size):
+def test_think_tags_are_recognized_however_the_text_is_split(size):
     turn = told([ANSWER[i : i + size] for i in range(0, len(ANSWER), size)])
     assert (turn.text, turn.reasoning) == ("Well.It is 4.", "Let me see")
 
 
-def test_several_tags_and_several_thoughts():
+def test_several_tags_and_several_reasoning_sections_are_recognized():
     turn = told(["<think>a</think>b<thought>c</thou", "ght>d"], ("think", "thought"))
     assert (turn.text, turn.reasoning) == ("bd", "ac")
 
 
-def test_inside_only_the_end_tag_counts():
+def test_inside_reasoning_only_the_matching_end_tag_is_recognized():
     turn = told(["<think>a<think>b<thought></think>c"], ("think", "thought"))
     assert (turn.text, turn.reasoning) == ("c", "a<think>b<thought>")
 
 
-def test_an_end_tag_without_its_start_stays_in_the_text():
+def test_an_end_tag_without_a_start_tag_stays_in_the_text():
     turn = told(["so</thi", "nk>4"])
     assert (turn.text, turn.reasoning) == ("so</think>4", "")
 
 
 @pytest.mark.parametrize("finish", ["stop", None])
-def test_what_looked_like_a_tag_is_not_lost_at_the_end(finish):
+def test_an_incomplete_tag_at_the_end_of_the_stream_is_not_lost(finish):
     assert told(["1 <", " 2 <thi"], finish=finish).text == "1 < 2 <thi"
     assert told(["<think>1 </th"], finish=finish).reasoning == "1 </th"
 
 
-def test_a_tag_begun_in_the_text_of_the_finish_chunk_is_not_lost():
+def test_an_incomplete_tag_in_the_chunk_with_the_finish_reason_is_not_lost():
     assert collected([Chunk((ChoiceDelta(0, "a <th", finish_reason="stop"),))], ("think",)).text == "a <th"
 
 
-def test_what_was_held_back_is_given_out_before_an_error():
+def test_an_incomplete_tag_is_not_lost_when_the_stream_is_truncated():
     collector = Collector()
     with pytest.raises(StreamTruncated):
         read_into(collector, [Chunk((ChoiceDelta(0, "a <th"),))])
     assert collector.turn().text == "a <th"
 
 
-def test_an_error_in_the_stream_loses_nothing_either():
+def test_an_incomplete_tag_is_not_lost_when_reading_the_chunks_fails():
     def chunks():
         yield Chunk((ChoiceDelta(0, "a <th"),))
         raise StreamTruncated("gone")
@@ -94,19 +94,19 @@ def test_an_error_in_the_stream_loses_nothing_either():
     assert collector.turn().text == "a <th"
 
 
-def test_each_choice_thinks_for_itself():
+def test_think_tags_are_recognized_in_each_choice_separately():
     pieces = [(0, "<think>a"), (1, "b</think>"), (0, "</think>c"), (1, "d")]
     chunks = [Chunk((ChoiceDelta(index, text),)) for index, text in pieces]
     turn = collected([*chunks, Chunk(done=True)], ("think",))
     assert [(choice.text, choice.reasoning) for choice in turn.choices] == [("c", "a"), ("b</think>d", "")]
 
 
-def test_reasoning_of_the_servers_own_comes_first():
+def test_reasoning_in_its_own_field_precedes_reasoning_between_tags():
     delta = ChoiceDelta(0, "<think>b</think>", reasoning="a")
     assert collected([Chunk((delta,)), Chunk(done=True)], ("think",)).reasoning == "ab"
 
 
-def test_a_provider_with_think_tags_splits_a_live_stream(serve, connect):
+def test_a_provider_with_think_tags_separates_reasoning_from_text(serve, connect):
     server = serve(text_answer("<think>hm", "m</think>", "four"))
     events = list(connect(server, think_tags=("think",)).stream("2+2"))
     assert [event.delta for event in events if isinstance(event, ReasoningDelta)] == ["hm", "m"]

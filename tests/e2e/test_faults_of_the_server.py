@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from relay import Relay
-from support import Metronome
+from support import SchedulingDelay
 
 from chatstream import (
     Client,
@@ -77,9 +77,9 @@ def test_a_server_that_stands_still_is_an_idle_timeout(
 
     send(killable_llama, signal.SIGSTOP)
     last = time.monotonic()
-    with Metronome() as metronome, pytest.raises(IdleTimeout) as raised:
+    with SchedulingDelay() as scheduling_delay, pytest.raises(IdleTimeout) as raised:
         read_rest()
-    assert 0.5 < time.monotonic() - last < 1.1 + metronome.stolen
+    assert 0.5 < time.monotonic() - last < 1.1 + scheduling_delay.seconds
     assert raised.value.partial.text == "".join(said)
 
 

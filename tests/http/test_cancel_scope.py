@@ -15,19 +15,19 @@ from chatstream._http.cancel_scope import LONGEST_WAIT, CancelScope
 
 
 @pytest.mark.parametrize("deadline", [0, -1, "1", math.nan])
-def test_a_deadline_is_a_number_above_zero(deadline):
+def test_a_deadline_that_is_not_a_positive_number_raises_config_error(deadline):
     with pytest.raises(ConfigError, match="deadline"):
         CancelScope(deadline)
 
 
-def test_without_limits_there_is_time_enough():
+def test_without_deadline_and_timeout_the_remaining_time_is_the_longest_wait():
     scope = CancelScope()
     assert scope.remaining() == LONGEST_WAIT
     assert scope.error is None
     assert 0 <= scope.elapsed < 1
 
 
-def test_the_nearest_limit_counts():
+def test_remaining_is_the_time_until_the_deadline_or_the_timeout_whichever_is_nearer():
     scope = CancelScope(deadline=10)
     assert 9 < scope.remaining() <= 10
     scope.set_timeout(5, IdleTimeout)
@@ -36,7 +36,7 @@ def test_the_nearest_limit_counts():
     assert 9 < scope.remaining() <= 10
 
 
-def test_a_limit_that_is_over_makes_its_error_once():
+def test_an_expired_timeout_raises_the_same_error_each_time():
     scope = CancelScope()
     scope.set_timeout(0.001, IdleTimeout)
     time.sleep(0.002)
@@ -47,13 +47,13 @@ def test_a_limit_that_is_over_makes_its_error_once():
     assert first.value is second.value is scope.error
 
 
-def test_a_verdict_is_found_without_waiting():
+def test_the_error_of_an_expired_deadline_is_set_without_a_wait():
     scope = CancelScope(deadline=0.001)
     time.sleep(0.002)
     assert isinstance(scope.error, DeadlineExceeded)
 
 
-def test_a_renewed_watch_forgets_the_limit_of_one_attempt_but_not_the_deadline():
+def test_reset_clears_the_timeout_of_an_attempt_but_not_the_deadline():
     scope = CancelScope(deadline=0.3)
     scope.set_timeout(0.001, IdleTimeout)
     time.sleep(0.002)
@@ -65,7 +65,7 @@ def test_a_renewed_watch_forgets_the_limit_of_one_attempt_but_not_the_deadline()
         scope.remaining()
 
 
-def test_a_cancelled_watch_stays_cancelled():
+def test_a_cancelled_scope_stays_cancelled():
     scope = CancelScope()
     scope.cancel()
     scope.cancel()
@@ -76,7 +76,7 @@ def test_a_cancelled_watch_stays_cancelled():
             ask()
 
 
-def test_the_first_verdict_is_kept():
+def test_the_first_error_of_a_scope_is_kept():
     scope = CancelScope(deadline=0.001)
     scope.cancel()
     time.sleep(0.002)
@@ -85,25 +85,25 @@ def test_the_first_verdict_is_kept():
         scope.remaining()
 
 
-def test_a_wait_past_the_deadline_is_not_begun():
+def test_a_delay_past_the_deadline_raises_deadline_exceeded_at_once():
     CancelScope(deadline=10).check_time_for(9)
     with within(0.05), pytest.raises(DeadlineExceeded, match="in 11 s"):
         CancelScope(deadline=10).check_time_for(11)
 
 
-def test_cancel_wakes_a_sleeper():
+def test_cancel_ends_a_sleep():
     scope = CancelScope()
     threading.Timer(0.03, scope.cancel).start()
     with within(0.08), pytest.raises(Cancelled):
         scope.sleep(9)
 
 
-def test_sleeping_takes_its_time():
+def test_sleep_lasts_as_long_as_requested():
     with within(0.1, least=0.02):
         CancelScope().sleep(0.02)
 
 
-def test_cancel_wakes_whoever_reads_from_the_socket():
+def test_cancel_ends_a_read_of_the_attached_socket():
     ours, theirs = socket.socketpair()
     scope = CancelScope()
     scope.attach(ours)
@@ -115,7 +115,7 @@ def test_cancel_wakes_whoever_reads_from_the_socket():
     theirs.close()
 
 
-def test_an_owned_socket_is_closed_by_the_next_one_or_when_it_is_released():
+def test_an_owned_socket_is_closed_when_another_is_attached_or_the_scope_is_released():
     first, second = socket.socketpair()
     scope = CancelScope()
     scope.attach(first, owned=True)
@@ -126,7 +126,7 @@ def test_an_owned_socket_is_closed_by_the_next_one_or_when_it_is_released():
     scope.release()
 
 
-def test_a_socket_of_a_connection_stays_open():
+def test_a_socket_that_the_scope_does_not_own_stays_open_after_release():
     ours, theirs = socket.socketpair()
     scope = CancelScope()
     scope.attach(ours)
@@ -137,7 +137,7 @@ def test_a_socket_of_a_connection_stays_open():
     theirs.close()
 
 
-def test_a_socket_comes_too_late_for_a_cancelled_watch():
+def test_attaching_a_socket_to_a_cancelled_scope_raises_cancelled():
     ours, theirs = socket.socketpair()
     scope = CancelScope()
     scope.cancel()

@@ -15,89 +15,89 @@ from chatstream._http.cancel_scope import CancelScope
 from chatstream.testing import stall, status, unread
 
 
-def test_outside_of_a_call_nothing_is_watched(serve, watched):
+def test_a_scoped_adapter_works_without_a_current_exchange(serve, scoped_session):
     server = serve(status(200, "fine"))
-    assert watched.post(server.url, timeout=5).text == "fine"
-    assert watched.post(server.url, timeout=None).text == "fine"
+    assert scoped_session.post(server.url, timeout=5).text == "fine"
+    assert scoped_session.post(server.url, timeout=None).text == "fine"
     assert server.connections == 1
 
 
-def test_an_exchange_learns_what_happened_below_http(serve, watched, exchange):
+def test_an_exchange_records_whether_its_connection_was_reused_and_its_request_sent(serve, scoped_session, exchange):
     server = serve(status(200, "fine"))
-    watched.post(server.url)
+    scoped_session.post(server.url)
     assert (exchange.reused, exchange.sent) == (False, True)
-    watched.post(server.url)
+    scoped_session.post(server.url)
     assert (exchange.reused, exchange.sent) == (True, True)
     assert exchange.response is not None
 
 
 @pytest.mark.usefixtures("trusted")
-def test_a_fresh_tls_connection_is_not_taken_for_a_reused_one(serve, watched, exchange, tls):
+def test_a_fresh_tls_connection_is_not_taken_for_a_reused_one(serve, scoped_session, exchange, tls):
     server = serve(status(200, "fine"), tls=tls)  # urllib3 connects it before there is a request
-    watched.post(server.url)
+    scoped_session.post(server.url)
     assert (exchange.reused, exchange.sent) == (False, True)
-    watched.post(server.url)
+    scoped_session.post(server.url)
     assert (exchange.reused, exchange.sent) == (True, True)
 
 
-def test_an_address_that_refuses_is_followed_by_the_next(serve, watched, exchange, monkeypatch, dead):
+def test_the_next_address_of_a_host_is_tried_if_one_refuses(serve, scoped_session, exchange, monkeypatch, refused_port):
     server = serve(status(200, "fine"))
     real = socket.getaddrinfo
 
     def both(host: str, port: int, *args: Any) -> Any:
-        return real("127.0.0.1", dead, *args) + real("127.0.0.1", port, *args)
+        return real("127.0.0.1", refused_port, *args) + real("127.0.0.1", port, *args)
 
     monkeypatch.setattr(socket, "getaddrinfo", both)
-    assert watched.post(f"http://two.invalid:{server.port}/").text == "fine"
+    assert scoped_session.post(f"http://two.invalid:{server.port}/").text == "fine"
 
 
-def test_a_name_without_an_address_is_no_connection(watched, exchange, monkeypatch):
+def test_a_host_name_without_an_address_raises_connection_error(scoped_session, exchange, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args: [])
     with pytest.raises(requests.ConnectionError, match="the name has no address"):
-        watched.post("http://empty.invalid/")
+        scoped_session.post("http://empty.invalid/")
 
 
-def test_a_name_that_does_not_resolve_is_told_so(watched, exchange, monkeypatch):
+def test_the_error_for_a_host_name_that_does_not_resolve_has_the_reason(scoped_session, exchange, monkeypatch):
     def nobody(*args: Any) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "unknown")
 
     monkeypatch.setattr(socket, "getaddrinfo", nobody)
     with pytest.raises(requests.ConnectionError, match="unknown"):
-        watched.post("http://nowhere.invalid/")
+        scoped_session.post("http://nowhere.invalid/")
 
 
-def test_a_connect_ends_after_its_timeout(watched, exchange, deaf):
+def test_connecting_raises_connect_timeout_after_its_timeout(scoped_session, exchange, unanswered_port):
     with within(0.2, least=0.1), pytest.raises(requests.ConnectTimeout):
-        watched.post(f"http://127.0.0.1:{deaf}/", timeout=0.1)
+        scoped_session.post(f"http://127.0.0.1:{unanswered_port}/", timeout=0.1)
 
 
-def test_connections_to_a_proxy_are_watched_too(serve, watched, exchange):
+def test_an_exchange_records_a_request_sent_through_a_proxy(serve, scoped_session, exchange):
     proxy = serve(status(200, "fine"))
-    answer = watched.post("http://api.invalid/", proxies={"http": f"http://127.0.0.1:{proxy.port}"})
+    answer = scoped_session.post("http://api.invalid/", proxies={"http": f"http://127.0.0.1:{proxy.port}"})
     assert answer.text == "fine"
     assert exchange.sent
     assert proxy.requests[0].path == "http://api.invalid/"
 
 
-def test_the_deadline_ends_a_connect(serve, watched, exchange, tls):
+def test_the_deadline_ends_a_tls_handshake(serve, scoped_session, exchange, tls):
     server = serve([unread(), stall()], tls=tls)
     exchange.scope = CancelScope(deadline=0.1)
     with within(0.2), pytest.raises(requests.RequestException):
-        watched.post(server.url, timeout=5)
+        scoped_session.post(server.url, timeout=5)
     assert isinstance(exchange.scope.error, DeadlineExceeded)
 
 
-def test_cancel_reaches_a_handshake(serve, watched, exchange, tls):
+def test_cancel_ends_a_tls_handshake(serve, scoped_session, exchange, tls):
     server = serve([unread(), stall()], tls=tls)
     threading.Timer(0.05, exchange.scope.cancel).start()
     with within(0.1), pytest.raises((requests.RequestException, Cancelled)):
-        watched.post(server.url, timeout=5)
+        scoped_session.post(server.url, timeout=5)
     assert isinstance(exchange.scope.error, Cancelled)
 
 
-def test_a_cancelled_call_does_not_even_connect(serve, watched, exchange):
+def test_a_cancelled_call_sends_no_request(serve, scoped_session, exchange):
     server = serve(status(200))
     exchange.scope.cancel()
     with pytest.raises(Cancelled):
-        watched.post(server.url)
+        scoped_session.post(server.url)
     assert server.requests == []

@@ -38,7 +38,7 @@ def response(ended: bool) -> Any:
 
 
 @pytest.mark.parametrize("of", [lambda error, exchange: map_send_error(error, exchange, URL), map_read_error])
-def test_the_verdict_of_the_watch_goes_first(of):
+def test_the_error_of_the_scope_takes_precedence_over_the_exception(of):
     exchange = Exchange(CancelScope(deadline=1e-9))
     error = of(OSError("whatever"), exchange)
     assert isinstance(error, DeadlineExceeded)
@@ -57,7 +57,7 @@ def test_the_verdict_of_the_watch_goes_first(of):
         UnicodeEncodeError("idna", "secret", 0, 1, "too long"),
     ],
 )
-def test_what_can_not_be_sent_is_told_without_a_word_of_it(error):
+def test_an_invalid_request_becomes_a_config_error_that_does_not_repeat_its_content(error):
     ours = sending(error)
     assert type(ours) is ConfigError
     assert "api.example.com" in str(ours)
@@ -65,13 +65,13 @@ def test_what_can_not_be_sent_is_told_without_a_word_of_it(error):
     assert "secret" not in str(ours)
 
 
-def test_certificates_in_no_file():
+def test_a_missing_certificate_bundle_becomes_a_config_error_that_names_the_variable():
     ours = sending(OSError("Could not find a suitable TLS CA certificate bundle, invalid path: x"))
     assert type(ours) is ConfigError
     assert "REQUESTS_CA_BUNDLE" in str(ours)
 
 
-def test_certificates_that_prove_nothing():
+def test_a_failed_certificate_verification_becomes_connection_failed_and_is_not_retryable():
     ours = sending(requests.exceptions.SSLError(MaxRetryError(None, "/", ssl.SSLCertVerificationError("expired"))))
     assert (type(ours), ours.retryable) == (ConnectionFailed, False)
     assert "expired" in str(ours)
@@ -80,7 +80,7 @@ def test_certificates_that_prove_nothing():
 @pytest.mark.parametrize(
     ("cause", "again"), [(ssl.SSLEOFError(), True), (ConnectionResetError(), True), (ssl.SSLError("version"), False)]
 )
-def test_tls_is_tried_again_only_when_the_peer_closed(cause, again):
+def test_a_tls_error_is_retryable_only_if_the_peer_closed_the_connection(cause, again):
     ours = sending(requests.exceptions.SSLError(cause))
     assert (type(ours), ours.retryable) == (ConnectionFailed, again)
 
@@ -95,12 +95,12 @@ def test_tls_is_tried_again_only_when_the_peer_closed(cause, again):
         ("refused", True),
     ],
 )
-def test_a_proxy_is_tried_again_unless_it_forbids_or_wants_a_password(words, again):
+def test_a_proxy_error_is_retryable_unless_the_proxy_forbids_access_or_requires_a_password(words, again):
     ours = sending(requests.exceptions.ProxyError(MaxRetryError(None, "/", OSError(words))))
     assert (type(ours), ours.retryable) == (ConnectionFailed, again)
 
 
-def test_passwords_of_urls_are_taken_out():
+def test_passwords_in_urls_are_redacted():
     ours = sending(requests.exceptions.ProxyError("no way to http://me:secret@proxy:8080/ today"))
     assert "secret" not in str(ours)
     assert "http://***@proxy:8080/ today" in str(ours)
@@ -109,39 +109,39 @@ def test_passwords_of_urls_are_taken_out():
 @pytest.mark.parametrize(
     "cause", [http.client.BadStatusLine("x"), http.client.LineTooLong("header line"), http.client.UnknownProtocol("x")]
 )
-def test_nonsense_is_not_http(cause):
+def test_a_malformed_response_becomes_protocol_violation(cause):
     assert type(sending(requests.ConnectionError(ProtocolError("aborted", cause)))) is ProtocolViolation
 
 
-def test_a_peer_that_closed_talks_no_nonsense():
+def test_a_connection_closed_without_a_response_becomes_connection_failed():
     cause = http.client.RemoteDisconnected("closed without response")
     ours = sending(requests.ConnectionError(ProtocolError("aborted", cause)))
     assert (type(ours), ours.retryable) == (ConnectionFailed, True)
     assert "closed without response" in str(ours)
 
 
-def test_a_timeout_is_idle_only_when_the_request_left():
+def test_a_read_timeout_becomes_idle_timeout_only_if_the_request_was_sent():
     error = requests.exceptions.ReadTimeout("slow")
     assert type(sending(error, sent=True)) is IdleTimeout
     assert type(sending(error)) is ConnectionFailed
 
 
-def test_the_innermost_cause_has_the_word():
+def test_the_message_is_that_of_the_innermost_cause():
     inner = NewConnectionError(None, "[Errno 111] Connection refused")
     error = requests.ConnectionError(MaxRetryError(None, "/", inner))
     error.__cause__ = error  # a circle is no trouble
     assert "[Errno 111] Connection refused" in str(sending(error))
 
 
-def test_an_error_without_words_is_named():
+def test_an_exception_without_a_message_is_described_by_its_class():
     assert str(sending(requests.ConnectionError(ConnectionResetError()))).endswith("ConnectionResetError")
 
 
-def test_a_read_that_takes_too_long_is_idle():
+def test_a_read_timeout_of_urllib3_becomes_idle_timeout():
     assert type(reading(ReadTimeoutError(None, "/", "slow"))) is IdleTimeout
 
 
-def test_a_body_that_can_not_be_decoded():
+def test_a_body_that_cannot_be_decompressed_becomes_protocol_violation():
     ours = reading(urllib3.exceptions.DecodeError("failed to decode it", OSError("bad header")))
     assert type(ours) is ProtocolViolation
     assert "bad header" in str(ours)
@@ -151,18 +151,18 @@ def test_a_body_that_can_not_be_decoded():
     ("of", "kind"),
     [(response(ended=False), ProtocolViolation), (response(ended=True), StreamTruncated), (None, StreamTruncated)],
 )
-def test_a_short_chunk_is_a_broken_framing_unless_the_peer_closed(of, kind):
+def test_an_incomplete_chunk_becomes_protocol_violation_unless_the_peer_closed_the_connection(of, kind):
     assert type(reading(ProtocolError("broken", IncompleteRead(1, 2)), response=of)) is kind
 
 
-def test_a_chunk_line_without_an_end_is_broken_in_any_case():
+def test_a_chunk_size_line_that_is_too_long_becomes_protocol_violation():
     assert (
         type(reading(ProtocolError("broken", http.client.LineTooLong("chunk size")), response=response(ended=True)))
         is ProtocolViolation
     )
 
 
-def test_a_reset_is_truncation():
+def test_a_connection_reset_while_reading_becomes_stream_truncated():
     ours = reading(ProtocolError("broken", ConnectionResetError(104, "reset by peer")), response=response(ended=False))
     assert type(ours) is StreamTruncated
     assert "reset by peer" in str(ours)

@@ -56,14 +56,14 @@ USED = {
 
 
 @pytest.mark.parametrize("owner", USED)
-def test_every_inner_name_that_is_used_exists_in_the_installed_version(owner):
+def test_every_internal_name_that_is_used_exists_in_the_installed_version(owner):
     make, names = USED[owner]
     thing = make()  # type: ignore[operator]
     assert [name for name in names if not hasattr(thing, name)] == []
 
 
 @pytest.mark.parametrize("path", INHERITING)
-def test_no_other_private_name_of_a_base_class_is_used(path):
+def test_subclasses_use_no_unlisted_private_name_of_their_base_classes(path):
     tree = ast.parse((PACKAGE / path).read_text("utf-8"))
     defined = {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     for node in ast.walk(tree):

@@ -30,7 +30,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 # ── the file a response is read from ────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_file_gives_what_has_come_and_then_the_end(pair):
+def test_reading_a_scoped_file_returns_the_available_bytes_and_then_the_end(pair):
     ours, theirs = pair
     with ScopedFile(ours, CancelScope()) as file:
         theirs.sendall(b"abc")
@@ -47,13 +47,13 @@ def gives_up(file: ScopedFile, scope: CancelScope, seconds: float) -> None:
             file.read(1)
 
 
-def test_a_file_waits_no_longer_than_the_watch_allows(pair):
+def test_a_read_ends_at_the_timeout_of_its_scope(pair):
     scope = CancelScope()
     with ScopedFile(pair[0], scope) as file:
         gives_up(file, scope, 0.05)
 
 
-def test_a_socket_that_gives_up_early_is_asked_again(pair, monkeypatch):
+def test_a_socket_timeout_before_that_of_the_scope_does_not_end_a_read(pair, monkeypatch):
     ours, theirs = pair
     scope = CancelScope()
     asked = itertools.chain([0.01], itertools.repeat(9.0))  # how long the first recv may take, and all others
@@ -66,7 +66,7 @@ def test_a_socket_that_gives_up_early_is_asked_again(pair, monkeypatch):
             assert file.read(1) == b"b"
 
 
-def test_a_shorter_limit_counts_at_once(pair):
+def test_a_shortened_timeout_applies_to_the_next_read(pair):
     ours, theirs = pair
     scope = CancelScope()
     scope.set_timeout(9, IdleTimeout)
@@ -76,7 +76,7 @@ def test_a_shorter_limit_counts_at_once(pair):
         gives_up(file, scope, 0.02)
 
 
-def test_a_file_that_is_cancelled_gives_nothing_more(pair):
+def test_cancel_ends_a_read_of_a_scoped_file(pair):
     scope = CancelScope()
     scope.attach(pair[0])
     with ScopedFile(pair[0], scope) as file:
@@ -85,7 +85,7 @@ def test_a_file_that_is_cancelled_gives_nothing_more(pair):
             file.read(1)
 
 
-def test_in_the_main_thread_signals_extend_no_wait(pair):
+def test_signals_in_the_main_thread_do_not_extend_the_timeout_of_a_read(pair):
     scope = CancelScope()
     before = signal.signal(signal.SIGALRM, lambda *_: None)
     signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
@@ -97,7 +97,7 @@ def test_in_the_main_thread_signals_extend_no_wait(pair):
         signal.signal(signal.SIGALRM, before)
 
 
-def test_a_file_tells_whether_anything_comes(pair):
+def test_wait_of_a_scoped_file_returns_whether_bytes_arrive_in_time(pair):
     ours, theirs = pair
     with ScopedFile(ours, CancelScope()) as file:
         with within(0.1, least=0.02):
@@ -107,7 +107,7 @@ def test_a_file_tells_whether_anything_comes(pair):
             assert file.wait(9)
 
 
-def test_what_tls_has_decrypted_counts_as_come(pair):
+def test_wait_of_a_scoped_file_returns_true_for_bytes_that_tls_has_already_decrypted(pair):
     class Decrypted(socket.socket):
         def pending(self) -> int:
             return 1
@@ -116,7 +116,7 @@ def test_what_tls_has_decrypted_counts_as_come(pair):
         assert file.wait(0)
 
 
-def test_a_file_keeps_its_socket_open(pair):
+def test_a_scoped_file_keeps_its_socket_open(pair):
     ours, theirs = pair
     file = ScopedFile(ours, CancelScope())
     ours.close()
@@ -152,14 +152,14 @@ def test_a_file_keeps_its_socket_open(pair):
         (b"6\r\nabcdef\r\n5\r\nabcde\r\n", [b"abcdef"], 11),
     ],
 )
-def test_plain_and_whole_chunks_are_taken_at_once(buffer, parts, size):
+def test_complete_chunks_without_extensions_are_taken_from_the_buffer_together(buffer, parts, size):
     assert whole_chunks(buffer, limit=10) == (parts, size)
 
 
-def test_chunks_of_every_kind_are_joined(serve, watched, exchange):
+def test_chunks_of_any_size_and_with_extensions_are_read(serve, scoped_session, exchange):
     pieces = [b"a", b"b" * 100_000, b"c", b"d"]
     server = serve([head(), *map(chunk, pieces), send(b"1;x=y\r\ne\r\n"), chunk(b"f"), end()])
-    with watched.post(server.url, stream=True) as response:
+    with scoped_session.post(server.url, stream=True) as response:
         read = b""
         while data := response.raw.read1(65536):
             read += data
@@ -167,17 +167,17 @@ def test_chunks_of_every_kind_are_joined(serve, watched, exchange):
 
 
 @pytest.mark.parametrize("size", [b"-1", b"%x" % 2**48])
-def test_a_chunk_of_impossible_size_is_refused(serve, watched, exchange, size):
+def test_a_chunk_of_impossible_size_raises_protocol_error(serve, scoped_session, exchange, size):
     server = serve([head(), send(size + b"\r\nabc"), stall()])
-    with watched.post(server.url, stream=True) as response, pytest.raises(ProtocolError) as caught:
+    with scoped_session.post(server.url, stream=True) as response, pytest.raises(ProtocolError) as caught:
         response.raw.read1(9)
     assert isinstance(caught.value.__cause__, http.client.IncompleteRead)
 
 
 @pytest.mark.parametrize("line", [b"0", b"00", b"2", b""])
-def test_a_chunk_size_that_is_cut_is_no_end(serve, watched, exchange, line):
+def test_a_connection_closed_inside_a_chunk_size_is_not_the_end_of_the_body(serve, scoped_session, exchange, line):
     server = serve([head(), chunk(b"abc"), send(line), cut()])
-    with watched.post(server.url, stream=True) as response:
+    with scoped_session.post(server.url, stream=True) as response:
         assert response.raw.read1(9) == b"abc"
         with pytest.raises(ProtocolError):
             response.raw.read1(9)
@@ -187,7 +187,7 @@ def test_a_chunk_size_that_is_cut_is_no_end(serve, watched, exchange, line):
 # ── whose the connection is ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_an_exchange_is_left_once(pair):
+def test_an_exchange_can_be_released_only_once(pair):
     exchange = Exchange(CancelScope())
     exchange.scope.attach(pair[0])
     assert [exchange.release(), exchange.release()] == [True, False]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 from requests.adapters import HTTPAdapter
-from support import KEY, once, within
+from support import KEY, wait_for, within
 from urllib3 import HTTPConnectionPool
 
 from chatstream import Cancelled, ConnectionFailed, DeadlineExceeded, IdleTimeout, ProtocolViolation, StreamTruncated
@@ -68,7 +68,7 @@ def read_all(reply: Reply) -> bytes:
 # ── sending ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_nothing_is_sent_but_what_was_asked(transport, serve):
+def test_only_the_headers_of_the_request_and_those_that_http_needs_are_sent(transport, serve):
     server = serve(FINE)
     with_key = request(server, key=("Authorization", f"Bearer {KEY}"))
     assert KEY not in repr(with_key)
@@ -83,23 +83,23 @@ def test_nothing_is_sent_but_what_was_asked(transport, serve):
 @pytest.mark.parametrize(
     "name", ["x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "cf-ray", "X-Request-ID"]
 )
-def test_a_request_id_is_found_under_any_name(post, transport, serve, name):
+def test_the_request_id_is_read_from_any_of_the_known_headers(post, transport, serve, name):
     assert post(transport, serve(status(200, "", {name: "req_7"}))).request_id == "req_7"
 
 
-def test_an_answer_may_have_no_request_id(post, transport, serve):
+def test_the_request_id_is_none_if_no_header_has_it(post, transport, serve):
     reply = post(transport, serve(status(200, "")))
     assert (reply.status, reply.request_id) == (200, None)
 
 
-def test_a_redirect_to_nowhere_is_not_followed(post, transport, serve):
+def test_a_redirect_without_a_location_is_not_followed(post, transport, serve):
     server = serve(status(307))
     assert post(transport, server).status == 307
     assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("target", ["https://127.0.0.1:{}/v1", "http://127.0.0.1:1/v1", "//localhost:{}/v1"])
-def test_an_origin_is_scheme_host_and_port(post, transport, serve, target):
+def test_a_redirect_to_another_scheme_host_or_port_is_not_followed(post, transport, serve, target):
     server = serve(FINE)
     other = serve(redirect(target.format(server.port)))
     assert post(transport, other).status == 307
@@ -107,13 +107,13 @@ def test_an_origin_is_scheme_host_and_port(post, transport, serve, target):
 
 
 @pytest.mark.parametrize("code", [307, 308])
-def test_a_redirect_on_the_origin_is_followed_once(post, transport, serve, code):
+def test_a_redirect_to_the_same_origin_is_followed_once(post, transport, serve, code):
     server = serve(redirect("/elsewhere", code), redirect("/again", code), FINE)
     reply = post(transport, server)
     assert (reply.status, [each.path for each in server.requests]) == (code, ["/v1/chat", "/elsewhere"])
 
 
-def test_what_carries_no_stream_is_refused(post, transport, serve):
+def test_a_response_that_cannot_carry_a_stream_raises_protocol_violation(post, transport, serve):
     for script in (
         [send(b"HTTP/1.1 103 Early Hints\r\n\r\n")],
         [send(b"HTTP/1.1 204 No Content\r\n\r\n")],
@@ -124,7 +124,7 @@ def test_what_carries_no_stream_is_refused(post, transport, serve):
             post(transport, serve(script))
 
 
-def test_a_proxy_that_wants_a_password_is_no_server(post, transport, serve):
+def test_status_407_raises_connection_failed_and_is_not_retryable(post, transport, serve):
     with pytest.raises(ConnectionFailed, match="proxy") as caught:
         post(transport, serve(status(407)))
     assert not caught.value.retryable
@@ -133,23 +133,23 @@ def test_a_proxy_that_wants_a_password_is_no_server(post, transport, serve):
 # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_bytes_are_given_as_they_come(post, transport, serve):
+def test_read_returns_bytes_as_they_arrive(post, transport, serve):
     gate = threading.Event()
-    reply = post(transport, serve([head(), chunk(b"one"), once(gate), chunk(b"two"), end()]))
+    reply = post(transport, serve([head(), chunk(b"one"), wait_for(gate), chunk(b"two"), end()]))
     assert reply.read() == b"one"
     gate.set()
     assert reply.read() == b"two"
     assert [reply.read(), reply.read()] == [b"", b""]
 
 
-def test_a_read_gives_at_most_64_kib(post, transport, serve):
+def test_read_returns_at_most_64_kib(post, transport, serve):
     reply = post(transport, serve([head(), chunk(b"x" * 200_000), end()]))
     sizes = [len(piece) for piece in iter(reply.read, b"")]
     assert sum(sizes) == 200_000
     assert max(sizes) <= 65536
 
 
-def test_an_error_of_reading_is_the_last_word(post, transport, serve):
+def test_after_an_error_read_returns_no_bytes_and_the_connection_is_closed(post, transport, serve):
     server = serve([head(), chunk(b"one"), pause(0.01), cut()])
     reply = post(transport, server)
     assert reply.read() == b"one"
@@ -160,7 +160,7 @@ def test_an_error_of_reading_is_the_last_word(post, transport, serve):
     assert server.client_closed()
 
 
-def test_what_is_buffered_is_not_read_after_cancel(post, transport, serve):
+def test_buffered_bytes_are_not_read_after_cancel(post, transport, serve):
     scope = CancelScope()
     reply = post(transport, serve([send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine")]), scope)
     scope.cancel()
@@ -168,9 +168,9 @@ def test_what_is_buffered_is_not_read_after_cancel(post, transport, serve):
         reply.read()
 
 
-def test_one_can_wait_for_bytes_without_reading_them(post, transport, serve):
+def test_wait_returns_whether_bytes_arrive_in_time_and_does_not_read_them(post, transport, serve):
     gates = [threading.Event() for _ in range(3)]
-    first, second, third = map(once, gates)
+    first, second, third = map(wait_for, gates)
     reply = post(transport, serve([head(), first, chunk(b"one"), second, chunk(b"two"), third, end()]))
     for gate, data in zip(gates, (b"one", b"two", b""), strict=True):
         with within(0.1, least=0.01):
@@ -182,20 +182,20 @@ def test_one_can_wait_for_bytes_without_reading_them(post, transport, serve):
     assert reply.wait(9)
 
 
-def test_waiting_sees_what_is_buffered(post, transport, serve):
+def test_wait_returns_true_for_bytes_that_are_buffered(post, transport, serve):
     reply = post(transport, serve([send(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nfine"), stall()]))
     assert reply.wait(0)
     assert reply.read() == b"fine"
     assert not reply.wait(0.01)
 
 
-def test_waiting_sees_what_is_decoded(post, transport, serve):
+def test_wait_returns_true_for_bytes_that_are_decoded_but_not_read(post, transport, serve):
     reply = post(transport, serve([head(), chunk(b"x" * 100_000), stall()]))
     assert len(reply.read()) <= 65536
     assert reply.wait(1)  # the rest may still be on its way
 
 
-def test_waiting_is_watched(post, transport, serve):
+def test_cancel_ends_a_wait_for_bytes(post, transport, serve):
     scope = CancelScope()
     reply = post(transport, serve([head(), stall()]), scope)
     threading.Timer(0.02, scope.cancel).start()
@@ -211,25 +211,25 @@ def test_waiting_is_watched(post, transport, serve):
 @pytest.mark.parametrize(
     "more", [[end()], [cut()], [stall()], [pause(0.01), reset()]], ids=["end", "fin", "silence", "rst"]
 )
-def test_of_a_body_there_is_what_comes_in_time(post, transport, serve, more):
+def test_read_body_returns_the_bytes_that_arrive_in_time(post, transport, serve, more):
     reply = post(transport, serve([head(400), chunk(b"one"), chunk(b"two"), *more]))
     with within(0.6):
         assert reply.read_body(100, 0.5) == b"onetwo"
     assert reply.read() == b""
 
 
-def test_a_body_is_read_as_far_as_it_is_wanted(post, transport, serve):
+def test_read_body_stops_at_its_limit_and_closes_the_connection(post, transport, serve):
     server = serve([head(400), forever(chunk(b"x" * 1000))])
     assert post(transport, server).read_body(2500, 1.0) == b"x" * 2500
     assert server.client_closed()
 
 
-def test_a_body_is_kept_when_the_deadline_passes(post, transport, serve):
+def test_read_body_returns_the_bytes_received_before_the_deadline(post, transport, serve):
     reply = post(transport, serve([head(400), chunk(b"one"), stall()]), CancelScope(deadline=0.5))
     assert reply.read_body(100, 9.0) == b"one"
 
 
-def test_a_body_is_not_wanted_after_cancel(post, transport, serve):
+def test_read_body_raises_cancelled_after_cancel(post, transport, serve):
     scope = CancelScope()
     reply = post(transport, serve([head(400), chunk(b"one"), stall()]), scope)
     threading.Timer(0.02, scope.cancel).start()
@@ -237,7 +237,7 @@ def test_a_body_is_not_wanted_after_cancel(post, transport, serve):
         reply.read_body(100, 9.0)
 
 
-def test_a_drained_answer_gives_its_connection_back(post, transport, serve):
+def test_draining_returns_the_connection_to_the_pool(post, transport, serve):
     server = serve([head(), chunk(b"one"), pause(0.01), end()])
     for _ in range(3):
         reply = post(transport, server)
@@ -246,9 +246,9 @@ def test_a_drained_answer_gives_its_connection_back(post, transport, serve):
     assert server.connections == 1
 
 
-@pytest.mark.usefixtures("drains_as_always")
+@pytest.mark.usefixtures("default_drain_time")
 @pytest.mark.parametrize("more", [stall(), drip(b"0" * 99, 0.01), forever(chunk(b"x" * 100))])
-def test_draining_takes_a_tenth_of_a_second_at_most(post, transport, serve, more):
+def test_draining_takes_at_most_a_tenth_of_a_second(post, transport, serve, more):
     server = serve([head(), chunk(b"one"), more])
     reply = post(transport, server)
     with within(0.15):
@@ -256,7 +256,7 @@ def test_draining_takes_a_tenth_of_a_second_at_most(post, transport, serve, more
     assert server.client_closed()
 
 
-def test_draining_ends_with_cancel(post, transport, serve):
+def test_cancel_ends_draining(post, transport, serve):
     scope = CancelScope()
     server = serve([head(), chunk(b"one"), stall()])
     reply = post(transport, server, scope)
@@ -269,21 +269,21 @@ def test_draining_ends_with_cancel(post, transport, serve):
 # ── connections ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_stale_connection_is_replaced_without_a_word(post, transport, serve):
+def test_a_stale_pooled_connection_is_replaced_without_an_error(post, transport, serve):
     server = serve(FINE, [reset()], FINE)
     for _ in range(2):
         assert read_all(post(transport, server)) == b"fine"
     assert server.connections == 2
 
 
-def test_a_fresh_connection_is_not(post, transport, serve):
+def test_a_fresh_connection_that_fails_is_not_replaced(post, transport, serve):
     with pytest.raises(ConnectionFailed) as caught:
         post(transport, serve([reset()]))
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
 
 
 @pytest.mark.parametrize("error", [IdleTimeout, DeadlineExceeded])
-def test_headers_are_waited_for_as_long_as_the_watch_allows(post, transport, serve, error):
+def test_the_wait_for_headers_ends_at_the_deadline_or_the_timeout_of_the_scope(post, transport, serve, error):
     server = serve([stall()])
     with within(0.15, least=0.05):
         scope = CancelScope(deadline=0.05 if error is DeadlineExceeded else None)
@@ -293,18 +293,18 @@ def test_headers_are_waited_for_as_long_as_the_watch_allows(post, transport, ser
     assert server.client_closed()
 
 
-def test_cancel_reaches_whoever_waits_for_headers(post, transport, serve):
+def test_cancel_ends_the_wait_for_headers(post, transport, serve):
     scope = CancelScope()
     threading.Timer(0.05, scope.cancel).start()
     with within(0.1), pytest.raises(Cancelled):
         post(transport, serve([stall()]), scope)
 
 
-def test_cancel_reaches_whoever_connects(transport, deaf):
+def test_cancel_ends_connecting(transport, unanswered_port):
     scope = CancelScope()
     threading.Timer(0.05, scope.cancel).start()
     with within(0.1), pytest.raises(Cancelled):
-        transport.post(Request(f"http://127.0.0.1:{deaf}/", {}, b""), scope)
+        transport.post(Request(f"http://127.0.0.1:{unanswered_port}/", {}, b""), scope)
 
 
 def test_a_closed_transport_can_be_used_again(post, transport, serve):
@@ -316,7 +316,9 @@ def test_a_closed_transport_can_be_used_again(post, transport, serve):
         assert server.client_closed(number)
 
 
-def test_who_closes_a_reply_that_has_just_ended_takes_its_connection_from_nobody(post, transport, serve, monkeypatch):
+def test_closing_a_reply_whose_connection_is_already_pooled_does_not_affect_the_next_call(
+    post, transport, serve, monkeypatch
+):
     """Another thread closes while the connection is in the pool again, and urllib3 has not let go of it yet."""
     server = serve(FINE)
     put = HTTPConnectionPool._put_conn
@@ -335,7 +337,7 @@ def test_who_closes_a_reply_that_has_just_ended_takes_its_connection_from_nobody
     assert server.connections == 2
 
 
-def test_a_connection_that_is_given_up_is_not_put_back(post, transport, serve, monkeypatch):
+def test_the_connection_of_a_closed_reply_is_not_returned_to_the_pool(post, transport, serve, monkeypatch):
     """Else who reads it, in another thread, would close it under the call that has it then."""
     put: list[Any] = []
     reply = post(transport, serve(FINE))
@@ -345,7 +347,7 @@ def test_a_connection_that_is_given_up_is_not_put_back(post, transport, serve, m
     assert put == []
 
 
-def test_each_process_has_a_session_of_its_own(post, transport, serve, monkeypatch):
+def test_each_process_has_its_own_session(post, transport, serve, monkeypatch):
     server = serve(FINE)
     assert read_all(post(transport, server)) == b"fine"
     monkeypatch.setattr(os, "getpid", lambda: -1)
@@ -353,7 +355,7 @@ def test_each_process_has_a_session_of_its_own(post, transport, serve, monkeypat
     assert server.connections == 2
 
 
-def test_the_environment_is_asked_once_per_session(post, transport, serve, monkeypatch):
+def test_the_environment_is_read_once_per_session(post, transport, serve, monkeypatch):
     proxy, server = serve(FINE, FINE), serve(FINE)
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
     assert read_all(post(transport, server)) == b"fine"
@@ -365,7 +367,7 @@ def test_the_environment_is_asked_once_per_session(post, transport, serve, monke
     assert (len(proxy.requests), len(server.requests)) == (2, 1)
 
 
-def test_a_given_session_asks_the_environment_each_time(post, serve, monkeypatch):
+def test_with_a_session_of_the_caller_the_environment_is_read_at_each_request(post, serve, monkeypatch):
     proxy, server = serve(FINE), serve(FINE)
     with requests.Session() as session:
         transport = Transport(session)
@@ -375,7 +377,7 @@ def test_a_given_session_asks_the_environment_each_time(post, serve, monkeypatch
     assert (len(proxy.requests), len(server.requests)) == (1, 1)
 
 
-def test_a_direct_transport_passes_by_the_proxies(post, serve, monkeypatch):
+def test_a_direct_transport_ignores_the_proxies_of_the_environment(post, serve, monkeypatch):
     proxy, server = serve(status(500)), serve(FINE)
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
     transport = Transport(direct=True)
@@ -392,13 +394,13 @@ def session() -> Iterator[requests.Session]:
         yield session
 
 
-def test_a_plain_adapter_is_replaced(post, session, serve):
+def test_the_default_adapter_of_a_session_is_replaced(post, session, serve):
     transport = Transport(session)
     assert read_all(post(transport, serve(FINE))) == b"fine"
     assert {type(adapter) for adapter in session.adapters.values()} == {ScopedAdapter}
 
 
-def test_an_adapter_of_the_owner_stays(post, session, serve):
+def test_a_custom_adapter_of_a_session_is_kept(post, session, serve):
     class Own(HTTPAdapter):
         pass
 
@@ -411,7 +413,7 @@ def test_an_adapter_of_the_owner_stays(post, session, serve):
 
 
 @pytest.mark.parametrize("script", [[stall()], [head(), stall()]], ids=["headers", "body"])
-def test_over_an_adapter_of_the_owner_a_silence_has_an_end_too(post, session, serve, script):
+def test_with_a_custom_adapter_a_silent_server_raises_idle_timeout(post, session, serve, script):
     class Own(HTTPAdapter):
         pass
 
@@ -423,7 +425,7 @@ def test_over_an_adapter_of_the_owner_a_silence_has_an_end_too(post, session, se
             post(Transport(session), server, scope).read()
 
 
-def test_what_the_session_brings_is_used(session, serve):
+def test_the_proxies_and_headers_of_a_session_are_used(session, serve):
     proxy = serve(FINE)
     session.proxies = {"http": f"http://127.0.0.1:{proxy.port}"}
     session.headers["X-Own"] = "mine"
@@ -432,7 +434,7 @@ def test_what_the_session_brings_is_used(session, serve):
     assert (proxy.requests[0].path, proxy.requests[0].headers["X-Own"]) == ("http://api.invalid/v1", "mine")
 
 
-def test_a_session_may_answer_a_refusal_itself(post, session, serve):
+def test_a_response_hook_of_a_session_may_repeat_the_request(post, session, serve):
     def again(response: requests.Response, **options: Any) -> requests.Response:
         """What digest authentication does."""
         if response.status_code != 401:
@@ -448,7 +450,7 @@ def test_a_session_may_answer_a_refusal_itself(post, session, serve):
     assert server.connections == 1
 
 
-def test_a_session_is_closed_by_its_owner(post, session, serve):
+def test_closing_the_transport_does_not_close_a_session_of_the_caller(post, session, serve):
     server = serve(FINE)
     transport = Transport(session)
     assert read_all(post(transport, server)) == b"fine"

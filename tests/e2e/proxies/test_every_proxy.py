@@ -204,8 +204,8 @@ REFUSALS = {
 
 
 @families
-def test_a_server_that_is_not_there(through: Through, dead: int) -> None:
-    error = refused(through, dead)
+def test_a_server_that_is_not_there(through: Through, refused_port: int) -> None:
+    error = refused(through, refused_port)
     status, message = REFUSALS.get(through.way, (None, "EOF|closed|reset"))
     assert getattr(error, "status", None) == status
     assert message in str(error) or status is None

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from support import REST, THREE, WORDS, Metronome, within
+from support import REST, THREE, WORDS, SchedulingDelay, within
 from ways import Proxies
 
 from chatstream import Client, RetryInfo, RetryLimit, UnexpectedStatus
@@ -22,11 +22,11 @@ def test_without_no_delay_events_come_late_but_they_come(run: Proxies, serve: Se
 
     written, read = list[float](), list[float]()
     server = serve([head(), *(step for each in THREE for step in (each, is_read, pause(0.4))), *REST])
-    with Metronome() as metronome:
+    with SchedulingDelay() as scheduling_delay:
         for _ in connect(run("haproxy", server.port).url).stream("Hi").text():
             read.append(time.monotonic())
     late = [now - then for now, then in zip(read, written, strict=True)]
-    assert all(seconds < 0.35 + metronome.stolen for seconds in late), late  # it waits 0.2 s for more
+    assert all(seconds < 0.35 + scheduling_delay.seconds for seconds in late), late  # it waits 0.2 s for more
 
 
 @pytest.mark.parametrize(("code", "kind"), [(413, UnexpectedStatus), (403, UnexpectedStatus), (429, RetryLimit)])

@@ -74,11 +74,11 @@ def test_a_password_that_is_wrong(
 
 
 def test_a_proxy_that_is_not_there(
-    dead: int, connect: Connect, base_url: str, use: Callable[[str], None], caplog: pytest.LogCaptureFixture
+    refused_port: int, connect: Connect, base_url: str, use: Callable[[str], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     told: list[RetryInfo] = []
-    use(f"http://me:s3cr3t-w0rd@127.0.0.1:{dead}")
+    use(f"http://me:s3cr3t-w0rd@127.0.0.1:{refused_port}")
     with pytest.raises(ConnectionFailed, match=r"the proxy before .* failed: .*refused") as raised:
         connect(base_url, on_retry=told.append).stream("Hi")
     assert raised.value.retryable
@@ -107,8 +107,8 @@ def test_a_prompt_that_is_too_large(run: Proxies, connect: Connect, serve: Serve
 
 
 def test_no_proxy_leads_past_it(
-    connect: Connect, base_url: str, dead: int, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    connect: Connect, base_url: str, refused_port: int, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use(f"http://127.0.0.1:{dead}")
+    use(f"http://127.0.0.1:{refused_port}")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     assert connect(base_url).stream("Hi").collect().text == "".join(WORDS)
