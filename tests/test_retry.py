@@ -21,7 +21,7 @@ def headers(**fields: str) -> CaseInsensitiveDict[str]:
     return CaseInsensitiveDict({name.replace("_", "-"): value for name, value in fields.items()})
 
 
-# ── whether to retry ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── whether to retry ────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 520, 529, 599])
@@ -221,7 +221,7 @@ def test_a_hundred_failing_calls_in_ten_threads_make_at_most_fifty_retries():
     assert 100 < requests <= 150
 
 
-# ── what callers see ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── what callers see ────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_retry_info_prints_as_one_line():
