@@ -144,6 +144,7 @@ def test_collect_restarts_a_stream_that_breaks(route: Route, serve: Serve) -> No
     ("route", "number"),
     [*((name, signal.SIGKILL) for name in ROUTES_WITHOUT_VARIANTS), ("nginx-http1.1-unbuffered", signal.SIGTERM)],
     indirect=["route"],
+    ids=lambda value: value.name if isinstance(value, signal.Signals) else None,
 )
 def test_a_model_server_that_is_killed_raises_stream_truncated(
     route: Route, killable_llama: LocalServer, number: signal.Signals
