@@ -17,7 +17,11 @@ class Peer(NamedTuple):
 
 
 _OPENAI = ("openai", "openai", "from openai import OpenAI")
-_CHATSTREAM = ("loop", "chatstream", "from chatstream import Client; import chatstream._sender, chatstream._stream")
+_CHATSTREAM = (
+    "loop",
+    "chatstream",
+    "from chatstream import Client; import chatstream._attempt, chatstream._sender, chatstream._stream",
+)
 
 PEERS = {
     "floor": Peer("floor: urllib3, split, `json.loads`", "loop", "urllib3", "import urllib3, json"),

@@ -5,96 +5,186 @@
     for text in chatstream.stream("Why is the sky blue?", model="gpt-4.1-mini").text():
         print(text, end="", flush=True)
 
-All public names are here; each is loaded from its room when it is first used, so that the import costs nothing. Their
-types are in ``__init__.pyi``: to name them here would load `typing`, which takes ten times as long.
+All public names are here. Each is imported when it is first used, so that importing the package costs nothing: type
+checkers read the imports, Python reads the table under them.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
+from ._version import __version__ as __version__
 
-from ._version import __version__
+TYPE_CHECKING = False  # typing's constant, without importing typing, which takes longer than all the rest
 
-_ROOMS = {
-    "types.turn": ("Timing", "Turn"),
-    "_decode.aggregate": ("aggregate", "collect"),
-    "client": ("Client",),
-    "_doctor": ("Report", "doctor"),
-    "errors": (
-        "Attempt",
-        "Cancelled",
-        "ChatStreamError",
-        "ConfigError",
-        "ConnectionFailed",
-        "DeadlineExceeded",
-        "IdleTimeout",
-        "MissingEnvVar",
-        "ProtocolViolation",
-        "ProviderError",
-        "QuotaExceeded",
-        "RetryLimit",
-        "StreamError",
-        "StreamTooLarge",
-        "StreamTruncated",
-        "UnexpectedStatus",
-    ),
-    "types.events": (
-        "ChoiceEnd",
-        "Completed",
-        "Created",
-        "FunctionCallDelta",
-        "Heartbeat",
-        "OutputItemDone",
-        "OutputTextDelta",
-        "ReasoningDelta",
-        "RefusalDelta",
-        "ResponseEvent",
-        "TokenUsage",
-    ),
-    "types.items": (
-        "FunctionCall",
-        "FunctionCallOutput",
-        "LocalShellCall",
-        "Message",
-        "Reasoning",
-        "ResponseItem",
-    ),
-    "types.limits": ("Limits",),
-    "types.parts": ("InputAudio", "InputFile", "InputImage", "InputText", "Other", "OutputText", "Refusal"),
-    "types.prompt": ("Prompt",),
-    "providers.provider": ("Provider",),
-    "_retry": ("RetryInfo",),
-    "types.schema": ("partial_json", "response_format"),
-    "_stream": ("ResponseStream", "read_events"),
-    "types.tools": ("Tool",),
-}
-_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+if TYPE_CHECKING:
+    from typing import Any
 
-__all__ = ["__version__", "stream", *_ROOM_OF]  # noqa: PLE0604  # all are strings
+    from ._decode.aggregate import aggregate as aggregate
+    from ._decode.aggregate import collect as collect
+    from ._decode.parser import read_events as read_events
+    from ._doctor import Report as Report
+    from ._doctor import doctor as doctor
+    from ._retry import RetryInfo as RetryInfo
+    from ._stream import ResponseStream as ResponseStream
+    from .client import Client as Client
+    from .errors import Attempt as Attempt
+    from .errors import Cancelled as Cancelled
+    from .errors import ChatStreamError as ChatStreamError
+    from .errors import ConfigError as ConfigError
+    from .errors import ConnectionFailed as ConnectionFailed
+    from .errors import DeadlineExceeded as DeadlineExceeded
+    from .errors import IdleTimeout as IdleTimeout
+    from .errors import MissingEnvVar as MissingEnvVar
+    from .errors import ProtocolViolation as ProtocolViolation
+    from .errors import ProviderError as ProviderError
+    from .errors import QuotaExceeded as QuotaExceeded
+    from .errors import RetryLimit as RetryLimit
+    from .errors import StreamError as StreamError
+    from .errors import StreamTooLarge as StreamTooLarge
+    from .errors import StreamTruncated as StreamTruncated
+    from .errors import UnexpectedStatus as UnexpectedStatus
+    from .providers.provider import Provider as Provider
+    from .types.events import ChoiceEnd as ChoiceEnd
+    from .types.events import Completed as Completed
+    from .types.events import Created as Created
+    from .types.events import FunctionCallDelta as FunctionCallDelta
+    from .types.events import Heartbeat as Heartbeat
+    from .types.events import OutputItemDone as OutputItemDone
+    from .types.events import OutputTextDelta as OutputTextDelta
+    from .types.events import ReasoningDelta as ReasoningDelta
+    from .types.events import RefusalDelta as RefusalDelta
+    from .types.events import ResponseEvent as ResponseEvent
+    from .types.events import TokenUsage as TokenUsage
+    from .types.items import FunctionCall as FunctionCall
+    from .types.items import FunctionCallOutput as FunctionCallOutput
+    from .types.items import LocalShellCall as LocalShellCall
+    from .types.items import Message as Message
+    from .types.items import Reasoning as Reasoning
+    from .types.items import ResponseItem as ResponseItem
+    from .types.limits import Limits as Limits
+    from .types.parts import InputAudio as InputAudio
+    from .types.parts import InputFile as InputFile
+    from .types.parts import InputImage as InputImage
+    from .types.parts import InputText as InputText
+    from .types.parts import Other as Other
+    from .types.parts import OutputText as OutputText
+    from .types.parts import Refusal as Refusal
+    from .types.prompt import Prompt as Prompt
+    from .types.prompt import PromptLike as PromptLike
+    from .types.schema import partial_json as partial_json
+    from .types.schema import response_format as response_format
+    from .types.tools import Tool as Tool
+    from .types.turn import Timing as Timing
+    from .types.turn import Turn as Turn
 
+else:
+    from importlib import import_module
 
-def __getattr__(name: str) -> object:
-    if name not in _ROOM_OF:
-        raise AttributeError(f"module 'chatstream' has no attribute {name!r}")
-    value = getattr(import_module(f".{_ROOM_OF[name]}", __name__), name)
-    globals()[name] = value
-    return value
+    _NAMES = {
+        "_decode.aggregate": (
+            "aggregate",
+            "collect",
+        ),
+        "_decode.parser": ("read_events",),
+        "_doctor": (
+            "Report",
+            "doctor",
+        ),
+        "_retry": ("RetryInfo",),
+        "_stream": ("ResponseStream",),
+        "client": ("Client",),
+        "errors": (
+            "Attempt",
+            "Cancelled",
+            "ChatStreamError",
+            "ConfigError",
+            "ConnectionFailed",
+            "DeadlineExceeded",
+            "IdleTimeout",
+            "MissingEnvVar",
+            "ProtocolViolation",
+            "ProviderError",
+            "QuotaExceeded",
+            "RetryLimit",
+            "StreamError",
+            "StreamTooLarge",
+            "StreamTruncated",
+            "UnexpectedStatus",
+        ),
+        "providers.provider": ("Provider",),
+        "types.events": (
+            "ChoiceEnd",
+            "Completed",
+            "Created",
+            "FunctionCallDelta",
+            "Heartbeat",
+            "OutputItemDone",
+            "OutputTextDelta",
+            "ReasoningDelta",
+            "RefusalDelta",
+            "ResponseEvent",
+            "TokenUsage",
+        ),
+        "types.items": (
+            "FunctionCall",
+            "FunctionCallOutput",
+            "LocalShellCall",
+            "Message",
+            "Reasoning",
+            "ResponseItem",
+        ),
+        "types.limits": ("Limits",),
+        "types.parts": (
+            "InputAudio",
+            "InputFile",
+            "InputImage",
+            "InputText",
+            "Other",
+            "OutputText",
+            "Refusal",
+        ),
+        "types.prompt": (
+            "Prompt",
+            "PromptLike",
+        ),
+        "types.schema": (
+            "partial_json",
+            "response_format",
+        ),
+        "types.tools": ("Tool",),
+        "types.turn": (
+            "Timing",
+            "Turn",
+        ),
+    }
+    _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 
+    __all__ = ["__version__", "stream", *_MODULE_OF]  # noqa: PLE0604  # all are strings
 
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    def __getattr__(name):
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module 'chatstream' has no attribute {name!r}")
+        value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+        globals()[name] = value
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *__all__})
 
 
 def stream(
-    prompt: object,
+    prompt: PromptLike,
     *,
     model: str | None = None,
-    provider: object = "openai",
+    provider: str | Provider = "openai",
     deadline: float | None = None,
     heartbeat: float | None = None,
-    **fields: object,
-) -> object:
-    """Ask once, and return the answer as a `ResponseStream`; see `Client.stream`. One client is kept per provider."""
+    **fields: Any,
+) -> ResponseStream:
+    """Send one prompt, and return the answer as a `ResponseStream`; see `Client.stream`.
+
+    ``provider`` is the id of a ready-made provider or a `Provider`; one client is kept for each, so that connections
+    are used again. Times are in seconds.
+    """
     from .client import shared_client
 
     client = shared_client(provider)

@@ -1,25 +1,21 @@
-"""Values: frozen, slotted dataclasses that cost little to define and little to make.
+"""Frozen, slotted dataclasses that cost little to define and little to make.
 
     class ──frozen──▶ the same, as a frozen and slotted dataclass
 
-`dataclass(frozen=True, slots=True)` writes six functions for every class and compiles each of them, which was half of
-what the rooms of this library took to load; and it sets each field by its name, once for each event of a stream.
+`dataclass(frozen=True, slots=True)` compiles six functions for every class and sets fields one by one through
+``object.__setattr__``. For the 40 values of this library that adds 15 ms to the imports of a first answer, and half as
+much again to the price of an event. Here ``__init__`` alone is compiled for each class; the other methods are shared.
 
 Rules:
-- A dataclass to all who ask: `fields`, `replace`, `asdict`, ``match``, copy and pickle treat it as one. In one thing it
-  is stricter: a plain subclass is as frozen as it is.
-- Only ``__init__`` differs: it sets each field through its slot, and is compiled once for each number of fields. The
-  other methods stand here, once for all.
-- A method that a class has of its own stays.
+- The result is a dataclass to `fields`, `replace`, `asdict`, ``match``, copy and pickle.
+- A method that a class defines itself stays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, fields
-from functools import cache
 from reprlib import recursive_repr
-from types import CodeType, FunctionType
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 if TYPE_CHECKING:
@@ -47,38 +43,35 @@ def frozen(cls: type[T]) -> type[T]:
 
 
 def _initializer(cls: type[Any]) -> FunctionType:
-    """The ``__init__`` of a class: code that all classes of as many fields share, with its own names and defaults."""
+    """The ``__init__`` of a class; it sets each field through its slot."""
     own = fields(cls)
-    code = _code(len(own), hasattr(cls, "__post_init__"))
-    code = code.replace(co_varnames=("self", *[each.name for each in own]))
-    setters = {f"set_{place}": _setter(cls, each) for place, each in enumerate(own)}
-    optional = [each for each in own if not (each.default is MISSING and each.default_factory is MISSING)]
-    made = FunctionType(code, setters, "__init__", tuple([each.default for each in optional]))
+    names: dict[str, Any] = {"MISSING": MISSING}
+    for each in own:
+        names[f"set_{each.name}"] = vars(cls)[each.name].__set__
+        names[f"default_{each.name}"] = each.default
+        names[f"make_{each.name}"] = each.default_factory
+    lines = [f" set_{each.name}(self, {_value(each)})" for each in own]
+    lines += [" self.__post_init__()"] if hasattr(cls, "__post_init__") else []
+    exec(f"def __init__(self, {', '.join(map(_parameter, own))}):\n" + "\n".join(lines or [" pass"]), names)
+    made: FunctionType = names["__init__"]
     made.__qualname__ = f"{cls.__qualname__}.__init__"
     made.__annotations__ = {**{each.name: each.type for each in own}, "return": None}
     return made
 
 
-@cache
-def _code(count: int, checks: bool) -> CodeType:
-    """An ``__init__`` for ``count`` fields, which calls ``__post_init__`` if it ``checks``."""
-    parameters = "".join([f", _{place}" for place in range(count)])
-    lines = [f" set_{place}(self, _{place})" for place in range(count)] + [" self.__post_init__()"] * checks
-    made: dict[str, Any] = {}
-    exec(f"def __init__(self{parameters}):\n" + "\n".join(lines or [" pass"]), made)
-    code: CodeType = made["__init__"].__code__
-    return code
+def _parameter(field: Field[Any]) -> str:
+    if field.default is not MISSING:
+        return f"{field.name}=default_{field.name}"
+    return field.name if field.default_factory is MISSING else f"{field.name}=MISSING"
 
 
-def _setter(cls: type[Any], field: Field[Any]) -> Callable[[Any, Any], None]:
-    """What puts a value into a field's slot; without a value, what its factory makes."""
-    put: Callable[[Any, Any], None] = vars(cls)[field.name].__set__
-    make = field.default_factory
-    return put if make is MISSING else lambda self, given: put(self, make() if given is MISSING else given)
+def _value(field: Field[Any]) -> str:
+    name = field.name
+    return name if field.default_factory is MISSING else f"make_{name}() if {name} is MISSING else {name}"
 
 
-class _Value:
-    """The methods that every value has; they are copied, not inherited."""
+class _Methods:
+    """The methods that all values have; they are copied, not inherited."""
 
     @recursive_repr()
     def __repr__(self: Any) -> str:
@@ -109,4 +102,4 @@ class _Value:
             object.__setattr__(self, each.name, kept)
 
 
-_SHARED = {name: method for name, method in vars(_Value).items() if isinstance(method, FunctionType)}
+_SHARED = {name: method for name, method in vars(_Methods).items() if isinstance(method, FunctionType)}

@@ -10,16 +10,15 @@ Rules:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from ._decode.chunk import DONE_WORDS, Chunk, Payload
 from ._decode.chunks import ChunkReader
 from ._decode.error_body import error_of_body
-from ._decode.lenient import obj
-from ._decode.sse import SSEReader
-from ._http.cancel_scope import Watch
+from ._decode.lenient import dict_or_empty
+from ._decode.sse import BodyDecoder
+from ._http.cancel_scope import CancelScope
 from ._http.transport import Reply, Request, Transport
 from .errors import ChatStreamError, IdleTimeout
 from .providers.provider import Provider
@@ -113,14 +112,14 @@ class _Patient:
         data = json.dumps({**body, "stream": True, "temperature": 0, **fields}).encode()
         headers = {"Accept": "text/event-stream", "Content-Type": "application/json"}
         request = Request(self._provider.url(model), headers, data, self._provider.auth_header())
-        watch = Watch()
-        watch.allow(SECONDS, IdleTimeout)
-        reply = self._transport.post(request, watch)
+        scope = CancelScope()
+        scope.set_timeout(SECONDS, IdleTimeout)
+        reply = self._transport.post(request, scope)
         answer = Answer(reply.status, reply.version, _framing(reply), reply.reused)
         if reply.status != 200:
             answer.body = reply.read_body(Limits().error_body_bytes, 1.0).decode("utf-8", "replace")
         else:
-            _listen(reply, watch, answer)
+            _listen(reply, scope, answer)
         return answer
 
 
@@ -130,33 +129,31 @@ def _framing(reply: Reply) -> str:
     return "Content-Length" if "Content-Length" in reply.headers else "until the connection closes"
 
 
-def _listen(reply: Reply, watch: Watch, answer: Answer) -> None:
-    def pieces() -> Iterator[bytes]:
-        while data := reply.read():
-            answer.arrivals.append(watch.elapsed)
-            yield data
-
-    def noted(payloads: Iterator[Payload]) -> Iterator[Payload]:
-        for payload in payloads:
-            answer.done = answer.done or payload.data.strip() in DONE_WORDS
-            yield payload
-
-    sse = SSEReader(pieces())
-    reader = ChunkReader(noted(sse.payloads()))
+def _listen(reply: Reply, scope: CancelScope, answer: Answer) -> None:
+    body = BodyDecoder()
+    reader = ChunkReader()
     try:
-        for chunk in reader:
-            answer.chunks.append((watch.elapsed, chunk))
-            answer.choices += _choices_of(reader.raw)
-            if chunk.error:
-                answer.error = chunk.error.message
+        while piece := reply.read():
+            answer.arrivals.append(scope.elapsed)
+            _note(answer, reader, list(body.feed(piece)), scope.elapsed)
+        _note(answer, reader, list(body.close()), scope.elapsed)
     except ChatStreamError as error:
         answer.error = str(error)
-    answer.comments = sse.comments
+    answer.comments = body.sse.comments
     reply.close()
 
 
+def _note(answer: Answer, reader: ChunkReader, payloads: list[Payload], after: float) -> None:
+    answer.done = answer.done or any(payload.data.strip() in DONE_WORDS for payload in payloads)
+    for chunk in reader.read(payloads):
+        answer.chunks.append((after, chunk))
+        answer.choices += _choices_of(reader.raw)
+        if chunk.error:
+            answer.error = chunk.error.message
+
+
 def _choices_of(body: dict[str, Any] | None) -> list[dict[str, Any]]:
-    choices = obj(body).get("choices")
+    choices = dict_or_empty(body).get("choices")
     return [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
 
 

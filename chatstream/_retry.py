@@ -53,7 +53,7 @@ def is_retryable(status: int, headers: Mapping[str, str]) -> bool:
     return status in RETRYABLE or status >= 500
 
 
-def asked_wait(headers: Mapping[str, str], now: float) -> float | None:
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds that the server asks to wait; None if it does not say, infinity if never to come back.
 
     ``now`` is the wall clock as a Unix time, used only when the answer has no ``Date`` of its own to count from.

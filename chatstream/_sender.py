@@ -2,12 +2,12 @@
 
     Sender.send ──▶ attempt ──200──▶ Reply
                      ▲   │ refused, or no response
-                     └───┘ pause: told, budgeted, interruptible
+                     └───┘ wait_to_retry: announced, within the retry budget, interruptible
 
 Rules:
 - At most ``request_max_retries + 1`` sends; a stale pooled connection and a refused ``stream_options`` do not count.
 - A wait that is too long to sleep is reported at once; what the server said is kept on the error.
-- Every attempt is listed, every wait is told before it is slept.
+- Every attempt is recorded, and every wait is announced before it begins.
 """
 
 from __future__ import annotations
@@ -22,17 +22,15 @@ from typing import Any
 
 from ._decode.error_body import error_of_body
 from ._encode.body import encode_json, request_body
-from ._http.cancel_scope import Watch
+from ._http.cancel_scope import CancelScope
 from ._http.transport import Reply, Request, Transport
-from ._retry import RetryBudget, RetryInfo, asked_wait, backoff, is_retryable
+from ._retry import RetryBudget, RetryInfo, backoff, is_retryable, retry_after
 from ._version import __version__
 from .errors import (
     Attempt,
-    Cancelled,
     ChatStreamError,
     ConfigError,
     ConnectionFailed,
-    DeadlineExceeded,
     IdleTimeout,
     QuotaExceeded,
     RetryLimit,
@@ -54,32 +52,31 @@ log.addHandler(logging.NullHandler())
 
 @dataclass(repr=False, eq=False)
 class Call:
-    """One call of a user: what to ask, its clock, and the attempts made for it so far."""
+    """One call of a user: what to send, its cancel scope, and the attempts made for it."""
 
     prompt: PromptLike
     model: str
     fields: Mapping[str, Any]
-    watch: Watch
+    scope: CancelScope
     attempts: list[Attempt] = field(default_factory=list)
     key: str | None = None
 
-    def note(self, status: int | None, request_id: str | None, seconds: float, error: ChatStreamError | None) -> None:
-        """List an attempt, and how it ended."""
-        if error is not None:
-            self._redact(error)
-        words = None if error is None else str(error)
-        self.attempts.append(Attempt(len(self.attempts) + 1, status, words, request_id, seconds))
+    def record_attempt(
+        self, status: int | None, request_id: str | None, seconds: float, error: ChatStreamError | None
+    ) -> None:
+        """List an attempt and how it ended."""
+        text = None if error is None else str(error)
+        self.attempts.append(Attempt(len(self.attempts) + 1, status, text, request_id, seconds))
 
-    def _redact(self, error: ChatStreamError) -> None:
-        if self.key:
-            error.redact(self.key)
-
-    def explain(self, error: ChatStreamError) -> ChatStreamError:
-        """The error with what is known of the call on it, and without the key."""
-        self._redact(error)
+    def annotate(self, error: ChatStreamError) -> None:
+        """Put on an error that leaves the library what is known of its call."""
         error.attempts = tuple(self.attempts)
         error.request_id = error.request_id or (self.attempts[-1].request_id if self.attempts else None)
-        return error
+
+    def redact(self, error: ChatStreamError) -> None:
+        """Take the key out of an error that holds a server's text."""
+        if self.key:
+            error.redact(self.key)
 
 
 class Sender:
@@ -111,48 +108,50 @@ class Sender:
                 if self._usage_refused(error, call):
                     continue
                 retries += 1
-                self.pause(call, error, retries, self.provider.request_max_retries)
+                self.wait_to_retry(call, error, retries, self.provider.request_max_retries)
 
-    def pause(self, call: Call, error: ChatStreamError, number: int, limit: int) -> None:
+    def wait_to_retry(self, call: Call, error: ChatStreamError, number: int, limit: int) -> None:
         """Wait before retry ``number`` of ``limit``, or raise if there is to be none."""
-        call.explain(error)
-        asked = error.retry_after if isinstance(error, UnexpectedStatus) else None
-        if not error.retryable or (asked or 0) > self.provider.max_retry_after:
+        wanted = error.retry_after if isinstance(error, UnexpectedStatus) else None
+        if not error.retryable or (wanted or 0) > self.provider.max_retry_after:
             raise error
         if number > limit or not self._budget.take():
-            raise _spent(error)
-        delay = backoff(number) if asked is None else asked
+            raise _retries_exhausted(error)
+        delay = backoff(number) if wanted is None else wanted
         try:
-            call.watch.renew()
-            call.watch.check_time_for(delay)
-            self._tell(RetryInfo(number, limit, delay, str(error), getattr(error, "status", None)))
-            call.watch.sleep(delay)
-        except (Cancelled, DeadlineExceeded) as over:
-            raise call.explain(over) from error
+            call.scope.reset()
+            call.scope.check_time_for(delay)
+            self._notify(RetryInfo(number, limit, delay, str(error), getattr(error, "status", None)))
+            call.scope.sleep(delay)
+        except ChatStreamError as stopped:
+            raise stopped from error
 
-    def _tell(self, info: RetryInfo) -> None:
+    def _notify(self, info: RetryInfo) -> None:
         log.warning("%s", info)
         if self._on_retry is not None:
             self._on_retry(info)
 
     def _attempt(self, call: Call) -> Reply:
         request = self._request(call)
-        started = call.watch.elapsed
-        call.watch.renew()
-        call.watch.allow(self.provider.first_event_timeout or self.provider.stream_idle_timeout, IdleTimeout)
+        scope = call.scope
+        started = scope.elapsed
+        scope.reset()
+        scope.set_timeout(self.provider.first_event_timeout or self.provider.stream_idle_timeout, IdleTimeout)
         try:
-            reply = self._transport.post(request, call.watch)
-            seconds = call.watch.elapsed - started
+            reply = self._transport.post(request, scope)
+            seconds = scope.elapsed - started
             refusal = None if reply.status == 200 else self._refusal(reply)
         except ConfigError:
             raise
         except ChatStreamError as error:
-            call.note(None, None, call.watch.elapsed - started, error)
-            call.explain(error)
+            call.redact(error)
+            call.record_attempt(None, None, scope.elapsed - started, error)
             raise
-        call.note(reply.status, reply.request_id, seconds, refusal)
         if refusal is not None:
-            raise call.explain(refusal)
+            call.redact(refusal)
+        call.record_attempt(reply.status, reply.request_id, seconds, refusal)
+        if refusal is not None:
+            raise refusal
         return reply
 
     def _request(self, call: Call) -> Request:
@@ -175,13 +174,13 @@ class Sender:
         return Request(provider.url(call.model), headers, encode_json(body), key, provider.connect_timeout)
 
     def _refusal(self, reply: Reply) -> UnexpectedStatus:
-        """The error for an answer that is not 200, with what its body says."""
+        """The error for an answer that is not 200, made from its body and headers."""
         body = reply.read_body(self._limits.error_body_bytes, BODY_SECONDS).decode("utf-8", "replace")
         detail = error_of_body(body)
         message = detail.message or responses.get(reply.status, "")
         if target := reply.headers.get("Location"):
-            message = f"the server redirects to {target}, which was not asked; set base_url to it if you trust it"
-        wait = asked_wait(reply.headers, time())
+            message = f"the server redirects to {target}, which is not followed; set base_url to it if you trust it"
+        wait = retry_after(reply.headers, time())
         kind = QuotaExceeded if reply.status in (402, 429) and detail.quota else UnexpectedStatus
         ever = wait is None or math.isfinite(wait)
         refusal = kind(reply.status, body, message, detail.code, wait if ever else None)
@@ -190,7 +189,7 @@ class Sender:
         return refusal
 
     def _usage_refused(self, error: ChatStreamError, call: Call) -> bool:
-        """Whether the server rejected ``stream_options`` just now, for the first time, and it was ours (C9)."""
+        """Whether the server has just rejected ``stream_options``, for the first time, and this library added it."""
         if self.refuses_usage or "stream_options" in call.fields or not self.provider.stream_usage:
             return False
         if not isinstance(error, UnexpectedStatus) or error.status not in (400, 422):
@@ -199,10 +198,10 @@ class Sender:
         return self.refuses_usage
 
 
-def _spent(error: ChatStreamError) -> ChatStreamError:
-    """The same refusal, as the last of several; an error without a status stays what it is."""
+def _retries_exhausted(error: ChatStreamError) -> ChatStreamError:
+    """The same refusal, as the last of several; an error without a status stays as it is."""
     if type(error) is not UnexpectedStatus:
         return error
     last = RetryLimit(error.status, error.body, error.message, error.code, error.retry_after)
-    last.attempts, last.request_id = error.attempts, error.request_id
+    last.request_id = error.request_id
     return last

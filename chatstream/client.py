@@ -1,9 +1,9 @@
-"""Client: who is asked, and what its calls have in common.
+"""Client: which provider to ask, and what calls share: connections, defaults, limits, the retry budget.
 
 Rules:
 - Threads may share a client; after a fork each process opens connections of its own.
 - A misuse is a `ConfigError` before anything is sent.
-- What sends and reads is loaded with the first call, and requests with it; a client that is not used yet needs neither.
+- The modules that send and read, and requests with them, are loaded with the first call.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from ._http.cancel_scope import Watch
-from .errors import ConfigError
+from ._http.cancel_scope import CancelScope
+from .errors import ChatStreamError, ConfigError
 from .providers.provider import Provider
 from .types.limits import Limits
 from .types.prompt import PromptLike
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 class Client:
     """Streams answers from one provider.
 
-    ``provider`` is the id of a ready-made one or a `Provider`, ``model`` the default for its calls, ``deadline`` the
-    seconds each call may take over all its attempts. ``on_retry`` is told before each wait; ``session`` is a
-    `requests.Session` of your own, with its proxies and certificates; ``limits`` bounds what is read.
+    ``provider`` is the id of a ready-made provider or a `Provider`, ``model`` the default for its calls, ``deadline``
+    the seconds that each call may take over all its attempts. ``on_retry`` is called with a `RetryInfo` before each
+    wait; ``session`` is a `requests.Session` of your own, with its proxies and certificates; ``limits`` bounds what is
+    read.
     """
 
     def __init__(
@@ -57,8 +58,8 @@ class Client:
         self._transport: Transport | None = None
         self._sender: Sender | None = None
         self._lock = Lock()
-        self._watches: WeakSet[Watch] = WeakSet()
-        Watch(deadline)  # refuses a wrong deadline now
+        self._scopes: WeakSet[CancelScope] = WeakSet()
+        CancelScope(deadline)  # refuses a wrong deadline now
 
     def stream(
         self,
@@ -69,30 +70,36 @@ class Client:
         heartbeat: float | None = None,
         **fields: Any,
     ) -> ResponseStream:
-        """Ask, and return the answer as soon as its headers are here.
+        """Send the prompt, and return the answer as soon as its headers arrive.
 
-        ``prompt`` is a text, a `Prompt`, or a list of items and message dicts. ``deadline`` replaces the client's;
-        with ``heartbeat`` the loop gets a `Heartbeat` after each such time (seconds) in which nothing came. All other
-        ``fields`` are sent as they are. Raises `ConfigError` before sending; `ConnectionFailed`, `UnexpectedStatus`,
-        `IdleTimeout`, `ProtocolViolation`, `DeadlineExceeded` when no answer begins.
+        ``prompt`` is a text, a `Prompt`, or a list of items and message dicts. ``deadline`` replaces the client's
+        (seconds). With ``heartbeat`` the loop gets a `Heartbeat` each time that so many seconds pass without an event.
+        All other ``fields`` are sent as they are. Raises `ConfigError` before sending; `ConnectionFailed`,
+        `UnexpectedStatus`, `IdleTimeout`, `ProtocolViolation`, `DeadlineExceeded` when no answer begins.
         """
         if heartbeat is not None and not (isinstance(heartbeat, (int, float)) and heartbeat > 0):
             raise ConfigError(f"heartbeat is a number of seconds above 0, not {heartbeat!r}")
         choices = fields.get("n") or 1
         if not isinstance(choices, int) or choices < 1:
             raise ConfigError(f"n is how many choices you want, 1 or more, not {choices!r}")
+        from ._attempt import OpenAttempt
         from ._sender import Call
         from ._stream import ResponseStream
 
         sender = self._open()
-        chosen = model or self.model or sender.provider.model or ""
-        watch = Watch(self.deadline if deadline is None else deadline)
-        self._watches.add(watch)
-        call = Call(prompt, chosen, fields, watch)
-        return ResponseStream(sender, call, choices, self.limits, heartbeat)
+        scope = CancelScope(self.deadline if deadline is None else deadline)
+        self._scopes.add(scope)
+        call = Call(prompt, model or self.model or sender.provider.model or "", fields, scope)
+        try:
+            reply = sender.send(call)
+        except ChatStreamError as error:
+            call.annotate(error)
+            raise
+        attempt = OpenAttempt(reply, scope, sender.provider, choices=choices, limits=self.limits, heartbeat=heartbeat)
+        return ResponseStream(attempt, call, sender)
 
     def _open(self) -> Sender:
-        """The sender of all calls; the embedded server is started here on first use, and again if it has died."""
+        """The sender of all calls; it starts the embedded server on first use, and again if the server has died."""
         from ._http.transport import Transport
         from ._sender import Sender
 
@@ -104,12 +111,12 @@ class Client:
             return self._sender
 
     def cancel(self) -> None:
-        """End every call under way, from any thread: also one that connects or waits, and has no stream yet.
+        """End every running call, from any thread: also one that connects or waits, and has no stream yet.
 
-        Whoever waits for it gets `Cancelled` at once; to end one stream, use its own ``cancel``.
+        Whoever waits for one gets `Cancelled` at once. To end one stream, call its own ``cancel``.
         """
-        for watch in list(self._watches):
-            watch.cancel()
+        for scope in list(self._scopes):
+            scope.cancel()
 
     def close(self) -> None:
         """Close the connections kept for reuse. The client may be used again."""

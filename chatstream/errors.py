@@ -18,8 +18,8 @@
 
 Rules:
 - Nothing is lost: what was received before the error is its ``partial``.
-- The key is in no message, no attribute and no pickle.
-- An exception of another library becomes one of these at an edge (transport, sse, chunks), nowhere else.
+- The API key is in no message, no attribute and no pickle.
+- Exceptions of other libraries are converted to these in `_http`, `_decode.sse` and `_decode.chunks`, nowhere else.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ._dataclass import frozen
 if TYPE_CHECKING:  # for readers and type checkers only
     from .types.turn import Turn
 
-MAX_EXCERPT = 2048  # bytes of a broken payload that an error shows (M9)
+MAX_EXCERPT = 2048  # bytes of a broken payload that an error shows
 
 
 def excerpt(text: str) -> str:
@@ -46,9 +46,10 @@ def _without(secret: str, value: object) -> object:
 
 @frozen
 class Attempt:
-    """One request that was made. ``status`` is None if no response came, ``error`` None if it went well.
+    """One request that was made for a call.
 
-    ``seconds`` is how long it took until its headers, or until it failed.
+    ``status`` is None if no response arrived, ``error`` None if the request succeeded. ``seconds`` is the time until
+    the response headers arrived, or until the request failed.
     """
 
     number: int
@@ -61,40 +62,25 @@ class Attempt:
 class ChatStreamError(Exception):
     """The root: ``except ChatStreamError`` catches whatever this library raises on purpose.
 
-    ``attempts`` are the requests made so far, ``request_id`` is the server's name for the last of them, ``retryable``
-    says whether the same call may succeed later.
+    ``partial`` is the turn that was received before the error, None where no answer had begun. ``attempts`` are the
+    requests made for the call, ``request_id`` is the server's id of the last of them, ``retryable`` says whether the
+    same call may succeed later.
     """
 
-    _received: Turn | None = None
+    partial: Turn | None = None
     attempts: tuple[Attempt, ...] = ()
     request_id: str | None = None
     retryable: bool = False
 
-    @property
-    def partial(self) -> Turn:
-        """The turn received before the error; an empty one when nothing was."""
-        from .types.turn import Turn
-
-        return self._received or Turn()
-
-    @partial.setter
-    def partial(self, turn: Turn) -> None:
-        self._received = turn
-
     def redact(self, secret: str) -> None:
-        """Take ``secret`` out of every text of this error: some servers repeat the key that they refuse."""
+        """Replace ``secret`` in every text of this error: some servers repeat the key that they refuse."""
         self.args = tuple(_without(secret, each) for each in self.args)
         for name, value in vars(self).items():
             setattr(self, name, _without(secret, value))
 
-    @property
-    def has_partial(self) -> bool:
-        """Whether anything was received before the error."""
-        return self._received is not None
-
 
 class ConfigError(ChatStreamError, ValueError):
-    """The call can't be right as it is; nothing was sent. The message says what to change."""
+    """The call is wrong as it stands, and nothing was sent. The message says what to change."""
 
 
 class MissingEnvVar(ConfigError):
@@ -111,7 +97,7 @@ class MissingEnvVar(ConfigError):
 
 
 class ConnectionFailed(ChatStreamError):
-    """No response came: refused, reset, name not resolved, TLS or proxy trouble."""
+    """No response arrived: refused, reset, name not resolved, TLS or proxy failure."""
 
     retryable = True
 
@@ -119,8 +105,8 @@ class ConnectionFailed(ChatStreamError):
 class UnexpectedStatus(ChatStreamError):
     """The server answered with a status other than 200.
 
-    ``status`` is the HTTP status, ``body`` its text (at most 64 KiB), ``message`` the human sentence found in it,
-    ``code`` the server's own code (a word, a number, or None), ``retry_after`` the seconds it asked to wait.
+    ``status`` is the HTTP status, ``body`` its text (at most 64 KiB), ``message`` the sentence found in it,
+    ``code`` the server's own code (a text, a number, or None), ``retry_after`` the seconds that it asks to wait.
     """
 
     headline: ClassVar[str] = "unexpected status"
@@ -147,27 +133,27 @@ class UnexpectedStatus(ChatStreamError):
 
 
 class RetryLimit(UnexpectedStatus):
-    """The last of all allowed attempts was refused too."""
+    """The last of all allowed attempts was refused, too."""
 
     headline = "retries spent, last status"
     retryable = True
 
 
 class QuotaExceeded(UnexpectedStatus):
-    """The account has nothing left to spend: waiting does not help, so it was not tried again."""
+    """The account's quota is used up: waiting does not help, so the call was not retried."""
 
     headline = "quota exceeded, status"
 
 
 class StreamError(ChatStreamError):
-    """The answer began, or was due to begin, and did not come to its end."""
+    """The answer broke off, or did not begin in time."""
 
     def __str__(self) -> str:
         return f"stream disconnected before completion: {super().__str__()}"
 
 
 class IdleTimeout(StreamError, TimeoutError):
-    """No complete event came within the idle time."""
+    """No complete event arrived within the idle timeout."""
 
     retryable = True
 
@@ -182,17 +168,17 @@ class StreamTruncated(StreamError):
 
 
 class ProtocolViolation(StreamError):
-    """What came is not Chat Completions over SSE: not SSE, not JSON, or broken HTTP framing."""
+    """The answer is not Chat Completions over SSE: not SSE, not JSON, or broken HTTP framing."""
 
 
 class StreamTooLarge(ProtocolViolation):
-    """A line, an event or the whole stream grew over its limit (see `Limits`)."""
+    """A line, an event or the whole stream exceeds its limit (see `Limits`)."""
 
 
 class ProviderError(StreamError):
     """The server reported an error inside a stream that had begun with status 200.
 
-    ``message`` is its sentence, ``code`` its code as sent (a word, a number, or None), ``type`` its kind.
+    ``message`` is its sentence, ``code`` its code as sent (a text, a number, or None), ``type`` its kind.
     """
 
     def __init__(
@@ -210,7 +196,7 @@ class ProviderError(StreamError):
 
 
 class DeadlineExceeded(ChatStreamError, TimeoutError):
-    """The overall time for this call is over, counted over all its attempts."""
+    """The deadline of the call passed; it covers all of its attempts."""
 
 
 class Cancelled(ChatStreamError):

@@ -18,8 +18,8 @@ from support import KEY, server_context
 
 from chatstream import Client, Provider, _retry
 from chatstream._http import transport
-from chatstream._http.cancel_scope import Watch
-from chatstream._http.connection import WatchedAdapter
+from chatstream._http.cancel_scope import CancelScope
+from chatstream._http.connection import ScopedAdapter
 from chatstream._http.response import Exchange, current_exchange
 from chatstream.testing import FaultServer
 
@@ -101,19 +101,19 @@ def connect() -> Iterator[Connect]:
 def watched() -> Iterator[requests.Session]:
     """A session of requests over watched connections."""
     with requests.Session() as session:
-        session.mount("http://", WatchedAdapter())
-        session.mount("https://", WatchedAdapter())
+        session.mount("http://", ScopedAdapter())
+        session.mount("https://", ScopedAdapter())
         yield session
 
 
 @pytest.fixture
 def exchange() -> Iterator[Exchange]:
-    """The exchange of this thread; a test may give it the watch it wants."""
-    exchange = Exchange(Watch())
+    """The exchange of this thread; a test may give it the scope it wants."""
+    exchange = Exchange(CancelScope())
     token = current_exchange.set(exchange)
     yield exchange
     current_exchange.reset(token)
-    exchange.watch.release()
+    exchange.scope.release()
 
 
 @pytest.fixture

@@ -66,13 +66,13 @@ def test_an_error_keeps_its_attributes_when_it_is_pickled_or_copied(error):
     for other in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
         assert type(other) is type(error)
         assert (str(other), other.args, vars(other)) == (str(error), error.args, vars(error))
-        assert (other.partial, other.has_partial) == (error.partial, True)
-    del error._received, error.attempts, error.request_id
+        assert other.partial == error.partial
+    del error.partial, error.attempts, error.request_id
 
 
 @every_error
 def test_a_new_error_has_no_partial_turn_attempts_or_request_id(error):
-    assert (error.partial, error.has_partial, error.attempts, error.request_id) == (Turn(), False, (), None)
+    assert (error.partial, error.attempts, error.request_id) == (None, (), None)
     assert error.retryable is (type(error) in (ConnectionFailed, RetryLimit, IdleTimeout, StreamTruncated))
 
 

@@ -1,8 +1,8 @@
 """The table of faults: everything that a server can do wrong, and what the caller gets.
 
-Each test carries the number of its fault; docs/reliability.md lists the promises by these numbers. Faults from 33 on
-run over http and https, before the first event and after three. Before the first event the request is sent again;
-after three events it is not, and the error carries their text.
+Each test carries the number of its fault, so that ``-k fault_40`` selects every test of one fault. Faults from 33 on run
+over http and https, before the first event and after three. Before the first event the request is sent again; after
+three events it is not, and the error carries their text.
 """
 
 from __future__ import annotations

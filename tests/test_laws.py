@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from decoding import body_payloads, run_machine, sse_events
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from strategies import JSON_VALUES, NOISY_BYTES, ODD_BODIES, ODD_CHUNKS, Call, Said, pieces, streams
@@ -17,7 +18,7 @@ from chatstream import Prompt, aggregate, collect, read_events
 from chatstream._decode.chunks import ChunkReader
 from chatstream._decode.error_body import error_of_body
 from chatstream._decode.machine import Machine
-from chatstream._decode.sse import SSEReader
+from chatstream._decode.sse import SSEDecoder
 from chatstream._encode.body import request_body
 from chatstream.errors import ChatStreamError, ProviderError, StreamTruncated
 from chatstream.types.events import (
@@ -46,7 +47,8 @@ often = settings(law, max_examples=250)
 def events_of(source: Iterable[bytes], choices: int) -> Iterator[ResponseEvent]:
     """As `read_events`, with ids for calls that have none that are the same each time."""
     numbers = count(1)
-    return Machine(choices, new_call_id=lambda: f"made-{next(numbers)}").run(ChunkReader(SSEReader(source).payloads()))
+    machine = Machine(choices, new_call_id=lambda: f"made-{next(numbers)}")
+    return run_machine(machine, ChunkReader().read(body_payloads(source)))
 
 
 def outcome(source: Iterable[bytes], choices: int = 1) -> tuple[list[ResponseEvent], str]:
@@ -135,9 +137,9 @@ def test_cutting_any_bytes_elsewhere_changes_nothing(data, noise):
 @given(st.data(), NOISY_BYTES)
 def test_cutting_any_bytes_elsewhere_changes_no_event_no_tail_and_no_comment(data, noise):
     def seen(source: Iterable[bytes]) -> tuple[Any, ...]:
-        reader = SSEReader(source)
-        events = [(event.event, event.data) for event in reader.events()]
-        return events, reader.comments, reader.tail.lstrip(b"\n")  # blank lines before it are nothing
+        decoder = SSEDecoder()
+        events = [(event.event, event.data) for event in sse_events(source, decoder=decoder)]
+        return events, decoder.comments, decoder.tail.lstrip(b"\n")  # blank lines before it are nothing
 
     assert seen(data.draw(pieces(noise))) == seen([noise] if noise else [])
 
@@ -150,7 +152,7 @@ def test_cutting_any_bytes_elsewhere_moves_no_limit(data, noise, size, lines):
 
     def ending(source: Iterable[bytes]) -> str:
         try:
-            for _ in SSEReader(source, limits).events():
+            for _ in sse_events(source, limits):
                 pass
         except ChatStreamError as error:
             return type(error).__name__
@@ -162,7 +164,7 @@ def test_cutting_any_bytes_elsewhere_moves_no_limit(data, noise, size, lines):
 @law
 @given(NOISY_BYTES)
 def test_bytes_mean_what_the_specification_says(noise):
-    assert [(event.event, event.data) for event in SSEReader([noise] if noise else []).events()] == specified(noise)
+    assert [(event.event, event.data) for event in sse_events([noise] if noise else [])] == specified(noise)
 
 
 def specified(data: bytes) -> list[tuple[str, str]]:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from decoding import sse_events
 
 from chatstream import collect, read_events
 from chatstream._decode.error_body import error_of_body
-from chatstream._decode.sse import SSEReader
 from chatstream.errors import ChatStreamError, ProtocolViolation, ProviderError, StreamTruncated
 from chatstream.types.events import TokenUsage
 from chatstream.types.turn import Turn
@@ -306,7 +306,7 @@ def test_every_sse_case_gives_its_events():
     wrong = []
     for case in cases:
         chunks = [base64.b64decode(chunk) for chunk in case["chunks"]]
-        found = [(event.event, event.data) for event in SSEReader(chunk for chunk in chunks if chunk).events()]
+        found = [(event.event, event.data) for event in sse_events(chunks)]
         if case["expect"] is not None and found != [(event["event"], event["data"]) for event in case["expect"]]:
             wrong.append(case["name"])
     assert len(cases) > 4000

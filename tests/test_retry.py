@@ -10,7 +10,7 @@ from email.utils import formatdate
 import pytest
 from requests.structures import CaseInsensitiveDict
 
-from chatstream._retry import MAX_DELAY, RetryBudget, RetryInfo, asked_wait, backoff, is_retryable
+from chatstream._retry import MAX_DELAY, RetryBudget, RetryInfo, backoff, is_retryable, retry_after
 from chatstream.errors import Attempt
 
 NOW = 1_795_382_653.0  # a Sunday in 2026
@@ -75,7 +75,7 @@ def test_the_backoff_with_jitter_never_exceeds_its_maximum():
     [("0", 0.0), ("1", 1.0), ("1.5", 1.5), (".5", 0.5), ("2.", 2.0), (" 3 ", 3.0), ("120", 120.0), ("0001", 1.0)],
 )
 def test_retry_after_may_be_whole_or_decimal_seconds(value, seconds):
-    assert asked_wait(headers(Retry_After=value), NOW) == seconds
+    assert retry_after(headers(Retry_After=value), NOW) == seconds
 
 
 @pytest.mark.parametrize(
@@ -93,8 +93,8 @@ def test_retry_after_may_be_a_date_in_any_http_format_whatever_the_local_time_zo
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:
-        assert asked_wait(headers(Retry_After=value), NOW) == 90.0
-        assert asked_wait(headers(Retry_After=value, Date=DATE), 0.0) == 90.0
+        assert retry_after(headers(Retry_After=value), NOW) == 90.0
+        assert retry_after(headers(Retry_After=value, Date=DATE), 0.0) == 90.0
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -103,12 +103,12 @@ def test_retry_after_may_be_a_date_in_any_http_format_whatever_the_local_time_zo
 @pytest.mark.parametrize("clock", [0.0, NOW - 86_400, NOW, NOW + 86_400, 4e9])
 def test_a_wrong_wall_clock_has_no_effect_when_the_response_has_a_date_header(clock):
     fields = headers(Retry_After=formatdate(NOW + 5, usegmt=True), Date=DATE)
-    assert asked_wait(fields, clock) == 5.0
+    assert retry_after(fields, clock) == 5.0
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Sun, 99 Nov 2026 00:00:00 GMT"])
 def test_the_wall_clock_is_used_when_the_date_header_is_invalid(date):
-    assert asked_wait(headers(Retry_After=formatdate(NOW + 5, usegmt=True), Date=date), NOW) == 5.0
+    assert retry_after(headers(Retry_After=formatdate(NOW + 5, usegmt=True), Date=date), NOW) == 5.0
 
 
 @pytest.mark.parametrize(
@@ -135,14 +135,14 @@ def test_the_wall_clock_is_used_when_the_date_header_is_invalid(date):
     ],
 )
 def test_an_invalid_retry_after_or_retry_after_ms_is_ignored(value):
-    assert asked_wait(headers(Retry_After=value), NOW) is None
-    assert asked_wait(headers(Retry_After_Ms=value), NOW) is None
+    assert retry_after(headers(Retry_After=value), NOW) is None
+    assert retry_after(headers(Retry_After_Ms=value), NOW) is None
 
 
 @pytest.mark.parametrize("age", [0, 1, 86_400, NOW])
 def test_a_retry_after_date_in_the_past_is_ignored(age):
-    assert asked_wait(headers(Retry_After=formatdate(NOW - age, usegmt=True)), NOW) is None
-    assert asked_wait(headers(Retry_After=formatdate(NOW - age, usegmt=True), Date=DATE), 0.0) is None
+    assert retry_after(headers(Retry_After=formatdate(NOW - age, usegmt=True)), NOW) is None
+    assert retry_after(headers(Retry_After=formatdate(NOW - age, usegmt=True), Date=DATE), 0.0) is None
 
 
 @pytest.mark.parametrize(
@@ -151,31 +151,31 @@ def test_a_retry_after_date_in_the_past_is_ignored(age):
     ids=["inf", "Infinity", "400-digits", "year-99999", "year-12345"],
 )
 def test_a_retry_after_that_never_comes_is_infinite(value):
-    assert asked_wait(headers(Retry_After=value), NOW) == math.inf
-    assert asked_wait(headers(Retry_After=value, Date=DATE), NOW) == math.inf
+    assert retry_after(headers(Retry_After=value), NOW) == math.inf
+    assert retry_after(headers(Retry_After=value, Date=DATE), NOW) == math.inf
 
 
 def test_a_retry_after_date_decades_ahead_is_returned_unchanged():
-    wait = asked_wait(headers(Retry_After="Fri, 06 Nov 2099 08:49:37 GMT", Date=DATE), NOW)
+    wait = retry_after(headers(Retry_After="Fri, 06 Nov 2099 08:49:37 GMT", Date=DATE), NOW)
     assert wait is not None
     assert 70 * 365 * 86_400 < wait < 75 * 366 * 86_400
 
 
 def test_a_response_without_retry_after_sets_no_delay():
-    assert asked_wait({}, NOW) is None
-    assert asked_wait(headers(Date=DATE), NOW) is None
+    assert retry_after({}, NOW) is None
+    assert retry_after(headers(Date=DATE), NOW) is None
 
 
 @pytest.mark.parametrize(("value", "seconds"), [("50", 0.05), ("1500", 1.5), ("0.5", 0.0005), (" 20 ", 0.02)])
 def test_retry_after_ms_takes_precedence_over_retry_after(value, seconds):
-    assert asked_wait(headers(Retry_After_Ms=value, Retry_After="30"), NOW) == seconds
-    assert asked_wait(headers(Retry_After_Ms=value), NOW) == seconds
+    assert retry_after(headers(Retry_After_Ms=value, Retry_After="30"), NOW) == seconds
+    assert retry_after(headers(Retry_After_Ms=value), NOW) == seconds
 
 
 @pytest.mark.parametrize("value", ["0", "0.0", "-1", "soon", ""])
 def test_a_retry_after_ms_that_is_zero_or_invalid_yields_to_retry_after(value):
     # Azure sends 0 milliseconds beside the seconds that it means.
-    assert asked_wait(headers(Retry_After_Ms=value, Retry_After="30"), NOW) == 30.0
+    assert retry_after(headers(Retry_After_Ms=value, Retry_After="30"), NOW) == 30.0
 
 
 # ── the retry budget ────────────────────────────────────────────────────────────────────────────────────────────

@@ -17,10 +17,10 @@ import pytest
 from benchmarks.peers import PEERS
 from chatstream._decode.aggregate import Collector
 from chatstream._decode.chunks import ChunkReader
-from chatstream._decode.fastpath import Template
+from chatstream._decode.fastpath import FastPath
 from chatstream._decode.machine import Machine
-from chatstream._decode.sse import SSEReader
-from chatstream._http.cancel_scope import Watch
+from chatstream._decode.sse import BodyDecoder
+from chatstream._http.cancel_scope import CancelScope
 from chatstream._http.transport import Reply
 
 ROOT = Path(__file__).parents[1]
@@ -75,7 +75,7 @@ def test_few_texts_are_compiled_by_the_import():
     assert texts["stream"] - texts["loop"] <= MOST_TEXTS
 
 
-@pytest.mark.parametrize("kind", [ChunkReader, Collector, Machine, Reply, SSEReader, Template, Watch])
+@pytest.mark.parametrize("kind", [ChunkReader, Collector, Machine, Reply, BodyDecoder, FastPath, CancelScope])
 def test_what_an_event_passes_has_slots_which_take_less_memory_to_touch(kind):
     assert kind.__dictoffset__ == 0
 

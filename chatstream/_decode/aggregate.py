@@ -1,4 +1,11 @@
-"""Events → whole items: `aggregate`, `collect`, and the `Turn` they fill."""
+"""Events → whole items: `aggregate`, `collect`, and the `Turn` that they fill.
+
+Rules:
+- Silent while the model writes; then whole items in the order of a conversation: reasoning, message, calls.
+- The events themselves are not changed, and whole messages among them are merged: doing it twice changes nothing.
+- Every fragment is kept once and joined once: memory and time are linear in the text.
+- If the events break off, what was collected is the exception's ``partial``.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +29,8 @@ from ..types.parts import OutputText, Refusal
 from ..types.turn import Timing, Turn
 
 
-class _Choice:
-    """The pieces of one choice. Calls stay in the order in which they began; a whole one replaces its pieces."""
+class _ChoicePieces:
+    """The pieces of one choice. Calls keep the order in which they began; a whole one replaces its pieces."""
 
     __slots__ = ("calls", "reasoning", "refusal", "text")
 
@@ -73,12 +80,12 @@ def _call_item(call: FunctionCall | list[FunctionCallDelta]) -> FunctionCall:
 
 
 class Collector:
-    """Gathers events as they pass by; `turn` shows what there is so far, at any time."""
+    """Collects events; `turn` shows what was collected, at any time."""
 
     __slots__ = ("_choices", "_first_text", "completed")
 
     def __init__(self) -> None:
-        self._choices: dict[int, _Choice] = {0: _Choice()}
+        self._choices: dict[int, _ChoicePieces] = {0: _ChoicePieces()}
         self._first_text = self._choices[0].text
         self.completed: Completed | None = None
 
@@ -100,18 +107,18 @@ class Collector:
             case _:
                 pass  # Created and Heartbeat add nothing
 
-    def pass_on(self, events: Iterable[ResponseEvent]) -> Iterator[ResponseEvent]:
-        """The same events, each noted before it is handed over."""
-        return map(self._noted, events)
+    def tee(self, events: Iterable[ResponseEvent]) -> Iterator[ResponseEvent]:
+        """The same events, each recorded before it is handed over."""
+        return map(self._record, events)
 
-    def _noted(self, event: ResponseEvent) -> ResponseEvent:
+    def _record(self, event: ResponseEvent) -> ResponseEvent:
         if event.__class__ is OutputTextDelta and not event.choice:  # nearly all of them
             self._first_text.append(event.delta)
         else:
             self.add(event)
         return event
 
-    def gather(self, events: Iterable[ResponseEvent]) -> Iterator[ResponseEvent]:
+    def whole_items(self, events: Iterable[ResponseEvent]) -> Iterator[ResponseEvent]:
         """Take all events (heartbeats pass through), then yield whole items in order, and ``Completed``.
 
         Raises `StreamTruncated` if they end without it.
@@ -127,14 +134,14 @@ class Collector:
                 yield OutputItemDone(item, index)
         yield self.completed
 
-    def _choice(self, index: int) -> _Choice:
+    def _choice(self, index: int) -> _ChoicePieces:
         if index not in self._choices:
-            self._choices[index] = _Choice()
+            self._choices[index] = _ChoicePieces()
         return self._choices[index]
 
-    def turn(self, so_far: Completed | None = None, timing: Timing | None = None) -> Turn:
-        """The turn as collected. ``so_far`` tells what is known of an answer that has not completed."""
-        end = self.completed or so_far or Completed()
+    def turn(self, snapshot: Completed | None = None, timing: Timing | None = None) -> Turn:
+        """The turn as collected. ``snapshot`` is what is known of an answer that has not completed."""
+        end = self.completed or snapshot or Completed()
         ends = {choice.index: choice for choice in end.choices}
         views = tuple(self._view(index, ends.get(index), end, timing) for index in self._indexes(ends))
         return views[0] if len(views) == 1 else replace(views[0], _choices=views)
@@ -149,7 +156,7 @@ class Collector:
             end.model,
             how.status if self.completed else "incomplete",
             timing,
-            how.finish,
+            how.finish_kind,
             how.extra,
         )
 
@@ -165,9 +172,9 @@ def aggregate(events: Iterable[ResponseEvent]) -> Iterator[ResponseEvent]:
     """
     collector = Collector()
     try:
-        yield from collector.gather(events)
+        yield from collector.whole_items(events)
     except ChatStreamError as error:
-        if not error.has_partial:
+        if error.partial is None:
             error.partial = collector.turn()
         raise
 

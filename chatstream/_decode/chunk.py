@@ -1,14 +1,19 @@
-"""The inner words."""
+"""The decoder's own vocabulary: what every server's events become before the state machine reads them.
+
+    Payload ─chunks▶ Chunk ─machine▶ ResponseEvent
+
+Rules:
+- Named tuples: one chunk is made per SSE event, at a third of the price of a frozen dataclass.
+- Nothing here knows how a server spells it, nor how the bytes arrived.
+"""
 
 from __future__ import annotations
 
-from secrets import token_hex
 from typing import Any, NamedTuple, Protocol
 
-from ..types.events import Finish, TokenUsage
+from ..types.events import FinishKind, TokenUsage
 
-DONE_WORDS = ("[DONE]", "DONE")  # the payload that ends a stream; the bare one: some gateways
-HEARTBEAT = f"heartbeat-{token_hex(8)}"  # an event name that no server can guess: time passed, nothing came
+DONE_WORDS = ("[DONE]", "DONE")  # the data that ends a stream; some gateways send the bare word
 
 
 class Payload(Protocol):
@@ -21,17 +26,20 @@ class Payload(Protocol):
     def data(self) -> str: ...
 
 
-class PlainPayload(NamedTuple):
-    """A payload that was no SSE event on the wire."""
+class BodyPayload(NamedTuple):
+    """A whole body that is no event stream, as one payload."""
 
     event: str
     data: str
 
 
 class CallDelta(NamedTuple):
-    """A fragment of a tool call; None where the server said nothing. ``slot`` is its index: a key, not a position."""
+    """A fragment of a tool call; None where the server sent nothing.
 
-    slot: int | None = None
+    ``call_index`` is the server's ``index``: a key, not a position.
+    """
+
+    call_index: int | None = None
     call_id: str | None = None
     name: str | None = None
     arguments: str = ""
@@ -46,33 +54,32 @@ class ChoiceDelta(NamedTuple):
     refusal: str = ""
     calls: tuple[CallDelta, ...] = ()
     finish_reason: str | None = None
-    finish: Finish | None = None
+    finish_kind: FinishKind | None = None
     extra: dict[str, Any] | None = None
 
 
 class ErrorDetail(NamedTuple):
-    """An error that the server reported: ``passing`` if trying again may help, ``quota`` if the account is spent."""
+    """An error that the server reported: ``retryable`` if trying again may help, ``quota`` if the account is spent."""
 
     message: str
     code: str | int | None = None
     type: str | None = None
-    passing: bool = False
+    retryable: bool = False
     quota: bool = False
 
 
 class Chunk(NamedTuple):
-    """One message of the server: ``extra`` is what it says beside the choices (citations, search results, timings),
-    ``done`` its ``[DONE]``, or that it is a whole answer in one.
+    """One message of the server.
 
-    ``plain`` marks the commonest one, which does nothing but add text to one choice.
+    ``extra`` holds what it sent beside the choices (citations, search results, timings), ``done`` marks ``[DONE]`` or a
+    whole answer in one chunk, ``text_only`` the commonest chunk, which only adds text to one choice.
     """
 
     choices: tuple[ChoiceDelta, ...] = ()
     response_id: str | None = None
     model: str | None = None
-    plain: bool = False
+    text_only: bool = False
     usage: TokenUsage | None = None
     error: ErrorDetail | None = None
     extra: dict[str, Any] | None = None
     done: bool = False
-    heartbeat: bool = False

@@ -14,17 +14,17 @@ from typing import Any
 
 from ..errors import excerpt
 from .chunk import ErrorDetail
-from .lenient import obj, string, word
+from .lenient import dict_or_empty, str_or_empty, str_or_none
 
-QUOTA_WORDS = ("quota", "billing", "insufficient_balance", "credit")
-PASSING_WORDS = ("rate_limit", "ratelimit", "overloaded", "server_error", "timeout", "unavailable", "too_many")
+QUOTA_CODES = ("quota", "billing", "insufficient_balance", "credit")
+RETRYABLE_CODES = ("rate_limit", "ratelimit", "overloaded", "server_error", "timeout", "unavailable", "too_many")
 
 
 def stream_error(body: dict[str, Any]) -> ErrorDetail | None:
     """The error that a chunk without choices, or with an ``error`` beside them, reports."""
-    status = obj(body.get("base_resp"))
+    status = dict_or_empty(body.get("base_resp"))
     if status.get("status_code"):  # MiniMax: a status in every last chunk, 0 is fine
-        return make_detail(string(status.get("status_msg")) or "base_resp", _code(status))
+        return make_detail(str_or_empty(status.get("status_msg")) or "base_resp", _code(status))
     if body.get("error") or "choices" not in body:
         return error_detail(body)
     return None
@@ -42,18 +42,18 @@ def choice_error(choices: list[Any]) -> ErrorDetail | None:
 
 def error_detail(body: Any) -> ErrorDetail | None:
     """The error in the JSON ``body`` of a refusal or an event, in any of the shapes that servers use; else None."""
-    if body.__class__ is list and len(body) == 1:  # Gemini
+    if isinstance(body, list) and len(body) == 1:  # Gemini
         body = body[0]
-    if body.__class__ is not dict:
+    if not isinstance(body, dict):
         return None
     error = body.get("error")
-    if error.__class__ is dict:
+    if isinstance(error, dict):
         return _error_object(error)
-    if error.__class__ is str and error:  # Venice, TGI, transformers
-        return make_detail(string(body.get("message")) or error, _code(body), body.get("error_type"))
+    if isinstance(error, str) and error:  # Venice, TGI, transformers
+        return make_detail(str_or_empty(body.get("message")) or error, _code(body), body.get("error_type"))
     if body.get("detail"):  # FastAPI and its users
         return make_detail(_detail_text(body["detail"]), _code(body), body.get("type"))
-    if string(body.get("message")):  # Mistral, vLLM: {"object": "error", …}; doubleword: {"code", "message"}
+    if str_or_empty(body.get("message")):  # Mistral, vLLM: {"object": "error", …}; doubleword: {"code", "message"}
         return _error_object(body)
     return make_detail(excerpt(json.dumps(body, ensure_ascii=False))) if error else None
 
@@ -85,9 +85,9 @@ def _headline(page: str) -> str:
 
 def _error_object(error: dict[str, Any]) -> ErrorDetail:
     metadata = error.get("metadata")
-    raw = metadata.get("raw") if metadata.__class__ is dict else None
-    message = string(error.get("message")) or string(error.get("detail"))
-    if raw.__class__ is str and raw:  # OpenRouter: "Provider returned error" says nothing, the raw text does
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    message = str_or_empty(error.get("message")) or str_or_empty(error.get("detail"))
+    if isinstance(raw, str) and raw:  # OpenRouter: "Provider returned error" says nothing, the raw text does
         inner = _inner_message(raw)
         message = f"{message}: {inner}" if message else inner
     return make_detail(message or excerpt(json.dumps(error, ensure_ascii=False)), _code(error), error.get("type"))
@@ -103,22 +103,22 @@ def _inner_message(raw: str) -> str:
 
 def _detail_text(detail: Any) -> str:
     """FastAPI's ``detail``: a sentence, or a list of what is wrong where."""
-    if detail.__class__ is list:
+    if isinstance(detail, list):
         return "; ".join(_field_text(entry) for entry in detail)
-    return detail if detail.__class__ is str else _text_or_json(detail)
+    return detail if isinstance(detail, str) else _text_or_json(detail)
 
 
 def _field_text(entry: Any) -> str:
-    if entry.__class__ is not dict or not string(entry.get("msg")):
+    if not isinstance(entry, dict) or not str_or_empty(entry.get("msg")):
         return _text_or_json(entry)
     where = ".".join(map(str, entry["loc"])) if isinstance(entry.get("loc"), list) else ""
     return f"{where}: {entry['msg']}" if where else str(entry["msg"])
 
 
 def _text_or_json(value: Any) -> str:
-    if value.__class__ is dict and string(value.get("message")):
+    if isinstance(value, dict) and str_or_empty(value.get("message")):
         return str(value["message"])
-    return value if value.__class__ is str else excerpt(json.dumps(value, ensure_ascii=False))
+    return value if isinstance(value, str) else excerpt(json.dumps(value, ensure_ascii=False))
 
 
 def _code(error: dict[str, Any]) -> str | int | None:
@@ -131,12 +131,12 @@ def _code(error: dict[str, Any]) -> str | int | None:
 def make_detail(message: str, code: str | int | None = None, kind: Any = None) -> ErrorDetail:
     """An error with what its code and kind say of trying again."""
     words = f"{code} {kind}".lower() if code.__class__ is not int else f"{kind}".lower()
-    quota = any(each in words for each in QUOTA_WORDS)
+    quota = any(each in words for each in QUOTA_CODES)
     status = _status(code)
-    passing = status in (408, 409, 429) or status // 100 == 5
+    retryable = status in (408, 409, 429) or status // 100 == 5
     if not status:
-        passing = any(each in words for each in PASSING_WORDS)
-    return ErrorDetail(message, code, word(kind), passing and not quota, quota)
+        retryable = any(each in words for each in RETRYABLE_CODES)
+    return ErrorDetail(message, code, str_or_none(kind), retryable and not quota, quota)
 
 
 def _status(code: str | int | None) -> int:

@@ -17,7 +17,7 @@ from dataclasses import astuple
 from typing import Any
 
 from ..types.events import TokenUsage
-from .lenient import string
+from .lenient import str_or_empty
 
 REASONING_KEYS = ("reasoning_content", "reasoning", "reasoning_text")  # DeepSeek and most; vLLM, Groq; Copilot
 DEPTH = 3  # objects inside objects that are joined
@@ -26,14 +26,14 @@ PIECES = ("data", "transcript")  # audio comes in pieces under these
 
 def text_of_parts(content: Any) -> tuple[str, str]:
     """Text and reasoning out of a list of content parts (Mistral); nothing out of null."""
-    if content.__class__ is not list:
+    if not isinstance(content, list):
         return "", ""
     text, thinking = [], []
     for part in content:
-        if part.__class__ is str:
+        if isinstance(part, str):
             text.append(part)
-        elif part.__class__ is dict:
-            text.append(string(part.get("text")))
+        elif isinstance(part, dict):
+            text.append(str_or_empty(part.get("text")))
             thinking.append(_text_of(part.get("thinking")))
     return "".join(text), "".join(thinking)
 
@@ -49,18 +49,18 @@ def reasoning_of(delta: dict[str, Any]) -> str:
 
 def _text_of(value: Any) -> str:
     """The words in a string, in an object with ``text``, ``content`` or ``summary``, or in a list of such."""
-    if value.__class__ is str:
+    if isinstance(value, str):
         return str(value)
-    if value.__class__ is list:
+    if isinstance(value, list):
         return "".join([_text_of(part) for part in value])
-    if value.__class__ is dict:
-        return next((w for key in ("text", "content", "summary") if (w := string(value.get(key)))), "")
+    if isinstance(value, dict):
+        return next((w for key in ("text", "content", "summary") if (w := str_or_empty(value.get(key)))), "")
     return ""
 
 
 def usage_of(usage: Any) -> TokenUsage | None:
     """The token counts in a ``usage`` object (OpenAI's names, and Anthropic's where a gateway kept them)."""
-    if usage.__class__ is not dict:
+    if not isinstance(usage, dict):
         return None
     counts = TokenUsage(
         _count(usage, "prompt_tokens", "input_tokens"),
@@ -73,7 +73,7 @@ def usage_of(usage: Any) -> TokenUsage | None:
 
 
 def _count(counts: Any, *names: str) -> int | None:
-    if counts.__class__ is dict:
+    if isinstance(counts, dict):
         for name in names:
             if (value := counts.get(name)).__class__ is int:
                 return int(value)

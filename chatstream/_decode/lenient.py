@@ -1,6 +1,6 @@
-"""JSON of any kind → values of the kind that is wanted: servers put null, numbers and objects where words belong.
+"""JSON values of any type → the type that is wanted: servers send null, numbers and objects where text belongs.
 
-text ─load▶ value ─string, word, obj, only_object▶ what can be worked with
+text ─load▶ value ─str_or_empty, str_or_none, dict_or_empty, only_object▶ what can be used
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from json import JSONDecoder
 from typing import Any
 
 try:
-    from orjson import loads as _fast  # the extra ``speed``
+    from orjson import loads as _loads_fast  # the extra ``speed``
 except ImportError:
-    _fast = None  # type: ignore[assignment]
+    _loads_fast = None  # type: ignore[assignment]
 
 _decode = JSONDecoder().raw_decode
 
@@ -19,36 +19,36 @@ _decode = JSONDecoder().raw_decode
 def load(text: str) -> Any:
     """The value of a JSON text that begins with its first character. Raises ValueError and RecursionError.
 
-    The two ways differ in whole numbers beyond 64 bits alone: the fast one rounds them.
+    Both decoders agree but for whole numbers beyond 64 bits, which orjson rounds.
     """
-    if _fast is not None:
+    if _loads_fast is not None:
         try:
-            return _fast(text)
+            return _loads_fast(text)
         except ValueError:
-            pass  # NaN and lone surrogates, which json takes; and what is no JSON for either
+            pass  # NaN and lone surrogates, which json accepts; and what neither accepts
     value, end = _decode(text)
     if end != len(text) and text[end:].strip():
         raise ValueError("more than one JSON text in an event")
     return value
 
 
-def string(value: Any) -> str:
-    """The string, or an empty one."""
-    return value if value.__class__ is str else ""
+def str_or_empty(value: Any) -> str:
+    """The value if it is a string, else an empty one."""
+    return value if isinstance(value, str) else ""
 
 
-def word(value: Any) -> str | None:
-    """The string if it says anything, else None."""
-    return value if value and value.__class__ is str else None
+def str_or_none(value: Any) -> str | None:
+    """The value if it is a string that is not empty, else None."""
+    return value if value and isinstance(value, str) else None
 
 
-def obj(value: Any) -> dict[str, Any]:
-    """The object, or an empty one."""
-    return value if value.__class__ is dict else {}
+def dict_or_empty(value: Any) -> dict[str, Any]:
+    """The value if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
 
 
 def only_object(value: Any) -> dict[str, Any] | None:
     """The object, or the one in a list of one; else None."""
-    if value.__class__ is list and len(value) == 1:
+    if isinstance(value, list) and len(value) == 1:
         (value,) = value
-    return value if value.__class__ is dict else None
+    return value if isinstance(value, dict) else None

@@ -1,27 +1,26 @@
-"""Bytes → SSE payloads: the only room that knows sseclient.
+"""Bytes → SSE events: the only module that knows sseclient.
 
-    Iterable[bytes] ─▶ whole, normalised events ─sseclient▶ payload
+    bytes ─SSEDecoder.feed▶ events, as the specification dispatches them (WHATWG HTML 9.2.6)
+    bytes ─BodyDecoder.feed▶ payloads, as a chat client wants them
 
-Rules (WHATWG HTML 9.2.6, and what chat servers make of it):
-- sseclient sees only whole events, in UTF-8 and with LF line ends, however the bytes were cut on the way.
-- Half an event is never handed on. At the end of the bytes a whole ``data: [DONE]`` line, or a whole JSON object,
-  counts without its blank line: some servers forget it.
+Rules:
+- sseclient gets whole events only, in UTF-8 and with LF line ends, however the bytes were cut on the way.
+- Half an event is never dispatched. At the end of the bytes a whole ``data: [DONE]`` line, or a whole JSON object,
+  counts without its blank line, which some servers forget.
 - Every buffer has a bound (`Limits`), and no byte is searched twice.
-- An empty piece of bytes means that time has passed: it becomes a payload named `HEARTBEAT`.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Generator, Iterable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator
 
 from sseclient import SSEClient
 
 from ..errors import MAX_EXCERPT, ProtocolViolation, StreamTooLarge, excerpt
 from ..types.limits import Limits
-from .chunk import DONE_WORDS, HEARTBEAT, Payload, PlainPayload
+from .chunk import DONE_WORDS, BodyPayload, Payload
 
 BOM = b"\xef\xbb\xbf"
 BLANK = b" \t\r\n" + BOM
@@ -30,126 +29,88 @@ MAX_BLANK = 2**16
 MAX_HEAD = 4 * MAX_EXCERPT + 4  # bytes: more than an excerpt, however wide its characters
 
 
-class SSEReader:
-    """Reads one stream. ``tail`` is what was left at the end of the bytes."""
+class SSEDecoder:
+    """Decodes one event stream."""
 
-    __slots__ = ("_buffer", "_comments", "_head", "_is_stream", "_limits", "_source", "tail")
+    __slots__ = ("_after_cr", "_block", "_buffer", "_client", "_comments", "_limits", "_lines", "_started")
 
-    def __init__(self, source: Iterable[bytes], limits: Limits | None = None) -> None:
-        self.tail = b""
-        self._source = source
+    def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
-        self._head = b""
         self._buffer = bytearray()
+        self._lines = 0  # line ends in the buffer
+        self._after_cr = False
         self._comments = 0
-        self._is_stream = False  # an event has come
+        self._started = False  # it is known whether the stream begins with a byte order mark
+        self._block = [b""]  # whole events for sseclient, which reads the list anew for each call of `events`
+        self._client = SSEClient(self._block)  # type: ignore[arg-type]  # any iterable will do
 
     @property
     def comments(self) -> int:
-        """How many comment lines have come so far, those behind the last whole event included."""
+        """How many comment lines have arrived, those after the last whole event included."""
         return self._comments + _comment_lines(self._buffer)
 
-    def events(self) -> Iterator[Payload]:
-        """The events as the SSE specification dispatches them, and nothing else."""
-        events: Iterator[Payload] = SSEClient(self._blocks()).events()
+    @property
+    def tail(self) -> bytes:
+        """The beginning of an event that is not whole."""
+        return bytes(self._buffer)
+
+    def feed(self, piece: bytes) -> Iterable[Payload]:
+        """The events that ``piece`` completes. Raises `StreamTooLarge`."""
+        if not piece:
+            return ()
+        if not self._started:
+            piece = self._without_bom(piece)
+        if self._after_cr or b"\r" in piece:
+            piece, self._after_cr = _with_newlines(piece, self._after_cr)
+        block = self._take_whole(piece)
+        if not block:
+            self._check_pending()
+            return ()
+        self._block[0] = self._checked(block)
+        events: Iterator[Payload] = self._client.events()
+        return self._checking_pending(events) if self._buffer else events
+
+    def feed_tail(self) -> Iterable[Payload]:
+        """The events of the tail, as if a blank line followed it."""
+        tail = self.tail
+        self._buffer.clear()
+        self._block[0] = self._checked(tail) + b"\n\n"
+        events: Iterator[Payload] = self._client.events()
         return events
 
-    def payloads(self) -> Iterator[Payload]:
-        """The events as a chat client wants them: a plain JSON answer is one payload, a forgotten last blank line
-        is forgiven. Raises `ProtocolViolation` for a page or a text that is no stream, `StreamTooLarge`."""
-        return chain.from_iterable(self._parts())
+    def _without_bom(self, piece: bytes) -> bytes:
+        """The bytes after a byte order mark, if there is one; none until that is known."""
+        head = bytes(self._buffer) + piece
+        if len(head) < len(BOM) and BOM.startswith(head):
+            self._buffer[:] = head
+            return b""
+        self._started = True
+        self._buffer.clear()
+        return head.removeprefix(BOM)
 
-    def _parts(self) -> Iterator[Iterable[Payload]]:
-        """The payloads, a few at a time, until the first event tells that this is a stream; from then on sseclient's
-        events go to the reader untouched."""
-        first = yield from self._first_byte()
-        if first in (b"{", b"["):
-            body = yield from self._whole_body()
-            yield (PlainPayload("message", body.decode("utf-8", "replace")),)
-        elif first == b"<":
-            raise not_a_stream("an HTML page", (yield from self._whole_body()))
-        else:
-            events = self.events()
-            for event in events:
-                self._is_stream = event.event != HEARTBEAT
-                yield (event,)
-                if self._is_stream:
-                    break
-            yield events
-            yield self._last_words()
-            self._check_kind()
-
-    def _first_byte(self) -> Generator[Iterable[Payload], None, bytes]:
-        """The first byte that is not blank; the source is left as if nothing had been read."""
-        pieces = iter(self._source)
-        blank = b""
-        for piece in pieces:
-            if not piece:
-                yield BEAT
-            elif first := piece.lstrip(BLANK)[:1]:
-                self._source = chain((blank + piece,), pieces)
-                return first
-            elif len(blank := blank + piece) > MAX_BLANK:
-                raise StreamTooLarge(f"the answer begins with more than {MAX_BLANK} blank bytes")
-        self._source = iter((blank,))
-        return b""
-
-    def _last_words(self) -> Iterator[Payload]:
-        for event in SSEClient(iter([self.tail + b"\n\n"])).events():
-            if event.data.strip() in DONE_WORDS or _is_json_object(event.data):
-                self._is_stream = True
-                yield event
-
-    def _check_kind(self) -> None:
-        head = self._head.lstrip(BLANK)
-        name = re.split(rb"[:\r\n]", head, maxsplit=1)[0]
-        cut_in_name = name == head and any(field.startswith(name) for field in FIELDS)
-        if not (self._is_stream or name in FIELDS or cut_in_name):
-            raise not_a_stream("a text", head)
-
-    def _whole_body(self) -> Generator[Iterable[Payload], None, bytes]:
-        body = bytearray()
-        for piece in self._source:
-            if not piece:
-                yield BEAT
-            body += piece
-            _check_length(len(body), self._limits.event_bytes)
-        return bytes(body).removeprefix(BOM)
-
-    def _blocks(self) -> Iterator[bytes]:
-        """One or more whole events at a time, as soon as their last blank line is there."""
+    def _take_whole(self, piece: bytes) -> bytes:
+        """One or more whole events, if ``piece`` completes any; what follows them stays in the buffer."""
         buffer = self._buffer
-        size = lines = 0
-        after_cr = False
-        for piece in _without_bom(self._source):
-            if not piece:
-                yield HEARTBEAT_BLOCK
-                continue
-            size += len(piece)
-            _check_length(size, self._limits.stream_bytes)
-            if not self._is_stream:
-                self._head = (self._head + piece)[:MAX_HEAD]
-            if after_cr or b"\r" in piece:
-                piece, after_cr = _with_newlines(piece, after_cr)  # noqa: PLW2901
-            if not buffer and piece.endswith(b"\n\n"):
-                yield self._checked(piece)
-                continue
-            searched = max(len(buffer) - 1, 0)
-            buffer += piece
-            lines += piece.count(b"\n")
-            if end := buffer.rfind(b"\n\n", searched) + 1:
-                block = bytes(buffer[: end + 1])
-                del buffer[: end + 1]
-                lines = buffer.count(b"\n")
-                yield self._checked(block)
-            self._check_pending(lines)
-        self.tail = self._checked(bytes(buffer))
-        buffer.clear()
+        if not buffer and piece.endswith(b"\n\n"):
+            return piece
+        block = b""
+        searched = max(len(buffer) - 1, 0)
+        buffer += piece
+        self._lines += piece.count(b"\n")
+        if end := buffer.rfind(b"\n\n", searched) + 1:
+            block = bytes(buffer[: end + 1])
+            del buffer[: end + 1]
+            self._lines = buffer.count(b"\n")
+        return block
+
+    def _checking_pending(self, events: Iterator[Payload]) -> Iterator[Payload]:
+        """The events, and only then the check of what follows them: they are lost to no error."""
+        yield from events
+        self._check_pending()
 
     def _checked(self, block: bytes) -> bytes:
-        if len(block) > self._limits.event_bytes or (
-            len(block) > self._limits.event_lines and block.count(b"\n") > self._limits.event_lines
-        ):
+        size, most_lines = len(block), self._limits.event_lines
+        if size > self._limits.event_bytes or (size > most_lines and block.count(b"\n") > most_lines):
             for event in block.split(b"\n\n"):
                 event = event.strip(b"\n")  # noqa: PLW2901
                 self._check_size(len(event), event.count(b"\n") + 1)
@@ -159,10 +120,10 @@ class SSEReader:
             block = block.decode("utf-8", "replace").encode()
         return block
 
-    def _check_pending(self, line_ends: int) -> None:
-        """Check the event that is not whole yet as it will be checked then: without the line ends around it."""
+    def _check_pending(self) -> None:
+        """Check the event that is not whole yet as it is checked later: without the line ends around it."""
         before, after = self._buffer.startswith(b"\n"), self._buffer.endswith(b"\n")
-        self._check_size(len(self._buffer) - before - after, line_ends - before + (not after))
+        self._check_size(len(self._buffer) - before - after, self._lines - before + (not after))
 
     def _check_size(self, size: int, lines: int) -> None:
         if size > self._limits.event_bytes:
@@ -171,13 +132,82 @@ class SSEReader:
             raise StreamTooLarge(f"an event has more than {self._limits.event_lines} lines")
 
 
-BEAT = (PlainPayload(HEARTBEAT, "-"),)
-HEARTBEAT_BLOCK = f"event: {HEARTBEAT}\ndata: -\n\n".encode()
+class BodyDecoder:
+    """Decodes the body of one answer: an event stream, or one JSON text where the server did not stream."""
 
+    __slots__ = ("_blank", "_body", "_dispatched", "_head", "_limits", "_read", "_size", "sse")
 
-def _check_length(size: int, limit: int) -> None:
-    if size > limit:
-        raise StreamTooLarge(f"the stream is longer than {limit} bytes")
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
+        self.sse = SSEDecoder(self._limits)
+        self._size = 0
+        self._blank = b""
+        self._body: bytearray | None = None  # of an answer that is no event stream
+        self._head = b""
+        self._dispatched = False  # an event was dispatched: this is an event stream
+        self._read: Callable[[bytes], Iterable[Payload]] = self._read_first
+
+    def feed(self, piece: bytes) -> Iterable[Payload]:
+        """The payloads that ``piece`` completes. Raises `StreamTooLarge`."""
+        self._size += len(piece)
+        if self._size > self._limits.stream_bytes:
+            raise StreamTooLarge(f"the stream is longer than {self._limits.stream_bytes} bytes")
+        return self._read(piece)
+
+    def close(self) -> Iterator[Payload]:
+        """The payloads that the end of the bytes completes.
+
+        Raises `ProtocolViolation` for a page or a text that is no event stream.
+        """
+        if self._body is not None:
+            body = bytes(self._body).removeprefix(BOM)
+            if body.lstrip(BLANK).startswith(b"<"):
+                raise not_a_stream("an HTML page", body)
+            yield BodyPayload("message", body.decode("utf-8", "replace"))
+            return
+        for event in self.sse.feed_tail():
+            if event.data.strip() in DONE_WORDS or _is_json_object(event.data):
+                self._dispatched = True
+                yield event
+        self._check_kind()
+
+    def _read_first(self, piece: bytes) -> Iterable[Payload]:
+        """Wait for the first byte that is not blank; it tells a JSON text and a page from an event stream."""
+        first = piece.lstrip(BLANK)[:1]
+        piece, self._blank = self._blank + piece, b""
+        if not first:
+            if len(piece) > MAX_BLANK:
+                raise StreamTooLarge(f"the answer begins with more than {MAX_BLANK} blank bytes")
+            self._blank = piece
+            return ()
+        if first in b"{[<":
+            self._body = bytearray()
+            self._read = self._read_body
+        else:
+            self._read = self._read_first_events
+        return self._read(piece)
+
+    def _read_body(self, piece: bytes) -> Iterable[Payload]:
+        assert self._body is not None
+        self._body += piece
+        if len(self._body) > self._limits.event_bytes:
+            raise StreamTooLarge(f"the stream is longer than {self._limits.event_bytes} bytes")
+        return ()
+
+    def _read_first_events(self, piece: bytes) -> Iterator[Payload]:
+        """Keep the head of the body until the first event shows that this is an event stream."""
+        self._head = (self._head + piece)[:MAX_HEAD]
+        for event in self.sse.feed(piece):
+            self._dispatched = True
+            self._read = self.sse.feed
+            yield event
+
+    def _check_kind(self) -> None:
+        head = self._head.lstrip(BLANK)
+        name = re.split(rb"[:\r\n]", head, maxsplit=1)[0]
+        cut_in_name = name == head and any(field.startswith(name) for field in FIELDS)
+        if not (self._dispatched or name in FIELDS or cut_in_name):
+            raise not_a_stream("a text", head)
 
 
 def not_a_stream(kind: str, body: bytes) -> ProtocolViolation:
@@ -187,17 +217,6 @@ def not_a_stream(kind: str, body: bytes) -> ProtocolViolation:
         f"the answer is {kind}, not an event stream; does the base URL end where the API begins "
         f"(often in /v1)? It starts with: {text!r}"
     )
-
-
-def _without_bom(source: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes, without a byte order mark before them. Reads as many as it takes to know."""
-    pieces = iter(source)
-    head = b""
-    for piece in pieces:
-        head += piece
-        if len(head) >= len(BOM) or not BOM.startswith(head):
-            break
-    return chain(filter(None, (head.removeprefix(BOM),)), pieces)
 
 
 def _with_newlines(piece: bytes, after_cr: bool) -> tuple[bytes, bool]:

@@ -1,17 +1,18 @@
-"""Connections whose every wait asks the `Watch` of its call: the only user of urllib3's insides.
+"""Connections and pools that ask the `CancelScope` of their call before each wait.
 
-    WatchedAdapter ─▶ pool ─▶ connection ─▶ WatchedResponse
+The only user of urllib3's inner names.
+
+    ScopedAdapter ─▶ pool ─▶ connection ─▶ ScopedResponse
 
 Rules:
-- The socket is known to the watch from its first packet on, so `cancel` reaches a connect and a TLS handshake.
-- A connection goes back to the pool once, and unknown to the watch of the call that had it.
-- Outside a call of ours (a session that is the caller's own) everything behaves as if nothing were watched.
+- The scope knows the socket from its first packet on, so `cancel` reaches a connect and a TLS handshake.
+- A connection goes back to the pool once, and the scope of its last call no longer knows its socket then.
+- Outside a call of this library (the caller may use the session too) everything behaves as in requests.
 """
 
 from __future__ import annotations
 
 import socket
-from queue import LifoQueue
 from typing import Any
 
 import urllib3
@@ -20,34 +21,34 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
-from .cancel_scope import Watch
-from .response import Exchange, WatchedResponse, current_exchange, exchange_under_way
+from .cancel_scope import CancelScope
+from .response import Exchange, ScopedResponse, current_exchange, running_exchange
 
 POOL_SIZE = 1000  # connections kept for reuse: one per thread that streams at the same time
 
 
 class _Connection(HTTPConnection):
-    """A connection that shows its socket to the watch from the first packet on."""
+    """A connection that shows its socket to the scope from the first packet on."""
 
-    response_class = WatchedResponse
-    _wraps = False  # a TLS handshake takes the socket object itself away
-    _exchange: Exchange | None = None  # the one under way
-    _is_new = True  # no request went over its socket yet; urllib3 opens one for TLS before there is a request
+    response_class = ScopedResponse
+    _wraps = False  # a TLS handshake replaces the socket object
+    _exchange: Exchange | None = None  # the running one
+    _is_new = True  # it has carried no request yet; urllib3 connects for TLS before there is a request
 
     def _new_conn(self) -> socket.socket:
         self._is_new = True
-        watch = exchange_under_way().watch
+        scope = running_exchange().scope
         failure = OSError("the name has no address")
         for family, kind, protocol, address in self._addresses():
             sock = socket.socket(family, kind, protocol)
             try:
-                self._open(sock, address, watch)
+                self._open(sock, address, scope)
                 return sock
             except BaseException as error:
                 sock.close()
                 if not isinstance(error, OSError):
                     raise
-                watch.check()
+                scope.check()
                 failure = error
         if isinstance(failure, TimeoutError):
             raise ConnectTimeoutError(self, f"no connection within {self.timeout} s")
@@ -60,67 +61,56 @@ class _Connection(HTTPConnection):
             raise NameResolutionError(self.host, self, socket.gaierror(str(error))) from None
         return [(family, kind, protocol, address) for family, kind, protocol, _, address in found]
 
-    def _open(self, sock: socket.socket, address: Any, watch: Watch) -> None:
+    def _open(self, sock: socket.socket, address: Any, scope: CancelScope) -> None:
         for option in self.socket_options or ():
             sock.setsockopt(*option)
-        if current_exchange.get():  # else nobody could cancel, nor release
-            watch.attach(sock.dup() if self._wraps else sock, owned=self._wraps)
-        sock.settimeout(self._patience(watch))
+        if current_exchange.get():  # otherwise nobody can cancel it, or release the copy
+            scope.attach(sock.dup() if self._wraps else sock, owned=self._wraps)
+        sock.settimeout(self._allowed(scope))
         sock.connect(address)
-        watch.check()
+        scope.check()
 
-    def _patience(self, watch: Watch) -> float:
-        left = watch.remaining()
+    def _allowed(self, scope: CancelScope) -> float:
+        left = scope.remaining()
         return min(float(self.timeout), left) if isinstance(self.timeout, (int, float)) else left
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        exchange = exchange_under_way()
+        exchange = running_exchange()
         if self.sock is None:
             self.connect()
         exchange.reused, self._is_new = not self._is_new, False
         self._exchange = exchange
-        exchange.enter(self.sock)
-        patience = self._patience(exchange.watch)
-        if self.sock.gettimeout() != patience:  # a reused socket still has its last recv's
-            self.sock.settimeout(patience)
+        exchange.acquire(self.sock)
+        timeout = self._allowed(exchange.scope)
+        if self.sock.gettimeout() != timeout:  # a reused socket still has that of its last recv
+            self.sock.settimeout(timeout)
         super().request(*args, **kwargs)
         exchange.sent = True
 
-    def leave(self) -> bool:
-        """End its part in the exchange under way; False if there is none, or if that left it before."""
+    def release(self) -> bool:
+        """Give the connection up; False if no exchange has it, or if the exchange did so before."""
         exchange, self._exchange = self._exchange, None
-        return exchange is not None and exchange.leave()
+        return exchange is not None and exchange.release()
 
 
 class _TLSConnection(_Connection, HTTPSConnection):
     _wraps = True
 
 
-class _Kept(LifoQueue[Any]):
-    """The connections kept for reuse. urllib3 fills up all other places beforehand, which takes a millisecond a pool;
-    where nobody waits for a place (``block``), none needs to be held."""
-
-    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
-        if item is not None:
-            super().put(item, block, timeout)
-
-
 class _Pool(HTTPConnectionPool):
-    """A pool that gives out a connection to be opened anew where a fresh one is wanted."""
+    """A pool that connects anew where a fresh connection is wanted."""
 
     ConnectionCls = _Connection
-    QueueCls = _Kept
 
     def _get_conn(self, timeout: float | None = None) -> Any:
         connection = super()._get_conn(timeout)
-        if exchange_under_way().fresh:
+        if running_exchange().fresh:
             connection.close()
         return connection
 
     def _put_conn(self, conn: Any) -> None:
-        """Take a connection back, which may be before its caller has looked at all that was read; but not one that its
-        caller gave up: that one is closed, or about to be."""
-        if conn is None or conn.leave():
+        """Take a connection back as soon as its body was read, but not one that was given up: that one is closed."""
+        if conn is None or conn.release():
             super()._put_conn(conn)
 
 
@@ -131,8 +121,8 @@ class _TLSPool(_Pool, HTTPSConnectionPool):
 POOLS = {"http": _Pool, "https": _TLSPool}
 
 
-class WatchedAdapter(HTTPAdapter):
-    """requests' own adapter, over connections that ask the watch."""
+class ScopedAdapter(HTTPAdapter):
+    """requests' own adapter, over connections that ask the scope."""
 
     def __init__(self) -> None:
         super().__init__(pool_maxsize=POOL_SIZE)

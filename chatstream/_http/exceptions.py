@@ -1,9 +1,9 @@
 """Exceptions of requests, urllib3 and http.client → ours, at the edge of the transport.
 
 Rules:
-- The watch's verdict goes first: a woken or timed out socket fails in many ways, for one reason.
-- Only the words of the innermost cause are kept: the exceptions themselves hold the request, and with it the key.
-- A peer that closed is truncation or a failed connection; a peer that talks nonsense is a protocol violation.
+- The error of the scope comes first: a socket that was shut down or timed out fails in many ways, for one reason.
+- Only the text of the innermost cause is kept: the exceptions themselves hold the request, and with it the key.
+- A peer that closes means truncation or a failed connection; a peer that breaks HTTP is a protocol violation.
 """
 
 from __future__ import annotations
@@ -37,47 +37,47 @@ UNSENDABLE = (
     UnicodeError,
 )
 REFUSED_TUNNEL = r"Tunnel connection failed: 4(?!08|29)"  # forbidden, or a wrong password
-NONSENSE = (http.client.BadStatusLine, http.client.LineTooLong, http.client.UnknownProtocol)
+NOT_HTTP = (http.client.BadStatusLine, http.client.LineTooLong, http.client.UnknownProtocol)
 
 
-def of_sending(error: BaseException, exchange: Exchange, url: str) -> ChatStreamError:
-    """What went wrong before the headers of the answer were here."""
-    if verdict := exchange.watch.verdict:
-        return verdict
+def map_send_error(error: BaseException, exchange: Exchange, url: str) -> ChatStreamError:
+    """The error for what failed before the headers of the answer arrived."""
+    if stopped := exchange.scope.error:
+        return stopped
     host = urlsplit(url).netloc
     if isinstance(error, UNSENDABLE):
         return ConfigError(f"the request to {host!r} can't be sent ({type(error).__name__}): check URL, headers, proxy")
-    if type(error) is OSError:  # requests' word for a CA bundle that is not there
+    if type(error) is OSError:  # raised by requests for a CA bundle that does not exist
         return ConfigError(f"TLS can't be set up, check REQUESTS_CA_BUNDLE and verify: {error}")
     causes = _causes(error)
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
-        return failed(f"{host} can't prove who it is: {_words(causes[-1])}", retryable=False)
+        return failed(f"the certificate of {host} was rejected: {_describe(causes[-1])}", retryable=False)
     if isinstance(error, requests.exceptions.SSLError):
-        return failed(f"no TLS with {host}: {_words(causes[-1])}", retryable=_is_closed(causes))
-    if isinstance(error, requests.exceptions.ProxyError) and not exchange.sent:  # else it was the server behind it
+        return failed(f"no TLS with {host}: {_describe(causes[-1])}", retryable=_closed_by_peer(causes))
+    if isinstance(error, requests.exceptions.ProxyError) and not exchange.sent:  # otherwise the server behind it failed
         refused = any(re.search(REFUSED_TUNNEL, str(cause)) for cause in causes)
-        return failed(f"the proxy before {host} failed: {_words(causes[-1])}", retryable=not refused)
-    if _is_nonsense(causes):
-        return ProtocolViolation(f"{host} does not speak HTTP/1.1: {_words(causes[-1])}")
+        return failed(f"the proxy before {host} failed: {_describe(causes[-1])}", retryable=not refused)
+    if _is_not_http(causes):
+        return ProtocolViolation(f"{host} does not speak HTTP/1.1: {_describe(causes[-1])}")
     if exchange.sent and isinstance(error, requests.exceptions.ReadTimeout):
         return IdleTimeout()
-    return failed(f"no response from {host}: {_words(causes[-1])}")
+    return failed(f"no response from {host}: {_describe(causes[-1])}")
 
 
-def of_reading(error: BaseException, exchange: Exchange) -> ChatStreamError:
-    """What went wrong in the body of an answer."""
-    if verdict := exchange.watch.verdict:
-        return verdict
+def map_read_error(error: BaseException, exchange: Exchange) -> ChatStreamError:
+    """The error for what failed in the body of an answer."""
+    if stopped := exchange.scope.error:
+        return stopped
     causes = _causes(error)
     if isinstance(error, urllib3.exceptions.ReadTimeoutError):
         return IdleTimeout()
     if isinstance(error, urllib3.exceptions.DecodeError):
-        return ProtocolViolation(f"the body is not what its Content-Encoding says: {_words(causes[-1])}")
+        return ProtocolViolation(f"the body is not what its Content-Encoding says: {_describe(causes[-1])}")
     ended = exchange.response is None or exchange.response.file.ended
     broken = any(isinstance(cause, http.client.IncompleteRead) for cause in causes) and not ended
     if broken or any(isinstance(cause, http.client.LineTooLong) for cause in causes):
-        return ProtocolViolation(f"the chunked framing of the body is broken: {_words(causes[-1])}")
-    return StreamTruncated(f"the connection broke off ({_words(causes[-1])})")
+        return ProtocolViolation(f"the chunked framing of the body is broken: {_describe(causes[-1])}")
+    return StreamTruncated(f"the connection broke off ({_describe(causes[-1])})")
 
 
 def failed(message: str, retryable: bool = True) -> ConnectionFailed:
@@ -87,7 +87,7 @@ def failed(message: str, retryable: bool = True) -> ConnectionFailed:
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """The error and what lies under it: urllib3 and requests wrap in ``reason``, in ``args``, and by ``raise from``."""
+    """The error and its causes: urllib3 and requests wrap them in ``reason``, in ``args``, and by ``raise from``."""
     causes = [error]
     while True:
         last = causes[-1]
@@ -98,17 +98,17 @@ def _causes(error: BaseException) -> list[BaseException]:
         causes.append(inner)
 
 
-def _is_closed(causes: list[BaseException]) -> bool:
+def _closed_by_peer(causes: list[BaseException]) -> bool:
     return any(isinstance(cause, (ConnectionError, ssl.SSLEOFError, TimeoutError)) for cause in causes)
 
 
-def _is_nonsense(causes: list[BaseException]) -> bool:
+def _is_not_http(causes: list[BaseException]) -> bool:
     if any(isinstance(cause, ConnectionError) for cause in causes):  # RemoteDisconnected is a BadStatusLine too
         return False
-    return any(isinstance(cause, NONSENSE) or type(cause) is http.client.HTTPException for cause in causes)
+    return any(isinstance(cause, NOT_HTTP) or type(cause) is http.client.HTTPException for cause in causes)
 
 
-def _words(error: BaseException) -> str:
-    """What an exception says, without the passwords that a URL in it may carry."""
+def _describe(error: BaseException) -> str:
+    """The type and text of an exception, without a password that a URL in it may carry."""
     text = re.sub(r"//[^/@\s]*@", "//***@", str(error))
     return excerpt(f"{type(error).__name__}: {text}" if text else type(error).__name__)

@@ -1,11 +1,11 @@
-"""One request and its answer below HTTP: a socket → the bytes of a body, as they come.
+"""One request and its answer below HTTP: a socket → the bytes of a body, as they arrive.
 
-    socket ──each recv asks Watch.remaining()──▶ WatchedFile ─▶ WatchedResponse ─read1▶ bytes
+    socket ──each recv asks CancelScope.remaining()──▶ ScopedFile ─▶ ScopedResponse ─read1▶ bytes
 
 Rules:
-- A limit holds against any drip, because it is asked again before every single recv.
-- Plain chunks are taken out of the buffer whole; every other framing is read as http.client reads it.
-- A connection is left once: two threads may end one call, and it may be the next call's by then.
+- A limit holds against any trickle of bytes, because it is checked before every single recv.
+- Whole chunks are taken out of the buffer at once; every other framing is read as http.client reads it.
+- A connection is released once: two threads may end one call, and by then it may serve the next call.
 """
 
 from __future__ import annotations
@@ -15,158 +15,135 @@ import io
 import math
 import re
 import socket
-import struct
-import sys
 import threading
 from contextvars import ContextVar
 from typing import Any
 
 from urllib3.util import wait_for_read
 
-from .cancel_scope import Watch
+from .cancel_scope import CancelScope
 
 BUFFER_SIZE = 32768  # bytes taken from a socket at once; each open stream holds such a buffer
-MAX_CHUNK = 2**48  # bytes; a larger chunk is a broken framing, not an answer
+MAX_CHUNK = 2**48  # bytes; a larger chunk means broken framing
 LINE_END = b"\r\n"
-TIMEVAL = struct.Struct("ll")  # seconds, µs
-KERNEL_WAITS = sys.platform == "linux" and TIMEVAL.size == 16  # elsewhere SO_RCVTIMEO takes something else
 CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 
 
 class Exchange:
-    """What is known below HTTP of the request under way in this thread, and whose the connection is."""
+    """What is known below HTTP of the request that this thread is making, and who owns the connection."""
 
-    def __init__(self, watch: Watch, fresh: bool = False) -> None:
-        self.watch = watch
+    def __init__(self, scope: CancelScope, fresh: bool = False) -> None:
+        self.scope = scope
         self.fresh = fresh  # take no connection that served another request
         self.reused = False  # the connection served another request before
-        self.sent = False  # the request left whole
-        self.response: WatchedResponse | None = None
-        self._left = threading.Lock()
+        self.sent = False  # the whole request was sent
+        self.response: ScopedResponse | None = None
+        self._released = threading.Lock()
 
-    def enter(self, sock: socket.socket) -> None:
-        """Have a connection for one request: more than one where a session answers a refusal itself (digest)."""
-        self._left = threading.Lock()
-        self.watch.attach(sock)
+    def acquire(self, sock: socket.socket) -> None:
+        """Own a connection for one request: more than one where a session answers a refusal itself (digest)."""
+        self._released = threading.Lock()
+        self.scope.attach(sock)
 
-    def leave(self) -> bool:
-        """Leave the connection, to the next call or to be closed; False if that was done already."""
-        if not self._left.acquire(blocking=False):
+    def release(self) -> bool:
+        """Give the connection up, to the next call or to be closed; False if that was done already."""
+        if not self._released.acquire(blocking=False):
             return False
-        self.watch.attach(None)  # it must not shut down what is another's now
+        self.scope.attach(None)  # it must not shut down a socket that serves another call now
         return True
 
 
 current_exchange: ContextVar[Exchange | None] = ContextVar("current_exchange", default=None)
 
 
-def exchange_under_way() -> Exchange:
-    """This thread's exchange; one that nobody waits for, outside a call of ours."""
-    return current_exchange.get() or Exchange(Watch())
+def running_exchange() -> Exchange:
+    """The exchange of this thread; outside a call of this library, one without limits."""
+    return current_exchange.get() or Exchange(CancelScope())
 
 
-class WatchedFile(io.RawIOBase):
-    """The raw side of a response. ``ended`` says that the peer sent its FIN, ``probing`` forbids to touch the wire."""
+class ScopedFile(io.RawIOBase):
+    """The raw side of a response. ``ended`` says that the peer sent its FIN, ``peeking`` forbids reading the socket."""
 
-    __slots__ = ("_in_kernel", "_patience", "_reference", "_socket", "_watch", "ended", "probing")
+    __slots__ = ("_reference", "_scope", "_socket", "_timeout", "ended", "peeking")
 
-    def __init__(self, sock: socket.socket, watch: Watch) -> None:
+    def __init__(self, sock: socket.socket, scope: CancelScope) -> None:
         self.ended = False
-        self.probing = False
+        self.peeking = False
         self._socket = sock
-        self._watch = watch
-        self._patience = math.inf  # the socket's timeout; one that is shorter than it may be only makes it ask early
-        self._in_kernel = False
+        self._scope = scope
+        self._timeout = math.inf  # the socket's own; a shorter one than allowed only makes it ask the scope early
         self._reference = sock.makefile("rb", buffering=0)  # keeps the socket open as long as this file is
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        if self.probing:
+        if self.peeking:
             return None
         size = None
         while size is None:
-            left = self._watch.remaining()
-            if self._patience > left:
-                self._limit(left)
+            left = self._scope.remaining()
+            if self._timeout > left:
+                self._timeout = left
+                self._socket.settimeout(left)
             try:
                 size = self._socket.recv_into(buffer)
-            except (TimeoutError, BlockingIOError):  # whether the time is over is the watch's to say
-                self._patience = math.inf
+            except (TimeoutError, BlockingIOError):  # whether the time is over is for the scope to say
+                self._timeout = math.inf
         if not size:
-            self._watch.check()  # `cancel` ends it just as the peer does
+            self._scope.check()  # a cancelled socket ends just as one that the peer closed
             self.ended = True
         return size
 
-    def _limit(self, seconds: float) -> None:
-        """Let a recv take so long."""
-        self._patience = seconds
-        if self._in_kernel:
-            timeval = TIMEVAL.pack(*divmod(math.ceil(seconds * 1e6), 1_000_000))
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
-        else:
-            self._socket.settimeout(seconds)
-
-    def wait_in_kernel(self) -> None:
-        """Let recv itself wait from now on: a poll before it has each thread ask for the interpreter twice an event.
-
-        Not in the main thread, where recv begins its time anew after a signal (PEP 475), nor with TLS, which waits
-        itself.
-        """
-        in_main = threading.current_thread() is threading.main_thread()
-        if KERNEL_WAITS and not in_main and type(self._socket) is socket.socket:
-            self._socket.settimeout(None)
-            self._in_kernel, self._patience = True, math.inf
-
     def buffered(self, reader: io.BufferedReader) -> bytes:
         """What ``reader``, which reads from this file, holds already."""
-        self.probing = True
+        self.peeking = True
         try:
             return reader.peek(1)
         finally:
-            self.probing = False
+            self.peeking = False
 
     def wait(self, seconds: float) -> bool:
         """Whether the socket has bytes, or its end, within ``seconds``."""
-        if getattr(self._socket, "pending", int)():  # decrypted bytes that no poll knows of
+        if getattr(self._socket, "pending", int)():  # decrypted bytes that no poll sees
             return True
-        return wait_for_read(self._socket, min(seconds, self._watch.remaining()))
+        return wait_for_read(self._socket, min(seconds, self._scope.remaining()))
 
     def close(self) -> None:
         self._reference.close()
         super().close()
 
 
-class WatchedResponse(http.client.HTTPResponse):
-    """A response read from a `WatchedFile`; it refuses chunk sizes that http.client takes at their word.
+class ScopedResponse(http.client.HTTPResponse):
+    """A response read from a `ScopedFile`; it refuses chunk sizes that http.client takes unchecked.
 
-    ``plain`` says that its body comes in chunks and is not packed: then `read1` is all that is needed to read it.
+    ``bare_chunks`` says that its body comes in chunks and is not compressed: then `read1` alone reads it.
     """
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        exchange = exchange_under_way()
+        exchange = running_exchange()
         exchange.response = self
         self.fp.close()
-        self.file = WatchedFile(sock, exchange.watch)
+        self.file = ScopedFile(sock, exchange.scope)
         self.fp = io.BufferedReader(self.file, BUFFER_SIZE)
-        self.plain = False
+        self.bare_chunks = False
 
     def begin(self) -> None:
         super().begin()
-        self.plain = bool(self.chunked) and "Content-Encoding" not in self.headers
-        self.file.wait_in_kernel()
+        self.bare_chunks = bool(self.chunked) and "Content-Encoding" not in self.headers
 
     def wait(self, seconds: float) -> bool:
-        """Whether there are bytes, or the end, within ``seconds``; for between two reads."""
-        # the line end of the last chunk may be there already, and says nothing
+        """Whether there are bytes, or the end, within ``seconds``; to be called between two reads."""
+        # the line end of the last chunk may have arrived already, and is no sign of another one
         return self.fp is None or self.file.buffered(self.fp) not in (b"", LINE_END) or self.file.wait(seconds)
 
     def read1(self, n: int = -1) -> bytes:
-        """All whole chunks that are here, or come next; what is not plain, not whole or not small is read as
-        http.client reads it. What is packed is unpacked chunk by chunk: one of them may be broken."""
-        if self.plain and self.fp is not None:
+        """All whole chunks that are buffered, or arrive next; anything else is read as http.client reads it.
+
+        A compressed body is read chunk by chunk, because one of the chunks may be broken.
+        """
+        if self.bare_chunks and self.fp is not None:
             if self.chunk_left == 0 and self.file.buffered(self.fp).startswith(LINE_END):
                 self.fp.read(len(LINE_END))
                 self.chunk_left = None
@@ -179,14 +156,14 @@ class WatchedResponse(http.client.HTTPResponse):
 
     def _read_next_chunk_size(self) -> int:
         size: int = super()._read_next_chunk_size()  # type: ignore[misc]  # not in the stubs
-        if self.file.ended or not 0 <= size < MAX_CHUNK:  # the end came before that of the line
+        if self.file.ended or not 0 <= size < MAX_CHUNK:  # the body ended inside this line
             raise ValueError(f"chunk size {size}")
         return size
 
 
 def whole_chunks(buffer: bytes, limit: int) -> tuple[list[bytes], int]:
-    """The plain, whole chunks at the start of ``buffer``, up to ``limit`` bytes; and how many bytes of the buffer they
-    are with all around them. What is not plain is left to http.client."""
+    """The whole chunks at the start of ``buffer``, up to ``limit`` bytes, and how many bytes of the buffer they take
+    with their framing. Chunks with extensions, and the last one, are left to http.client."""
     parts: list[bytes] = []
     end = 0
     while found := CHUNK_SIZE.match(buffer, end):

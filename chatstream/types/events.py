@@ -18,7 +18,7 @@ from .._dataclass import frozen
 from .items import ResponseItem
 
 Status = Literal["completed", "incomplete", "unconfirmed"]
-Finish = Literal["stop", "length", "tool_calls", "content_filter", "error", "other"]
+FinishKind = Literal["stop", "length", "tool_calls", "content_filter", "error", "other"]
 
 
 @frozen
@@ -90,7 +90,7 @@ class OutputItemDone:
 class ChoiceEnd:
     """How one choice ended.
 
-    ``finish_reason`` is the server's word, ``finish`` what it means in the words of OpenAI. ``status`` is
+    ``finish_reason`` is the server's word, ``finish_kind`` what it means in the words of OpenAI. ``status`` is
     ``completed``, ``incomplete`` (cut by ``length`` or ``content_filter``, or inside a call) or ``unconfirmed`` (the
     server gave no finish reason). ``extra`` has what else it sent, as it sent it: ``logprobs``, ``annotations``,
     ``audio``, ``citations``, ``search_results``, … .
@@ -98,7 +98,7 @@ class ChoiceEnd:
 
     index: int = 0
     finish_reason: str | None = None
-    finish: Finish | None = None
+    finish_kind: FinishKind | None = None
     status: Status = "completed"
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
@@ -120,9 +120,9 @@ class Completed:
     choices: tuple[ChoiceEnd, ...] = field(default=(), repr=False)
 
     @property
-    def finish(self) -> Finish | None:
+    def finish_kind(self) -> FinishKind | None:
         """What the first choice's finish reason means in the words of OpenAI."""
-        return self.choices[0].finish if self.choices else None
+        return self.choices[0].finish_kind if self.choices else None
 
 
 @frozen

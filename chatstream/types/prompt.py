@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, Union
 
 from ..errors import ConfigError
 from .items import Message, ResponseItem
-from .tools import AnyTool
+
+if TYPE_CHECKING:
+    from .tools import AnyTool  # reads signatures, which few prompts need
 
 InputItem = Union[ResponseItem, Mapping[str, Any]]
 

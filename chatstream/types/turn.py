@@ -15,7 +15,7 @@ from typing import Any
 
 from .._dataclass import frozen
 from .events import (
-    Finish,
+    FinishKind,
     Status,
     TokenUsage,
 )
@@ -43,8 +43,8 @@ class Turn:
     With several choices it shows the first; ``choices`` has such a view of each, in order of index. ``status`` is
     ``completed``; ``incomplete`` when it was cut off (by ``length``, ``content_filter``, or inside a call, or because
     the stream has not ended yet); ``unconfirmed`` when the server ended it without a finish reason. ``finish_reason``
-    is the server's word, ``finish`` what it means in the words of OpenAI. ``extra`` has what else it sent, as it sent
-    it: ``logprobs``, ``annotations``, ``audio``, ``citations``, ``search_results``, ``timings``, … .
+    is the server's term, ``finish_kind`` its meaning in OpenAI's terms. ``extra`` has what else it sent, unchanged:
+    ``logprobs``, ``annotations``, ``audio``, ``citations``, ``search_results``, ``timings``, … .
     """
 
     items: tuple[ResponseItem, ...] = ()
@@ -54,7 +54,7 @@ class Turn:
     model: str | None = None
     status: Status = "incomplete"
     timing: Timing | None = None
-    finish: Finish | None = None
+    finish_kind: FinishKind | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
     _choices: tuple[Turn, ...] = field(default=(), repr=False)
 

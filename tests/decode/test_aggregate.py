@@ -213,7 +213,7 @@ def test_a_turn_shows_everything():
         "But no.",
         (CALL,),
     )
-    assert (turn.finish_reason, turn.finish, turn.status) == ("stop", "stop", "completed")
+    assert (turn.finish_reason, turn.finish_kind, turn.status) == ("stop", "stop", "completed")
     assert (turn.response_id, turn.model, turn.token_usage) == ("r1", "m1", TokenUsage(1, None, 2))
     assert turn.choices == (turn,)
     assert turn.timing is None
@@ -242,7 +242,7 @@ def test_a_turn_of_several_choices_shows_the_first_and_holds_a_view_of_each():
     end = Completed("r1", "m1", TokenUsage(1), "stop", "incomplete", ends)
     turn = collect([OutputTextDelta("b", 1), OutputTextDelta("a"), end])
     assert [choice.text for choice in turn.choices] == ["a", "b"]
-    assert [(choice.finish_reason, choice.finish, choice.status) for choice in turn.choices] == [
+    assert [(choice.finish_reason, choice.finish_kind, choice.status) for choice in turn.choices] == [
         ("stop", "stop", "completed"),
         ("length", "length", "incomplete"),
     ]
@@ -278,7 +278,7 @@ def test_the_text_as_json():
 def test_a_collector_shows_what_there_is_at_any_time():
     collector = Collector()
     assert (collector.turn().text, collector.turn().status) == ("", "incomplete")
-    for event in collector.pass_on(TALK):
+    for event in collector.tee(TALK):
         if event == OutputTextDelta("lo"):
             break
     assert collector.turn().text == "Hello"
@@ -294,8 +294,8 @@ def test_a_collector_shows_what_there_is_at_any_time():
 def test_what_is_known_of_an_answer_that_has_not_ended_is_shown():
     collector = Collector()
     collector.add(OutputTextDelta("a"))
-    so_far = Completed("r1", "m1", TokenUsage(1), "stop", "completed", (ChoiceEnd(0, "stop", "stop", "completed"),))
-    turn = collector.turn(so_far, Timing(0.1, 0.2, None))
+    snapshot = Completed("r1", "m1", TokenUsage(1), "stop", "completed", (ChoiceEnd(0, "stop", "stop", "completed"),))
+    turn = collector.turn(snapshot, Timing(0.1, 0.2, None))
     assert (turn.response_id, turn.model, turn.token_usage) == ("r1", "m1", TokenUsage(1))
     assert (turn.finish_reason, turn.status) == ("stop", "incomplete")
     assert turn.timing == Timing(0.1, 0.2, None)
@@ -304,7 +304,7 @@ def test_what_is_known_of_an_answer_that_has_not_ended_is_shown():
 def test_passing_events_on_changes_none_and_notes_each_before_it_is_handed_over():
     collector = Collector()
     seen = []
-    for event in collector.pass_on(iter(TALK)):
+    for event in collector.tee(iter(TALK)):
         seen.append(event)
         if isinstance(event, OutputTextDelta):
             assert collector.turn().text.endswith(event.delta)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from chatstream._decode.chunk import HEARTBEAT, CallDelta, ChoiceDelta, Chunk, ErrorDetail, PlainPayload
+from chatstream._decode.chunk import BodyPayload, CallDelta, ChoiceDelta, Chunk, ErrorDetail
 from chatstream._decode.chunks import ChunkReader
 from chatstream._decode.error_body import error_of_body
 from chatstream.errors import MAX_EXCERPT, ProtocolViolation
@@ -18,9 +19,13 @@ DEEP = "[" * 100_000 + "]" * 100_000
 HUGE = "9" * 5000  # digits: more than Python turns into an int
 
 
-def reader(*data: str | dict[str, Any], skip: bool = False) -> ChunkReader:
+def payloads_of(*data: str | dict[str, Any]) -> list[BodyPayload]:
     texts = [text if isinstance(text, str) else json.dumps(text) for text in data]
-    return ChunkReader([PlainPayload("message", text) for text in texts], skip)
+    return [BodyPayload("message", text) for text in texts]
+
+
+def reader(*data: str | dict[str, Any]) -> Iterator[Chunk]:
+    return ChunkReader().read(payloads_of(*data))
 
 
 def chunk(data: str | dict[str, Any]) -> Chunk:
@@ -29,15 +34,15 @@ def chunk(data: str | dict[str, Any]) -> Chunk:
 
 
 def raw(data: str | dict[str, Any]) -> dict[str, Any] | None:
-    read = reader(data)
-    list(read)
+    read = ChunkReader()
+    list(read.read(payloads_of(data)))
     return read.raw
 
 
 def choice(**fields: Any) -> ChoiceDelta:
     """The choice as read, without what `finish` and `extra` say of it."""
     (only,) = chunk({"choices": [{"index": 0, **fields}]}).choices
-    return only._replace(finish=None, extra=None)
+    return only._replace(finish_kind=None, extra=None)
 
 
 def delta(**fields: Any) -> ChoiceDelta:
@@ -51,7 +56,7 @@ def call(**fields: Any) -> CallDelta:
 
 def error(data: str | dict[str, Any], event: str = "message") -> ErrorDetail | None:
     text = data if isinstance(data, str) else json.dumps(data)
-    (only,) = ChunkReader([PlainPayload(event, text)])
+    (only,) = ChunkReader().read([BodyPayload(event, text)])
     return only.error
 
 
@@ -72,7 +77,7 @@ def test_a_chunk_of_openai_is_read_whole():
     read = chunk(body)
     assert read.choices == (ChoiceDelta(text="Hi"),)
     assert (read.response_id, read.model, raw(body)) == ("chatcmpl-1", "gpt-4.1-mini", body)
-    assert (read.usage, read.error, read.done, read.heartbeat) == (None, None, False, False)
+    assert (read.usage, read.error, read.done) == (None, None, False)
 
 
 def test_fields_that_nobody_knows_are_kept_for_whoever_asks():
@@ -108,11 +113,11 @@ def test_an_event_without_words_is_nothing(data):
     assert list(reader(data)) == []
 
 
-def test_payloads_are_counted_and_heartbeats_are_not():
-    payloads = [("ping", "-"), (HEARTBEAT, "-"), ("message", ""), ("message", "{}"), ("message", "[DONE]")]
-    read = ChunkReader([PlainPayload(*each) for each in payloads])
-    counts = [read.seen for _ in read]
-    assert counts == [1, 3, 4]
+def test_every_payload_is_counted_whether_it_is_a_chunk_or_not():
+    payloads = [("ping", "-"), ("message", ""), ("message", "{}"), ("message", "[DONE]")]
+    read = ChunkReader()
+    counts = [read.seen for _ in read.read([BodyPayload(*each) for each in payloads])]
+    assert counts == [3, 4]
 
 
 @pytest.mark.parametrize("data", ["", " ", "[DONE]"])
@@ -124,14 +129,10 @@ def test_an_object_in_a_list_of_one_is_the_raw_one():
     assert raw([{"error": {"message": "no"}}]) == {"error": {"message": "no"}}
 
 
-def test_a_heartbeat_passes_as_one():
-    assert list(ChunkReader([PlainPayload(HEARTBEAT, "-")])) == [Chunk(heartbeat=True)]
-
-
 @pytest.mark.parametrize("name", ["ping", "keepalive", "completion", "Error", "errors", ""])
 def test_named_events_are_ignored_whatever_they_hold(name):
-    payloads = [PlainPayload(name, text) for text in ("", "-", '{"choices": [{"delta": {"content": "no"}}]}', "[DONE]")]
-    assert list(ChunkReader(payloads)) == []
+    payloads = [BodyPayload(name, text) for text in ("", "-", '{"choices": [{"delta": {"content": "no"}}]}', "[DONE]")]
+    assert list(ChunkReader().read(payloads)) == []
 
 
 @pytest.mark.parametrize("data", ['{"choices": []} ', '{"choices": []}\n\n', ' {"choices": []}', '\n\t{"choices": []}'])
@@ -410,12 +411,12 @@ def test_cloudflare_and_snowflake_have_no_finish_reason_yet(fields):
 def test_a_finish_reason_has_a_meaning_beside_it(finish, reasons):
     for reason in reasons.split():
         (read,) = chunk({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}).choices
-        assert (read.finish_reason, read.finish) == (reason, finish)
+        assert (read.finish_reason, read.finish_kind) == (reason, finish)
 
 
 def test_no_finish_reason_has_no_meaning():
     (read,) = chunk({"choices": [{"index": 0, "delta": {}, "finish_reason": None}]}).choices
-    assert read.finish is None
+    assert read.finish_kind is None
 
 
 # ── usage (W8) ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -754,15 +755,16 @@ def test_what_is_no_chunk_is_told_with_at_most_2_kb_of_it(data):
 
 @pytest.mark.parametrize("data", BROKEN, ids=lambda data: repr(data[:40]))
 def test_what_is_no_chunk_is_skipped_and_counted_if_asked(data):
-    chunks = reader({"choices": []}, data, data, "[DONE]", skip=True)
+    lenient = ChunkReader(skip_undecodable=True)
+    chunks = lenient.read(payloads_of({"choices": []}, data, data, "[DONE]"))
     assert [read.done for read in chunks] == [False, True]
-    assert chunks.skipped == 2
+    assert lenient.skipped == 2
 
 
 def test_nothing_is_skipped_unasked():
-    chunks = reader({"choices": []})
-    list(chunks)
-    assert chunks.skipped == 0
+    strict = ChunkReader()
+    list(strict.read(payloads_of({"choices": []})))
+    assert strict.skipped == 0
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 400, "-0", "1.5"])
@@ -819,7 +821,7 @@ def test_an_odd_value_in_any_place_gives_values_of_the_right_type_or_a_protocol_
         text = place.replace("%s", json.dumps(value))
         assert isinstance(error_of_body(text).message, str)
         try:
-            chunks = [*reader(text), *ChunkReader([PlainPayload("error", text)])]
+            chunks = [*reader(text), *ChunkReader().read([BodyPayload("error", text)])]
         except ProtocolViolation:
             continue
         for read in chunks:
@@ -835,7 +837,7 @@ def assert_types(read: Chunk) -> None:
         assert all(isinstance(text, str) for text in (one.text, one.reasoning, one.refusal))
         assert isinstance(one.finish_reason, (str, type(None)))
         for fragment in one.calls:
-            assert type(fragment.slot) is int or fragment.slot is None
+            assert type(fragment.call_index) is int or fragment.call_index is None
             assert isinstance(fragment.arguments, str)
             assert all(isinstance(text, (str, type(None))) for text in (fragment.call_id, fragment.name))
     if read.error:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from strategies import WORDS
 
 from chatstream._decode import chunks
-from chatstream._decode.chunk import Chunk, PlainPayload
+from chatstream._decode.chunk import BodyPayload, Chunk
 from chatstream._decode.chunks import ChunkReader
 from chatstream.errors import ProtocolViolation
 
@@ -24,10 +24,14 @@ def text_chunk(words: str, **fields: Any) -> str:
     return json.dumps({"id": "1", "model": "m", "choices": [choice], **fields})
 
 
+def payloads_of(texts: list[str]) -> list[BodyPayload]:
+    return [BodyPayload("message", text) for text in texts]
+
+
 def read(texts: list[str]) -> tuple[list[Chunk], int]:
     """The chunks up to the first that can't be read, and how many texts were skipped."""
-    reader = ChunkReader([PlainPayload("message", text) for text in texts], skip_undecodable=True)
-    return list(reader), reader.skipped
+    reader = ChunkReader(skip_undecodable=True)
+    return list(reader.read(payloads_of(texts))), reader.skipped
 
 
 def read_apart(texts: list[str]) -> tuple[list[Chunk], int]:
@@ -183,7 +187,7 @@ def test_no_words_are_left_to_the_decoder(decoded):
 def test_what_is_no_json_is_refused_inside_a_frame_too(odd):
     texts = [text_chunk("a"), text_chunk("b"), text_chunk("c"), text_chunk("d"), odd]
     with pytest.raises(ProtocolViolation, match="not a chunk"):
-        list(ChunkReader([PlainPayload("message", text) for text in texts]))
+        list(ChunkReader().read(payloads_of(texts)))
 
 
 @pytest.mark.parametrize(
@@ -203,5 +207,5 @@ def test_words_that_only_look_like_the_answer_mislead_nobody(misleading):
 
 def test_the_raw_json_is_there_for_every_chunk():
     texts = [text_chunk(words, obfuscation="x") for words in "abcd"]
-    reader = ChunkReader([PlainPayload("message", text) for text in texts])
-    assert [reader.raw for _ in reader] == [json.loads(text) for text in texts]
+    reader = ChunkReader()
+    assert [reader.raw for _ in reader.read(payloads_of(texts))] == [json.loads(text) for text in texts]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import count
 
 import pytest
+from decoding import run_machine
 
 from chatstream._decode.chunk import CallDelta, ChoiceDelta, Chunk, ErrorDetail
 from chatstream._decode.machine import Machine, make_call_id
@@ -15,7 +16,6 @@ from chatstream.types.events import (
     Completed,
     Created,
     FunctionCallDelta,
-    Heartbeat,
     OutputItemDone,
     OutputTextDelta,
     ReasoningDelta,
@@ -26,12 +26,11 @@ from chatstream.types.events import (
 from chatstream.types.items import FunctionCall
 
 DONE = Chunk(done=True)
-BEAT = Chunk(heartbeat=True)
 STOP = "stop"
 
 
 def text(words: str, choice: int = 0, finish: str | None = None, **fields: object) -> Chunk:
-    return Chunk((ChoiceDelta(choice, words, finish_reason=finish, finish=meaning(finish)),), **fields)  # type: ignore[arg-type]
+    return Chunk((ChoiceDelta(choice, words, finish_reason=finish, finish_kind=meaning(finish)),), **fields)  # type: ignore[arg-type]
 
 
 def end(reason: str = STOP, choice: int = 0, **fields: object) -> Chunk:
@@ -44,13 +43,13 @@ def meaning(reason: str | None) -> str | None:
 
 
 def calls(*fragments: CallDelta, choice: int = 0, finish: str | None = None) -> Chunk:
-    return Chunk((ChoiceDelta(choice, calls=fragments, finish_reason=finish, finish=meaning(finish)),))  # type: ignore[arg-type]
+    return Chunk((ChoiceDelta(choice, calls=fragments, finish_reason=finish, finish_kind=meaning(finish)),))  # type: ignore[arg-type]
 
 
 def fragment(
-    arguments: str = "", name: str | None = None, call_id: str | None = None, slot: int | None = None
+    arguments: str = "", name: str | None = None, call_id: str | None = None, index: int | None = None
 ) -> CallDelta:
-    return CallDelta(slot, call_id, name, arguments)
+    return CallDelta(index, call_id, name, arguments)
 
 
 def machine(choices: int = 1, eof_completes: bool = False) -> Machine:
@@ -59,14 +58,14 @@ def machine(choices: int = 1, eof_completes: bool = False) -> Machine:
 
 
 def run(*chunks: Chunk, choices: int = 1, eof_completes: bool = False) -> list[ResponseEvent]:
-    return list(machine(choices, eof_completes).run(chunks))
+    return list(run_machine(machine(choices, eof_completes), chunks))
 
 
 def broken(*chunks: Chunk, choices: int = 1) -> tuple[list[ResponseEvent], ChatStreamError]:
     """The events before the error, and the error."""
     events: list[ResponseEvent] = []
     with pytest.raises(ChatStreamError) as caught:
-        events.extend(machine(choices).run(chunks))
+        events.extend(run_machine(machine(choices), chunks))
     return events, caught.value
 
 
@@ -119,7 +118,7 @@ def test_nothing_behind_done_is_read():
         yield DONE
         raise AssertionError("read on behind [DONE]")
 
-    assert completed(list(machine().run(chunks()))).status == "completed"
+    assert completed(list(run_machine(machine(), chunks()))).status == "completed"
 
 
 def test_a_whole_answer_in_one_chunk_is_the_end():
@@ -135,10 +134,10 @@ def test_a_finish_reason_does_not_end_the_reading():
 
 
 def test_the_end_says_what_its_finish_reason_means():
-    assert completed(run(text("a"), end("length"), DONE)).finish == "length"
-    assert completed(run(text("a"), end("tired"), DONE)).finish == "other"
-    assert completed(run(text("a"), DONE)).finish is None
-    assert completed(run(DONE)).finish is None
+    assert completed(run(text("a"), end("length"), DONE)).finish_kind == "length"
+    assert completed(run(text("a"), end("tired"), DONE)).finish_kind == "other"
+    assert completed(run(text("a"), DONE)).finish_kind is None
+    assert completed(run(DONE)).finish_kind is None
 
 
 def test_a_repeated_finish_reason_is_no_second_end():
@@ -157,7 +156,7 @@ def test_an_event_is_handed_over_before_the_next_chunk_is_asked_for():
             asked.append(word)
             yield text(word)
 
-    events = machine().run(chunks())
+    events = run_machine(machine(), chunks())
     assert asked == []
     next(events)
     next(events)
@@ -177,7 +176,7 @@ def test_created_is_held_back_until_there_is_content():
             asked.append(chunk)
             yield chunk
 
-    assert next(machine().run(chunks())) == Created("r1", "m1")
+    assert next(run_machine(machine(), chunks())) == Created("r1", "m1")
     assert len(asked) == 4
 
 
@@ -193,12 +192,10 @@ def test_an_answer_without_content_is_created_and_completed():
         [calls(fragment(name="f"), finish="tool_calls"), DONE],
         [calls(fragment('{"a', name="f")), end("length"), DONE],
         [calls(fragment("{}", name="f")), end("tool_calls"), DONE],
-        [BEAT, calls(fragment(name="f")), BEAT, DONE],
     ],
 )
 def test_created_comes_before_a_call_that_is_held_back_to_the_end(chunks):
-    events = [type(event) for event in run(*chunks) if not isinstance(event, Heartbeat)]
-    assert events == [Created, FunctionCallDelta, OutputItemDone, Completed]
+    assert [type(event) for event in run(*chunks)] == [Created, FunctionCallDelta, OutputItemDone, Completed]
 
 
 def test_created_comes_before_a_call_that_is_held_back_to_an_error():
@@ -215,29 +212,19 @@ def test_the_first_id_and_the_first_model_that_are_not_empty_are_kept():
 
 @pytest.mark.parametrize("plain", [True, False])
 def test_an_id_and_a_model_that_come_late_are_noted(plain):
-    chunks = [text("a", plain=plain), text("b", response_id="r1", plain=plain), text("c", model="m1", plain=plain)]
+    chunks = [
+        text("a", text_only=plain),
+        text("b", response_id="r1", text_only=plain),
+        text("c", model="m1", text_only=plain),
+    ]
     last = completed(run(*chunks, end(), DONE))
     assert (last.response_id, last.model) == ("r1", "m1")
 
 
 def test_an_id_and_a_model_that_are_known_are_not_put_out():
-    chunks = [text(word, response_id="r1", model="m1", plain=True) for word in "ab"]
-    last = completed(run(*chunks, text("c", response_id="r2", model="m2", plain=True), end(), DONE))
+    chunks = [text(word, response_id="r1", model="m1", text_only=True) for word in "ab"]
+    last = completed(run(*chunks, text("c", response_id="r2", model="m2", text_only=True), end(), DONE))
     assert (last.response_id, last.model) == ("r1", "m1")
-
-
-# ── heartbeats ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_heartbeats_pass_through_and_are_no_content():
-    assert [type(event) for event in run(BEAT, text("a"), BEAT, end(), BEAT, DONE)] == [
-        Heartbeat,
-        Created,
-        OutputTextDelta,
-        Heartbeat,
-        Heartbeat,
-        Completed,
-    ]
 
 
 # ── the end of the chunks (M7) ──────────────────────────────────────────────────────────────────────────────────
@@ -307,7 +294,7 @@ def test_finished_is_told_when_every_choice_has_its_finish_reason():
             states.append(reader.finished)
 
     assert not reader.finished
-    list(reader.run(chunks()))
+    list(run_machine(reader, chunks()))
     assert states == [False, False, False, True, True]
     assert reader.finished
 
@@ -315,19 +302,19 @@ def test_finished_is_told_when_every_choice_has_its_finish_reason():
 def test_finished_waits_for_a_choice_that_nobody_asked_for():
     reader = machine()
     with pytest.raises(StreamTruncated):
-        list(reader.run([end(), text("b", 1)]))
+        list(run_machine(reader, [end(), text("b", 1)]))
     assert not reader.finished
 
 
 def test_what_is_known_so_far_can_be_asked_at_any_time():
     reader = machine()
-    assert reader.so_far().response_id is None
-    assert reader.so_far().choices == ()
-    events = reader.run([text("a", response_id="r1", usage=TokenUsage(1)), text("b"), end(), DONE])
+    assert reader.snapshot().response_id is None
+    assert reader.snapshot().choices == ()
+    events = run_machine(reader, [text("a", response_id="r1", usage=TokenUsage(1)), text("b"), end(), DONE])
     next(events)
-    so_far = reader.so_far()
-    assert (so_far.response_id, so_far.token_usage, so_far.finish_reason) == ("r1", TokenUsage(1), None)
-    assert list(events)[-1] == reader.so_far()
+    snapshot = reader.snapshot()
+    assert (snapshot.response_id, snapshot.token_usage, snapshot.finish_reason) == ("r1", TokenUsage(1), None)
+    assert list(events)[-1] == reader.snapshot()
 
 
 # ── several choices ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -362,8 +349,8 @@ def test_calls_of_two_choices_under_the_same_index_are_two_calls():
     events = run(
         calls(fragment('{"a": 1', "f", "c1", 0)),
         calls(fragment('{"b": 2', "g", "c2", 0), choice=1),
-        calls(fragment("}", slot=0)),
-        calls(fragment("}", slot=0), choice=1),
+        calls(fragment("}", index=0)),
+        calls(fragment("}", index=0), choice=1),
         end("tool_calls", 1),
         end("tool_calls"),
         DONE,
@@ -381,8 +368,8 @@ def test_calls_of_two_choices_under_the_same_index_are_two_calls():
 def test_a_call_is_told_fragment_by_fragment_and_then_whole():
     events = run(
         calls(fragment("", "get_weather", "call_1", 0)),
-        calls(fragment('{"city":', slot=0)),
-        calls(fragment('"Paris"}', slot=0)),
+        calls(fragment('{"city":', index=0)),
+        calls(fragment('"Paris"}', index=0)),
         end("tool_calls"),
         DONE,
     )
@@ -410,7 +397,7 @@ def test_a_call_is_whole_when_the_next_one_starts():
 def test_calls_whose_fragments_alternate_are_whole_in_the_end():
     events = run(
         calls(fragment("{", "f", "c1", 0), fragment("{", "g", "c2", 1)),
-        calls(fragment("}", slot=1), fragment("}", slot=0)),
+        calls(fragment("}", index=1), fragment("}", index=0)),
         end("tool_calls"),
         DONE,
     )
@@ -467,9 +454,9 @@ def test_a_call_cut_by_length_is_incomplete(reason, arguments, status):
 def test_a_finish_reason_on_every_tool_chunk_ends_no_call_early():
     fragments = [
         fragment("", "f", "c1", 0),
-        fragment('{"a": ', slot=0),
-        fragment('{"b": 1}', slot=0),
-        fragment("}", slot=0),
+        fragment('{"a": ', index=0),
+        fragment('{"b": 1}', index=0),
+        fragment("}", index=0),
     ]
     events = run(*[calls(one, finish="tool_calls") for one in fragments], DONE)
     assert items(events) == [FunctionCall("f", '{"a": {"b": 1}}', "c1")]
@@ -493,7 +480,7 @@ def test_text_and_calls_may_share_a_choice():
 
 def test_fragments_find_their_call_by_index_which_may_start_anywhere():
     assert spell(
-        fragment("{", "f", "c1", 1), fragment("{", "g", "c2", 7), fragment("}", slot=1), fragment("}", slot=7)
+        fragment("{", "f", "c1", 1), fragment("{", "g", "c2", 7), fragment("}", index=1), fragment("}", index=7)
     ) == [
         ("c1", "f", "{}"),
         ("c2", "g", "{}"),
@@ -505,7 +492,12 @@ def test_novita_baseten_and_tgi_repeat_id_and_name_in_every_fragment():
 
 
 def test_copilot_cerebras_and_openrouter_tell_calls_under_one_index_apart_by_id():
-    fragments = [fragment("{", "f", "c1", 0), fragment("}", slot=0), fragment("{", "g", "c2", 0), fragment("}", slot=0)]
+    fragments = [
+        fragment("{", "f", "c1", 0),
+        fragment("}", index=0),
+        fragment("{", "g", "c2", 0),
+        fragment("}", index=0),
+    ]
     assert spell(*fragments) == [("c1", "f", "{}"), ("c2", "g", "{}")]
 
 
@@ -520,14 +512,14 @@ def test_a_fragment_with_a_known_id_belongs_to_that_call_wherever_its_index_says
 
 
 def test_an_id_may_come_late():
-    fragments = [fragment("", "f", slot=0), fragment("{", None, "c1", 0), fragment("}", slot=0)]
+    fragments = [fragment("", "f", index=0), fragment("{", None, "c1", 0), fragment("}", index=0)]
     assert spell(*fragments) == [("c1", "f", "{}")]
 
 
 def test_an_id_that_comes_after_one_was_made_up_changes_nothing_but_still_finds_the_call():
     fragments = [
-        fragment("", "f", slot=0),
-        fragment("{", slot=0),
+        fragment("", "f", index=0),
+        fragment("{", index=0),
         fragment("", None, "c1", 0),
         fragment("}", None, "c1"),
     ]
@@ -535,7 +527,7 @@ def test_an_id_that_comes_after_one_was_made_up_changes_nothing_but_still_finds_
 
 
 def test_a_name_may_come_late_and_is_set_once():
-    fragments = [fragment("", None, "c1", 0), fragment("{", "f", slot=0), fragment("}", "g", "c1", 0)]
+    fragments = [fragment("", None, "c1", 0), fragment("{", "f", index=0), fragment("}", "g", "c1", 0)]
     assert spell(*fragments) == [("c1", "f", "{}")]
 
 
@@ -577,14 +569,14 @@ def test_arguments_before_any_call_are_a_call_without_a_name():
 
 
 def test_a_whole_call_and_then_a_named_one_under_the_same_index_without_ids_are_two():
-    assert spell(fragment('{"a": 1}', "f", slot=0), fragment('{"a": 2}', "f", slot=0)) == [
+    assert spell(fragment('{"a": 1}', "f", index=0), fragment('{"a": 2}', "f", index=0)) == [
         ("made-1", "f", '{"a": 1}'),
         ("made-2", "f", '{"a": 2}'),
     ]
 
 
 def test_a_name_repeated_under_the_same_index_without_ids_is_one_call():
-    assert spell(*[fragment(part, "f", slot=0) for part in ('{"a"', ": ", "1}")]) == [("made-1", "f", '{"a": 1}')]
+    assert spell(*[fragment(part, "f", index=0) for part in ('{"a"', ": ", "1}")]) == [("made-1", "f", '{"a": 1}')]
 
 
 def test_a_server_that_gives_no_arguments_at_all_calls_with_none():
@@ -596,15 +588,15 @@ def test_a_made_up_id_is_call_and_24_hex_digits_and_never_the_same():
     made = {make_call_id() for _ in range(100)}
     assert len(made) == 100
     assert all(re.fullmatch("call_[0-9a-f]{24}", call_id) for call_id in made)
-    events = list(Machine().run([calls(fragment("{}", "f")), end(), DONE]))
+    events = list(run_machine(Machine(), [calls(fragment("{}", "f")), end(), DONE]))
     assert re.fullmatch("call_[0-9a-f]{24}", items(events)[0].call_id)
     assert events[1] == FunctionCallDelta("{}", items(events)[0].call_id, "f")
 
 
 def test_every_delta_of_a_call_has_the_id_of_the_whole_call():
     events = run(
-        calls(fragment("{", "f", slot=0)),
-        calls(fragment("", None, slot=0)),
+        calls(fragment("{", "f", index=0)),
+        calls(fragment("", None, index=0)),
         calls(fragment("}", None, "late", 0)),
         end(),
         DONE,
@@ -660,7 +652,7 @@ def test_two_reports_for_one_choice_are_not_summed():
 
 
 def test_an_error_in_the_stream_is_raised_with_what_it_says():
-    events, error = broken(text("a"), Chunk(error=ErrorDetail("no", "c", "t", passing=True)), text("b"))
+    events, error = broken(text("a"), Chunk(error=ErrorDetail("no", "c", "t", retryable=True)), text("b"))
     assert events == [Created(), OutputTextDelta("a")]
     assert isinstance(error, ProviderError)
     assert (error.message, error.code, error.type, error.retryable) == ("no", "c", "t", True)
@@ -668,8 +660,8 @@ def test_an_error_in_the_stream_is_raised_with_what_it_says():
 
 
 def test_an_error_may_be_the_first_thing_and_may_not_pass():
-    events, error = broken(BEAT, Chunk(error=ErrorDetail("no")))
-    assert events == [Heartbeat()]
+    events, error = broken(Chunk(error=ErrorDetail("no")))
+    assert events == []
     assert not error.retryable
     assert str(error) == "stream disconnected before completion: no"
 
@@ -686,7 +678,7 @@ def test_an_error_in_the_place_of_done_is_an_error():
 
 
 def test_a_call_that_is_held_back_is_told_before_an_error():
-    events, _ = broken(text("a"), calls(fragment('{"a', "f", slot=0)), Chunk(error=ErrorDetail("no")))
+    events, _ = broken(text("a"), calls(fragment('{"a', "f", index=0)), Chunk(error=ErrorDetail("no")))
     assert events[2:] == [FunctionCallDelta('{"a', "made-1", "f")]
 
 
@@ -704,12 +696,12 @@ def test_errors_of_the_chunks_pass_through_behind_what_was_held_back():
 
     events: list[ResponseEvent] = []
     with pytest.raises(ProtocolViolation, match="broken"):
-        events.extend(machine().run(chunks()))
+        events.extend(run_machine(machine(), chunks()))
     assert FunctionCallDelta("{", "made-1", "f") in events
 
 
 def test_nothing_is_told_twice_before_an_error():
-    events, _ = broken(calls(fragment("{", "f", "c1", 0)), calls(fragment('"a', slot=0)))
+    events, _ = broken(calls(fragment("{", "f", "c1", 0)), calls(fragment('"a', index=0)))
     assert "".join(event.delta for event in events if isinstance(event, FunctionCallDelta)) == '{"a'
 
 

@@ -8,9 +8,9 @@ import tracemalloc
 from collections.abc import Iterable, Iterator
 
 import pytest
+from decoding import body_payloads, sse_events
 
-from chatstream._decode.chunk import HEARTBEAT
-from chatstream._decode.sse import SSEReader
+from chatstream._decode.sse import BodyDecoder, SSEDecoder
 from chatstream.errors import MAX_EXCERPT, ProtocolViolation, StreamTooLarge
 from chatstream.types.limits import Limits
 
@@ -24,11 +24,11 @@ def cut(data: bytes, size: int) -> list[bytes]:
 
 
 def events(*pieces: bytes, limits: Limits | None = None) -> list[tuple[str, str]]:
-    return [(event.event, event.data) for event in SSEReader(pieces, limits).events()]
+    return [(event.event, event.data) for event in sse_events(pieces, limits)]
 
 
 def payloads(*pieces: bytes, limits: Limits | None = None) -> list[tuple[str, str]]:
-    return [(payload.event, payload.data) for payload in SSEReader(pieces, limits).payloads()]
+    return [(payload.event, payload.data) for payload in body_payloads(pieces, limits)]
 
 
 def messages(*data: str) -> list[tuple[str, str]]:
@@ -121,7 +121,7 @@ def test_a_carriage_return_ends_its_line_without_waiting_for_a_line_feed():
         yield b"data: 1\r\r"
         raise AssertionError("asked for more than it needed")
 
-    assert next(SSEReader(source()).events()).data == "1"
+    assert next(sse_events(source())).data == "1"
 
 
 def test_an_event_is_handed_on_before_more_bytes_are_asked_for():
@@ -132,7 +132,7 @@ def test_an_event_is_handed_on_before_more_bytes_are_asked_for():
             asked.append(number)
             yield b"data: %d\n\n" % number
 
-    stream = SSEReader(source()).payloads()
+    stream = body_payloads(source())
     assert asked == []
     for number in (1, 2, 3):
         assert next(stream).data == str(number)
@@ -149,21 +149,21 @@ def test_many_events_in_one_piece_and_one_event_over_many():
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
 def test_comments_are_counted(size):
     data = b": one\n\n:two\n: three\ndata: 1\r\n:four\r\n\r\ndata: : no\n\n: five\n: six"
-    reader = SSEReader(cut(data, size))
-    assert [event.data for event in reader.payloads()] == ["1", ": no"]
-    assert reader.comments == 6
+    decoder = BodyDecoder()
+    assert [event.data for event in body_payloads(cut(data, size), decoder=decoder)] == ["1", ": no"]
+    assert decoder.sse.comments == 6
 
 
 def test_comments_count_as_soon_as_they_are_there_even_before_any_event():
-    reader = SSEReader([b": one\n", b"", b": two\n", b": half", b"", b"data: 1\n\n"])
-    stream = reader.events()
-    assert next(stream).event == HEARTBEAT
-    assert reader.comments == 1
-    assert next(stream).event == HEARTBEAT
-    assert reader.comments == 3
+    decoder = SSEDecoder()
+    counts = []
+    for piece in (b": one\n", b": two\n", b": half", b"\ndata: 1\n\n"):
+        list(decoder.feed(piece))
+        counts.append(decoder.comments)
+    assert counts == [1, 2, 3, 3]
 
 
-# ── the end of the bytes (W10) ──────────────────────────────────────────────────────────────────────────────────
+# ── the end of the bytes ──────────────────────────────────────────────────────────────────────────────────
 
 ONE = b"data: 1\n\n"
 
@@ -184,8 +184,7 @@ ONE = b"data: 1\n\n"
     ],
 )
 def test_a_whole_last_event_counts_without_its_blank_line(tail, expected, size):
-    reader = SSEReader(cut(ONE + tail, size))
-    assert [(payload.event, payload.data) for payload in reader.payloads()] == [("message", "1"), expected]
+    assert payloads(*cut(ONE + tail, size)) == [("message", "1"), expected]
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
@@ -210,18 +209,18 @@ def test_a_whole_last_event_counts_without_its_blank_line(tail, expected, size):
     ids=lambda tail: repr(tail[:40]),
 )
 def test_half_an_event_never_counts(tail, size):
-    reader = SSEReader(cut(ONE + tail, size))
-    assert [payload.data for payload in reader.payloads()] == ["1"]
+    assert payloads(*cut(ONE + tail, size)) == messages("1")
 
 
 def test_what_is_left_at_the_end_is_the_tail():
-    reader = SSEReader([b"data: 1\r\n\r\ndata: 2\r\nda", b"ta: 3"])
-    assert reader.tail == b""
-    assert [event.data for event in reader.events()] == ["1"]
-    assert reader.tail == b"data: 2\ndata: 3"
+    decoder = SSEDecoder()
+    assert decoder.tail == b""
+    pieces = [b"data: 1\r\n\r\ndata: 2\r\nda", b"ta: 3"]
+    assert [event.data for event in sse_events(pieces, decoder=decoder)] == ["1"]
+    assert decoder.tail == b"data: 2\ndata: 3"
 
 
-# ── answers that are no stream (M11) ────────────────────────────────────────────────────────────────────────────
+# ── answers that are no stream ────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
@@ -282,25 +281,13 @@ def test_an_unknown_field_before_the_first_event_does_not_make_a_text_of_a_strea
     assert payloads(b"x-note: hello\n\ndata: 1\n\n") == messages("1")
 
 
-# ── time that passes ────────────────────────────────────────────────────────────────────────────────────────────
+# ── empty pieces ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_an_empty_piece_becomes_a_heartbeat_and_changes_no_event():
-    reader = SSEReader([b"", b"\n", b"", b"data: 1\n\n", b"", b"", b"data: 2\r", b"", b"\n\r", b"", b"\ndata: 3", b""])
-    seen = [("beat" if payload.event == HEARTBEAT else payload.data) for payload in reader.payloads()]
-    assert seen == ["beat", "beat", "1", "beat", "beat", "beat", "2", "beat", "beat"]
-    assert reader.tail == b"data: 3"
-
-
-def test_heartbeats_before_the_first_event_is_whole_come_at_once():
-    stream = SSEReader([b": hello\n", b"", b"data: 1", b"", b"\n\ndata: 2\n\n", b""]).payloads()
-    seen = [("beat" if payload.event == HEARTBEAT else payload.data) for payload in stream]
-    assert seen == ["beat", "beat", "1", "2", "beat"]
-
-
-def test_no_server_can_send_a_heartbeat():
-    assert payloads(b"event: heartbeat\ndata: -\n\n") == [("heartbeat", "-")]
-    assert len(HEARTBEAT) > len("heartbeat-0123456789")
+def test_an_empty_piece_changes_no_event():
+    pieces = [b"", b"\n", b"", b"data: 1\n\n", b"", b"", b"data: 2\r", b"", b"\n\r", b"", b"\ndata: [DONE]", b""]
+    assert payloads(*pieces) == messages("1", "2", "[DONE]")
+    assert payloads(b'{"a":', b"", b"1}") == messages('{"a":1}')
 
 
 # ── limits ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -406,7 +393,7 @@ def test_nothing_endless_takes_more_than_4_megabytes(source):
     tracemalloc.start()
     try:
         with pytest.raises(StreamTooLarge):
-            for _ in SSEReader(bounded(source(), 8 * MEGABYTE), limits).payloads():
+            for _ in body_payloads(bounded(source(), 8 * MEGABYTE), limits):
                 pass
         assert tracemalloc.get_traced_memory()[1] < 4 * MEGABYTE
     finally:
@@ -431,8 +418,3 @@ def test_one_event_in_many_pieces_takes_linear_time(event):
     begin = time.process_time()
     assert len(payloads(*cut(data, 1), limits=limits)) == 1
     assert time.process_time() - begin < 5  # half a second when linear, hours when not
-
-
-def test_heartbeats_pass_while_an_unstreamed_answer_comes():
-    got = [(payload.event, payload.data) for payload in SSEReader([b'{"a":', b"", b"1}"]).payloads()]
-    assert got == [(HEARTBEAT, "-"), ("message", '{"a":1}')]

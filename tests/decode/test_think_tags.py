@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 
 import pytest
 
-from chatstream import Provider, ReasoningDelta, ResponseEvent, StreamTruncated
+from chatstream import ChatStreamError, Provider, ReasoningDelta, StreamTruncated
 from chatstream._decode.aggregate import Collector
 from chatstream._decode.chunk import ChoiceDelta, Chunk
 from chatstream._decode.machine import Machine
-from chatstream._decode.think_tags import split_thinking
+from chatstream._decode.think_tags import ThinkTags
 from chatstream.testing import text_answer
 from chatstream.types.turn import Turn
 
@@ -26,8 +27,22 @@ def told(pieces: list[str], tags: tuple[str, ...] = ("think",), finish: str | No
 
 def collected(chunks: list[Chunk], tags: tuple[str, ...]) -> Turn:
     collector = Collector()
-    gather(Machine().run(split_thinking(chunks, tags)), collector)
+    read_into(collector, chunks, tags)
     return collector.turn()
+
+
+def read_into(collector: Collector, chunks: Iterable[Chunk], tags: tuple[str, ...] = ("think",)) -> None:
+    """Read chunks as the parser does: what is held back is released at the end, and before an error."""
+    machine, splitter = Machine(), ThinkTags(tags)
+    try:
+        for event in machine.read(splitter.split(chunks)):
+            collector.add(event)
+        for event in chain(machine.read(splitter.flush()), machine.close()):
+            collector.add(event)
+    except ChatStreamError:
+        for event in chain(machine.read(splitter.flush()), machine.abort()):
+            collector.add(event)
+        raise
 
 
 @pytest.mark.parametrize("size", range(1, len(ANSWER) + 1))
@@ -61,15 +76,10 @@ def test_a_tag_begun_in_the_text_of_the_finish_chunk_is_not_lost():
     assert collected([Chunk((ChoiceDelta(0, "a <th", finish_reason="stop"),))], ("think",)).text == "a <th"
 
 
-def gather(events: Iterable[ResponseEvent], collector: Collector) -> None:
-    for event in events:
-        collector.add(event)
-
-
 def test_what_was_held_back_is_given_out_before_an_error():
     collector = Collector()
     with pytest.raises(StreamTruncated):
-        gather(Machine().run(split_thinking([Chunk((ChoiceDelta(0, "a <th"),))], ("think",))), collector)
+        read_into(collector, [Chunk((ChoiceDelta(0, "a <th"),))])
     assert collector.turn().text == "a <th"
 
 
@@ -80,7 +90,7 @@ def test_an_error_in_the_stream_loses_nothing_either():
 
     collector = Collector()
     with pytest.raises(StreamTruncated, match="gone"):
-        gather(Machine().run(split_thinking(chunks(), ("think",))), collector)
+        read_into(collector, chunks())
     assert collector.turn().text == "a <th"
 
 

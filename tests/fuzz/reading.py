@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 from chatstream import read_events
-from chatstream._decode.sse import SSEReader
+from chatstream._decode.sse import SSEDecoder
 from chatstream.errors import ChatStreamError
 
 MADE_UP = re.compile("call_[0-9a-f]{24}")  # ids of calls that the server gave none
@@ -26,13 +26,14 @@ def outcome(source: Iterable[bytes], choices: int = 1) -> str:
 
 def events(source: Iterable[bytes]) -> list[tuple[str, str]]:
     """The SSE events, the tail and the comments of a stream, and its error if it has one."""
-    reader = SSEReader(source)
+    decoder = SSEDecoder()
     seen = []
     try:
-        seen += [(event.event, event.data) for event in reader.events()]
+        for piece in source:
+            seen += [(event.event, event.data) for event in decoder.feed(piece)]
     except ChatStreamError as error:
         return [*seen, (type(error).__name__, str(error))]
-    return [*seen, (f"{reader.comments} comments", repr(reader.tail.lstrip(b"\n")))]
+    return [*seen, (f"{decoder.comments} comments", repr(decoder.tail.lstrip(b"\n")))]
 
 
 def cut(data: bytes, places: Iterable[int]) -> list[bytes]:

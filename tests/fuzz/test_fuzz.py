@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from decoding import body_payloads
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reading import check_answer, check_events
 from strategies import NOISY_BYTES, ODD_CHUNKS, TOKENS
 
-from chatstream._decode.sse import SSEReader
 from chatstream.errors import ChatStreamError
 from chatstream.types.limits import Limits
 
@@ -84,8 +85,7 @@ def test_what_is_held_of_an_endless_stream_has_a_bound(data, start):
     tracemalloc.start()
     try:
         with pytest.raises(ChatStreamError):
-            for _ in SSEReader(endless(), limits).payloads():
-                pass
+            deque(body_payloads(endless(), limits), maxlen=0)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

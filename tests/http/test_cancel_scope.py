@@ -11,127 +11,127 @@ import pytest
 from support import within
 
 from chatstream import Cancelled, ConfigError, DeadlineExceeded, IdleTimeout
-from chatstream._http.cancel_scope import LONGEST_WAIT, Watch
+from chatstream._http.cancel_scope import LONGEST_WAIT, CancelScope
 
 
 @pytest.mark.parametrize("deadline", [0, -1, "1", math.nan])
 def test_a_deadline_is_a_number_above_zero(deadline):
     with pytest.raises(ConfigError, match="deadline"):
-        Watch(deadline)
+        CancelScope(deadline)
 
 
 def test_without_limits_there_is_time_enough():
-    watch = Watch()
-    assert watch.remaining() == LONGEST_WAIT
-    assert watch.verdict is None
-    assert 0 <= watch.elapsed < 1
+    scope = CancelScope()
+    assert scope.remaining() == LONGEST_WAIT
+    assert scope.error is None
+    assert 0 <= scope.elapsed < 1
 
 
 def test_the_nearest_limit_counts():
-    watch = Watch(deadline=10)
-    assert 9 < watch.remaining() <= 10
-    watch.allow(5, IdleTimeout)
-    assert 4 < watch.remaining() <= 5
-    watch.allow(20, IdleTimeout)
-    assert 9 < watch.remaining() <= 10
+    scope = CancelScope(deadline=10)
+    assert 9 < scope.remaining() <= 10
+    scope.set_timeout(5, IdleTimeout)
+    assert 4 < scope.remaining() <= 5
+    scope.set_timeout(20, IdleTimeout)
+    assert 9 < scope.remaining() <= 10
 
 
 def test_a_limit_that_is_over_makes_its_error_once():
-    watch = Watch()
-    watch.allow(0.001, IdleTimeout)
+    scope = CancelScope()
+    scope.set_timeout(0.001, IdleTimeout)
     time.sleep(0.002)
     with pytest.raises(IdleTimeout) as first:
-        watch.remaining()
+        scope.remaining()
     with pytest.raises(IdleTimeout) as second:
-        watch.check()
-    assert first.value is second.value is watch.verdict
+        scope.check()
+    assert first.value is second.value is scope.error
 
 
 def test_a_verdict_is_found_without_waiting():
-    watch = Watch(deadline=0.001)
+    scope = CancelScope(deadline=0.001)
     time.sleep(0.002)
-    assert isinstance(watch.verdict, DeadlineExceeded)
+    assert isinstance(scope.error, DeadlineExceeded)
 
 
 def test_a_renewed_watch_forgets_the_limit_of_one_attempt_but_not_the_deadline():
-    watch = Watch(deadline=0.3)
-    watch.allow(0.001, IdleTimeout)
+    scope = CancelScope(deadline=0.3)
+    scope.set_timeout(0.001, IdleTimeout)
     time.sleep(0.002)
-    assert isinstance(watch.verdict, IdleTimeout)
-    watch.renew()
-    assert watch.remaining() <= 0.3
+    assert isinstance(scope.error, IdleTimeout)
+    scope.reset()
+    assert scope.remaining() <= 0.3
     time.sleep(0.3)
     with pytest.raises(DeadlineExceeded):
-        watch.remaining()
+        scope.remaining()
 
 
 def test_a_cancelled_watch_stays_cancelled():
-    watch = Watch()
-    watch.cancel()
-    watch.cancel()
-    watch.renew()
-    assert isinstance(watch.verdict, Cancelled)
-    for ask in (watch.check, watch.remaining, lambda: watch.sleep(9), lambda: watch.check_time_for(0)):
+    scope = CancelScope()
+    scope.cancel()
+    scope.cancel()
+    scope.reset()
+    assert isinstance(scope.error, Cancelled)
+    for ask in (scope.check, scope.remaining, lambda: scope.sleep(9), lambda: scope.check_time_for(0)):
         with pytest.raises(Cancelled):
             ask()
 
 
 def test_the_first_verdict_is_kept():
-    watch = Watch(deadline=0.001)
-    watch.cancel()
+    scope = CancelScope(deadline=0.001)
+    scope.cancel()
     time.sleep(0.002)
-    assert isinstance(watch.verdict, Cancelled)
+    assert isinstance(scope.error, Cancelled)
     with pytest.raises(Cancelled):
-        watch.remaining()
+        scope.remaining()
 
 
 def test_a_wait_past_the_deadline_is_not_begun():
-    Watch(deadline=10).check_time_for(9)
+    CancelScope(deadline=10).check_time_for(9)
     with within(0.05), pytest.raises(DeadlineExceeded, match="in 11 s"):
-        Watch(deadline=10).check_time_for(11)
+        CancelScope(deadline=10).check_time_for(11)
 
 
 def test_cancel_wakes_a_sleeper():
-    watch = Watch()
-    threading.Timer(0.03, watch.cancel).start()
+    scope = CancelScope()
+    threading.Timer(0.03, scope.cancel).start()
     with within(0.08), pytest.raises(Cancelled):
-        watch.sleep(9)
+        scope.sleep(9)
 
 
 def test_sleeping_takes_its_time():
     with within(0.1, least=0.02):
-        Watch().sleep(0.02)
+        CancelScope().sleep(0.02)
 
 
 def test_cancel_wakes_whoever_reads_from_the_socket():
     ours, theirs = socket.socketpair()
-    watch = Watch()
-    watch.attach(ours)
-    threading.Timer(0.03, watch.cancel).start()
+    scope = CancelScope()
+    scope.attach(ours)
+    threading.Timer(0.03, scope.cancel).start()
     with within(0.08):
         assert ours.recv(1) == b""
     ours.close()
-    watch.cancel()  # a closed socket is no trouble
+    scope.cancel()  # a closed socket is no trouble
     theirs.close()
 
 
 def test_an_owned_socket_is_closed_by_the_next_one_or_when_it_is_released():
     first, second = socket.socketpair()
-    watch = Watch()
-    watch.attach(first, owned=True)
-    watch.attach(second, owned=True)
+    scope = CancelScope()
+    scope.attach(first, owned=True)
+    scope.attach(second, owned=True)
     assert first.fileno() == -1
-    watch.release()
+    scope.release()
     assert second.fileno() == -1
-    watch.release()
+    scope.release()
 
 
 def test_a_socket_of_a_connection_stays_open():
     ours, theirs = socket.socketpair()
-    watch = Watch()
-    watch.attach(ours)
-    watch.release()
-    watch.attach(None)
+    scope = CancelScope()
+    scope.attach(ours)
+    scope.release()
+    scope.attach(None)
     assert ours.fileno() != -1
     ours.close()
     theirs.close()
@@ -139,9 +139,9 @@ def test_a_socket_of_a_connection_stays_open():
 
 def test_a_socket_comes_too_late_for_a_cancelled_watch():
     ours, theirs = socket.socketpair()
-    watch = Watch()
-    watch.cancel()
+    scope = CancelScope()
+    scope.cancel()
     with pytest.raises(Cancelled):
-        watch.attach(ours, owned=True)
-    watch.release()
+        scope.attach(ours, owned=True)
+    scope.release()
     theirs.close()

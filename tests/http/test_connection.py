@@ -1,4 +1,4 @@
-"""Connections whose every wait asks the watch: what the fault table does not see."""
+"""Connections whose every wait asks the scope: what the fault table does not see."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import requests
 from support import within
 
 from chatstream import Cancelled, DeadlineExceeded
-from chatstream._http.cancel_scope import Watch
+from chatstream._http.cancel_scope import CancelScope
 from chatstream.testing import stall, status, unread
 
 
@@ -29,14 +29,6 @@ def test_an_exchange_learns_what_happened_below_http(serve, watched, exchange):
     watched.post(server.url)
     assert (exchange.reused, exchange.sent) == (True, True)
     assert exchange.response is not None
-
-
-def test_a_pool_holds_connections_and_no_empty_places(serve, watched):
-    server = serve(status(200, "fine"))
-    watched.post(server.url)
-    pools = watched.get_adapter(server.url).poolmanager.pools
-    (key,) = pools.keys()
-    assert pools[key].pool.qsize() == 1
 
 
 @pytest.mark.usefixtures("trusted")
@@ -89,23 +81,23 @@ def test_connections_to_a_proxy_are_watched_too(serve, watched, exchange):
 
 def test_the_deadline_ends_a_connect(serve, watched, exchange, tls):
     server = serve([unread(), stall()], tls=tls)
-    exchange.watch = Watch(deadline=0.1)
+    exchange.scope = CancelScope(deadline=0.1)
     with within(0.2), pytest.raises(requests.RequestException):
         watched.post(server.url, timeout=5)
-    assert isinstance(exchange.watch.verdict, DeadlineExceeded)
+    assert isinstance(exchange.scope.error, DeadlineExceeded)
 
 
 def test_cancel_reaches_a_handshake(serve, watched, exchange, tls):
     server = serve([unread(), stall()], tls=tls)
-    threading.Timer(0.05, exchange.watch.cancel).start()
+    threading.Timer(0.05, exchange.scope.cancel).start()
     with within(0.1), pytest.raises((requests.RequestException, Cancelled)):
         watched.post(server.url, timeout=5)
-    assert isinstance(exchange.watch.verdict, Cancelled)
+    assert isinstance(exchange.scope.error, Cancelled)
 
 
 def test_a_cancelled_call_does_not_even_connect(serve, watched, exchange):
     server = serve(status(200))
-    exchange.watch.cancel()
+    exchange.scope.cancel()
     with pytest.raises(Cancelled):
         watched.post(server.url)
     assert server.requests == []

@@ -13,23 +13,23 @@ import urllib3
 from urllib3.exceptions import IncompleteRead, MaxRetryError, NewConnectionError, ProtocolError, ReadTimeoutError
 
 from chatstream import ConfigError, ConnectionFailed, DeadlineExceeded, IdleTimeout, ProtocolViolation, StreamTruncated
-from chatstream._http.cancel_scope import Watch
-from chatstream._http.exceptions import of_reading, of_sending
+from chatstream._http.cancel_scope import CancelScope
+from chatstream._http.exceptions import map_read_error, map_send_error
 from chatstream._http.response import Exchange
 
 URL = "https://me:secret@api.example.com/v1"
 
 
 def sending(error: Exception, **known: Any) -> Any:
-    exchange = Exchange(Watch())
+    exchange = Exchange(CancelScope())
     exchange.__dict__ |= known
-    return of_sending(error, exchange, "https://api.example.com/v1")
+    return map_send_error(error, exchange, "https://api.example.com/v1")
 
 
 def reading(error: Exception, **known: Any) -> Any:
-    exchange = Exchange(Watch())
+    exchange = Exchange(CancelScope())
     exchange.__dict__ |= known
-    return of_reading(error, exchange)
+    return map_read_error(error, exchange)
 
 
 def response(ended: bool) -> Any:
@@ -37,9 +37,9 @@ def response(ended: bool) -> Any:
     return SimpleNamespace(file=SimpleNamespace(ended=ended))
 
 
-@pytest.mark.parametrize("of", [lambda error, exchange: of_sending(error, exchange, URL), of_reading])
+@pytest.mark.parametrize("of", [lambda error, exchange: map_send_error(error, exchange, URL), map_read_error])
 def test_the_verdict_of_the_watch_goes_first(of):
-    exchange = Exchange(Watch(deadline=1e-9))
+    exchange = Exchange(CancelScope(deadline=1e-9))
     error = of(OSError("whatever"), exchange)
     assert isinstance(error, DeadlineExceeded)
     assert error is of(OSError("whatever"), exchange)

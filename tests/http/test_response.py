@@ -6,22 +6,17 @@ import http.client
 import itertools
 import signal
 import socket
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 from support import within
 from urllib3.exceptions import ProtocolError
 
 from chatstream import Cancelled, IdleTimeout
-from chatstream._http.cancel_scope import LONGEST_WAIT, Watch
-from chatstream._http.response import Exchange, WatchedFile, whole_chunks
+from chatstream._http.cancel_scope import CancelScope
+from chatstream._http.response import Exchange, ScopedFile, whole_chunks
 from chatstream.testing import chunk, cut, end, head, send, stall
-
-on_linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere sockets are polled")
 
 
 @pytest.fixture
@@ -37,50 +32,33 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 def test_a_file_gives_what_has_come_and_then_the_end(pair):
     ours, theirs = pair
-    with WatchedFile(ours, Watch()) as file:
+    with ScopedFile(ours, CancelScope()) as file:
         theirs.sendall(b"abc")
         assert (file.readable(), file.read(9), file.ended) == (True, b"abc", False)
         theirs.shutdown(socket.SHUT_WR)
         assert (file.read(9), file.ended) == (b"", True)
 
 
-def gives_up(file: WatchedFile, watch: Watch, seconds: float) -> None:
-    """Reading ends when the watch has allowed so many seconds, and these are over."""
+def gives_up(file: ScopedFile, scope: CancelScope, seconds: float) -> None:
+    """Reading ends when the scope has allowed so many seconds, and these are over."""
     with within(seconds + 0.1, least=seconds):
-        watch.allow(seconds, IdleTimeout)
+        scope.set_timeout(seconds, IdleTimeout)
         with pytest.raises(IdleTimeout):
             file.read(1)
 
 
 def test_a_file_waits_no_longer_than_the_watch_allows(pair):
-    watch = Watch()
-    with WatchedFile(pair[0], watch) as file:
-        gives_up(file, watch, 0.05)
+    scope = CancelScope()
+    with ScopedFile(pair[0], scope) as file:
+        gives_up(file, scope, 0.05)
 
 
-def in_a_thread(read: Callable[[], Any]) -> Any:
-    """What ``read`` returns or raises in a thread that is not the main one."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(read).result()
-
-
-def waiting_in_kernel(file: WatchedFile) -> WatchedFile:
-    in_a_thread(file.wait_in_kernel)
-    return file
-
-
-@pytest.fixture(params=["polled", pytest.param("in the kernel", marks=on_linux)])
-def waits(request) -> Callable[[WatchedFile], WatchedFile]:
-    """Has a file wait in one of the two ways."""
-    return waiting_in_kernel if request.param == "in the kernel" else lambda file: file
-
-
-def test_a_socket_that_gives_up_early_is_asked_again(pair, waits, monkeypatch):
+def test_a_socket_that_gives_up_early_is_asked_again(pair, monkeypatch):
     ours, theirs = pair
-    watch = Watch()
+    scope = CancelScope()
     asked = itertools.chain([0.01], itertools.repeat(9.0))  # how long the first recv may take, and all others
-    monkeypatch.setattr(Watch, "remaining", lambda _: next(asked))
-    with waits(WatchedFile(ours, watch)) as file:
+    monkeypatch.setattr(CancelScope, "remaining", lambda _: next(asked))
+    with ScopedFile(ours, scope) as file:
         theirs.sendall(b"a")
         assert file.read(1) == b"a"
         with within(0.1, least=0.03):
@@ -88,57 +66,40 @@ def test_a_socket_that_gives_up_early_is_asked_again(pair, waits, monkeypatch):
             assert file.read(1) == b"b"
 
 
-def test_a_shorter_limit_counts_at_once(pair, waits):
+def test_a_shorter_limit_counts_at_once(pair):
     ours, theirs = pair
-    watch = Watch()
-    watch.allow(9, IdleTimeout)
-    with waits(WatchedFile(ours, watch)) as file:
+    scope = CancelScope()
+    scope.set_timeout(9, IdleTimeout)
+    with ScopedFile(ours, scope) as file:
         theirs.sendall(b"a")
         assert file.read(1) == b"a"
-        gives_up(file, watch, 0.02)
+        gives_up(file, scope, 0.02)
 
 
-def test_a_file_that_is_cancelled_gives_nothing_more(pair, waits):
-    watch = Watch()
-    watch.attach(pair[0])
-    with waits(WatchedFile(pair[0], watch)) as file:
-        threading.Timer(0.02, watch.cancel).start()
+def test_a_file_that_is_cancelled_gives_nothing_more(pair):
+    scope = CancelScope()
+    scope.attach(pair[0])
+    with ScopedFile(pair[0], scope) as file:
+        threading.Timer(0.02, scope.cancel).start()
         with within(0.07), pytest.raises(Cancelled):
             file.read(1)
 
 
-@on_linux
-def test_in_other_threads_recv_itself_waits(pair):
-    with waiting_in_kernel(WatchedFile(pair[0], Watch())):
-        assert pair[0].gettimeout() is None
-
-
 def test_in_the_main_thread_signals_extend_no_wait(pair):
-    watch = Watch()
+    scope = CancelScope()
     before = signal.signal(signal.SIGALRM, lambda *_: None)
     signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
     try:
-        with WatchedFile(pair[0], watch) as file:
-            file.wait_in_kernel()
-            gives_up(file, watch, 0.06)
+        with ScopedFile(pair[0], scope) as file:
+            gives_up(file, scope, 0.06)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
 
-def test_a_socket_of_another_kind_waits_as_it_knows(pair):
-    class Wrapped(socket.socket):
-        pass
-
-    with Wrapped(fileno=pair[0].detach()) as sock, waiting_in_kernel(WatchedFile(sock, Watch())) as file:
-        pair[1].sendall(b"a")
-        assert file.read(1) == b"a"
-        assert sock.gettimeout() == LONGEST_WAIT
-
-
 def test_a_file_tells_whether_anything_comes(pair):
     ours, theirs = pair
-    with WatchedFile(ours, Watch()) as file:
+    with ScopedFile(ours, CancelScope()) as file:
         with within(0.1, least=0.02):
             assert not file.wait(0.02)
         theirs.sendall(b"a")
@@ -151,13 +112,13 @@ def test_what_tls_has_decrypted_counts_as_come(pair):
         def pending(self) -> int:
             return 1
 
-    with Decrypted(fileno=pair[0].detach()) as sock, WatchedFile(sock, Watch()) as file:
+    with Decrypted(fileno=pair[0].detach()) as sock, ScopedFile(sock, CancelScope()) as file:
         assert file.wait(0)
 
 
 def test_a_file_keeps_its_socket_open(pair):
     ours, theirs = pair
-    file = WatchedFile(ours, Watch())
+    file = ScopedFile(ours, CancelScope())
     ours.close()
     theirs.sendall(b"a")
     assert file.read(1) == b"a"
@@ -227,8 +188,8 @@ def test_a_chunk_size_that_is_cut_is_no_end(serve, watched, exchange, line):
 
 
 def test_an_exchange_is_left_once(pair):
-    exchange = Exchange(Watch())
-    exchange.watch.attach(pair[0])
-    assert [exchange.leave(), exchange.leave()] == [True, False]
-    exchange.watch.cancel()
+    exchange = Exchange(CancelScope())
+    exchange.scope.attach(pair[0])
+    assert [exchange.release(), exchange.release()] == [True, False]
+    exchange.scope.cancel()
     pair[0].sendall(b"still open")

@@ -14,8 +14,8 @@ from support import KEY, once, within
 from urllib3 import HTTPConnectionPool
 
 from chatstream import Cancelled, ConnectionFailed, DeadlineExceeded, IdleTimeout, ProtocolViolation, StreamTruncated
-from chatstream._http.cancel_scope import Watch
-from chatstream._http.connection import WatchedAdapter
+from chatstream._http.cancel_scope import CancelScope
+from chatstream._http.connection import ScopedAdapter
 from chatstream._http.transport import Reply, Request, Transport
 from chatstream.testing import (
     FaultServer,
@@ -52,8 +52,8 @@ def post() -> Iterator[Any]:
     """Sends a request to a server, and closes what came of it."""
     replies: list[Reply] = []
 
-    def posted(transport: Transport, server: FaultServer, watch: Watch | None = None) -> Reply:
-        replies.append(transport.post(request(server), watch or Watch()))
+    def posted(transport: Transport, server: FaultServer, scope: CancelScope | None = None) -> Reply:
+        replies.append(transport.post(request(server), scope or CancelScope()))
         return replies[-1]
 
     yield posted
@@ -72,7 +72,7 @@ def test_nothing_is_sent_but_what_was_asked(transport, serve):
     server = serve(FINE)
     with_key = request(server, key=("Authorization", f"Bearer {KEY}"))
     assert KEY not in repr(with_key)
-    assert read_all(transport.post(with_key, Watch())) == b"fine"
+    assert read_all(transport.post(with_key, CancelScope())) == b"fine"
     sent = {name.lower(): value for name, value in server.requests[0].headers.items()}
     assert sent.pop("host") == f"127.0.0.1:{server.port}"
     assert "gzip" in sent.pop("accept-encoding")
@@ -161,9 +161,9 @@ def test_an_error_of_reading_is_the_last_word(post, transport, serve):
 
 
 def test_what_is_buffered_is_not_read_after_cancel(post, transport, serve):
-    watch = Watch()
-    reply = post(transport, serve([send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine")]), watch)
-    watch.cancel()
+    scope = CancelScope()
+    reply = post(transport, serve([send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine")]), scope)
+    scope.cancel()
     with pytest.raises(Cancelled):
         reply.read()
 
@@ -196,9 +196,9 @@ def test_waiting_sees_what_is_decoded(post, transport, serve):
 
 
 def test_waiting_is_watched(post, transport, serve):
-    watch = Watch()
-    reply = post(transport, serve([head(), stall()]), watch)
-    threading.Timer(0.02, watch.cancel).start()
+    scope = CancelScope()
+    reply = post(transport, serve([head(), stall()]), scope)
+    threading.Timer(0.02, scope.cancel).start()
     with within(0.07):
         assert reply.wait(9)
     with pytest.raises(Cancelled):
@@ -225,14 +225,14 @@ def test_a_body_is_read_as_far_as_it_is_wanted(post, transport, serve):
 
 
 def test_a_body_is_kept_when_the_deadline_passes(post, transport, serve):
-    reply = post(transport, serve([head(400), chunk(b"one"), stall()]), Watch(deadline=0.5))
+    reply = post(transport, serve([head(400), chunk(b"one"), stall()]), CancelScope(deadline=0.5))
     assert reply.read_body(100, 9.0) == b"one"
 
 
 def test_a_body_is_not_wanted_after_cancel(post, transport, serve):
-    watch = Watch()
-    reply = post(transport, serve([head(400), chunk(b"one"), stall()]), watch)
-    threading.Timer(0.02, watch.cancel).start()
+    scope = CancelScope()
+    reply = post(transport, serve([head(400), chunk(b"one"), stall()]), scope)
+    threading.Timer(0.02, scope.cancel).start()
     with pytest.raises(Cancelled):
         reply.read_body(100, 9.0)
 
@@ -257,10 +257,10 @@ def test_draining_takes_a_tenth_of_a_second_at_most(post, transport, serve, more
 
 
 def test_draining_ends_with_cancel(post, transport, serve):
-    watch = Watch()
+    scope = CancelScope()
     server = serve([head(), chunk(b"one"), stall()])
-    reply = post(transport, server, watch)
-    watch.cancel()
+    reply = post(transport, server, scope)
+    scope.cancel()
     with within(0.08):
         reply.drain()
     assert server.client_closed()
@@ -286,25 +286,25 @@ def test_a_fresh_connection_is_not(post, transport, serve):
 def test_headers_are_waited_for_as_long_as_the_watch_allows(post, transport, serve, error):
     server = serve([stall()])
     with within(0.15, least=0.05):
-        watch = Watch(deadline=0.05 if error is DeadlineExceeded else None)
-        watch.allow(0.05 if error is IdleTimeout else 9, IdleTimeout)
+        scope = CancelScope(deadline=0.05 if error is DeadlineExceeded else None)
+        scope.set_timeout(0.05 if error is IdleTimeout else 9, IdleTimeout)
         with pytest.raises(error):
-            post(transport, server, watch)
+            post(transport, server, scope)
     assert server.client_closed()
 
 
 def test_cancel_reaches_whoever_waits_for_headers(post, transport, serve):
-    watch = Watch()
-    threading.Timer(0.05, watch.cancel).start()
+    scope = CancelScope()
+    threading.Timer(0.05, scope.cancel).start()
     with within(0.1), pytest.raises(Cancelled):
-        post(transport, serve([stall()]), watch)
+        post(transport, serve([stall()]), scope)
 
 
 def test_cancel_reaches_whoever_connects(transport, deaf):
-    watch = Watch()
-    threading.Timer(0.05, watch.cancel).start()
+    scope = CancelScope()
+    threading.Timer(0.05, scope.cancel).start()
     with within(0.1), pytest.raises(Cancelled):
-        transport.post(Request(f"http://127.0.0.1:{deaf}/", {}, b""), watch)
+        transport.post(Request(f"http://127.0.0.1:{deaf}/", {}, b""), scope)
 
 
 def test_a_closed_transport_can_be_used_again(post, transport, serve):
@@ -395,7 +395,7 @@ def session() -> Iterator[requests.Session]:
 def test_a_plain_adapter_is_replaced(post, session, serve):
     transport = Transport(session)
     assert read_all(post(transport, serve(FINE))) == b"fine"
-    assert {type(adapter) for adapter in session.adapters.values()} == {WatchedAdapter}
+    assert {type(adapter) for adapter in session.adapters.values()} == {ScopedAdapter}
 
 
 def test_an_adapter_of_the_owner_stays(post, session, serve):
@@ -416,18 +416,18 @@ def test_over_an_adapter_of_the_owner_a_silence_has_an_end_too(post, session, se
         pass
 
     session.mount("http://", Own())
-    server, watch = serve(script), Watch()
+    server, scope = serve(script), CancelScope()
     with within(0.25, least=0.1):
-        watch.allow(0.1, IdleTimeout)
+        scope.set_timeout(0.1, IdleTimeout)
         with pytest.raises(IdleTimeout):
-            post(Transport(session), server, watch).read()
+            post(Transport(session), server, scope).read()
 
 
 def test_what_the_session_brings_is_used(session, serve):
     proxy = serve(FINE)
     session.proxies = {"http": f"http://127.0.0.1:{proxy.port}"}
     session.headers["X-Own"] = "mine"
-    reply = Transport(session).post(Request("http://api.invalid/v1", {}, b"{}"), Watch())
+    reply = Transport(session).post(Request("http://api.invalid/v1", {}, b"{}"), CancelScope())
     assert read_all(reply) == b"fine"
     assert (proxy.requests[0].path, proxy.requests[0].headers["X-Own"]) == ("http://api.invalid/v1", "mine")
 

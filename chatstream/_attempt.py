@@ -1,0 +1,107 @@
+"""One answer being read: bytes → events under timers; the only loop where waiting meets parsing.
+
+    Reply ─read▶ bytes ─EventParser.feed▶ events
+
+Rules:
+- Nothing is read before it is asked for, and an event is handed over before anything else is done.
+- The timers follow the parser: each payload begins the idle time anew, the last finish reason begins the grace time.
+- After the last finish reason nothing can fail but an error that the server reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ._decode.aggregate import Collector
+from ._decode.parser import EventParser
+from ._http.cancel_scope import CancelScope
+from ._http.transport import Reply
+from .errors import ChatStreamError, DeadlineExceeded, IdleTimeout, StreamError
+from .providers.provider import Provider
+from .types.events import Heartbeat, ResponseEvent
+from .types.limits import Limits
+from .types.turn import Timing, Turn
+
+
+class OpenAttempt:
+    """An attempt whose answer has begun. ``events`` is one iterator for all who read: none takes another's events."""
+
+    def __init__(
+        self,
+        reply: Reply,
+        scope: CancelScope,
+        provider: Provider,
+        *,
+        choices: int,
+        limits: Limits,
+        heartbeat: float | None,
+    ) -> None:
+        self.reply = reply
+        self.collector = Collector()
+        self.parser = EventParser(
+            choices,
+            limits,
+            eof_completes=provider.eof_completes,
+            skip_undecodable=provider.skip_undecodable,
+            think_tags=provider.think_tags,
+        )
+        self.headers_after = scope.elapsed  # seconds since the call began
+        self.events = self._events()
+        self._scope = scope
+        self._provider = provider
+        self._choices = choices
+        self._limits = limits
+        self._heartbeat = heartbeat
+
+    def again(self, reply: Reply) -> OpenAttempt:
+        """An attempt that reads another answer to the same call."""
+        return OpenAttempt(
+            reply,
+            self._scope,
+            self._provider,
+            choices=self._choices,
+            limits=self._limits,
+            heartbeat=self._heartbeat,
+        )
+
+    def turn(self, timing: Timing) -> Turn:
+        """The turn as received."""
+        return self.collector.turn(self.parser.snapshot(), timing)
+
+    def _events(self) -> Iterator[ResponseEvent]:
+        parser, scope, provider = self.parser, self._scope, self._provider
+        seen, finished = 0, False
+        scope.exclude(scope.elapsed - self.headers_after)  # the caller's own time before it began to read
+        try:
+            while not parser.done:
+                if parser.finished:
+                    if not finished:
+                        finished = True
+                        scope.set_timeout(provider.finish_grace, IdleTimeout)
+                elif seen != (signs := parser.payloads + (parser.comments if provider.keepalive_resets_idle else 0)):
+                    seen = signs
+                    scope.set_timeout(provider.stream_idle_timeout, IdleTimeout)
+                piece = self._read()
+                if piece is None:
+                    before = scope.elapsed
+                    yield Heartbeat()
+                    scope.exclude(scope.elapsed - before)
+                elif piece:
+                    yield from parser.feed(piece)
+                else:
+                    break
+            yield from parser.close()
+        except ChatStreamError:
+            yield from parser.abort()
+            raise
+
+    def _read(self) -> bytes | None:
+        """The next bytes, none at the end; None if nothing arrived for the time of a heartbeat."""
+        try:
+            if self._heartbeat is not None and not self.reply.wait(self._heartbeat):
+                return None
+            return self.reply.read()
+        except (StreamError, DeadlineExceeded):
+            if self.parser.finished:  # nothing is missing but the end
+                return b""
+            raise

@@ -1,0 +1,134 @@
+"""Bytes → events: the decoder as a whole, fed with bytes and asked for its state.
+
+    bytes ─BodyDecoder▶ payloads ─ChunkReader▶ chunks ─ThinkTags▶ chunks ─Machine▶ events
+
+Rules:
+- The parser is fed, and never looks for bytes itself: a socket, a file and a list read alike.
+- All it knows can be asked between two pieces; timers belong to whoever feeds it.
+- `feed` and `close` are lazy: what they return is to be exhausted before the next call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from ..errors import ChatStreamError
+from ..types.events import Completed, ResponseEvent
+from ..types.limits import Limits
+from .aggregate import Collector
+from .chunk import Chunk, Payload
+from .chunks import ChunkReader
+from .machine import Machine
+from .sse import BodyDecoder
+from .think_tags import ThinkTags
+
+
+class EventParser:
+    """Parses the body of one answer of ``choices`` choices.
+
+    ``eof_completes``, ``skip_undecodable`` and ``think_tags`` are those of the `Provider`.
+    """
+
+    __slots__ = ("_body", "_machine", "_reader", "_think_tags")
+
+    def __init__(
+        self,
+        choices: int = 1,
+        limits: Limits | None = None,
+        *,
+        eof_completes: bool = False,
+        skip_undecodable: bool = False,
+        think_tags: Sequence[str] = (),
+    ) -> None:
+        self._body = BodyDecoder(limits)
+        self._reader = ChunkReader(skip_undecodable)
+        self._think_tags = ThinkTags(think_tags) if think_tags else None
+        self._machine = Machine(choices, eof_completes)
+
+    def feed(self, piece: bytes) -> Iterator[ResponseEvent]:
+        """The events that ``piece`` completes. Raises `ProtocolViolation`, `StreamTooLarge`, `ProviderError`."""
+        return self._machine.read(self._chunks(self._body.feed(piece)))
+
+    def close(self) -> Iterator[ResponseEvent]:
+        """The events that the end of the bytes completes, `Completed` last. Raises as `feed`, and `StreamTruncated`."""
+        if not self._machine.done:
+            yield from self._machine.read(self._chunks(self._body.close()))
+            yield from self._release_held()
+        yield from self._machine.close()
+
+    def abort(self) -> Iterator[ResponseEvent]:
+        """What was held back, for the caller of a stream that broke off. The answer does not complete."""
+        yield from self._release_held()
+        yield from self._machine.abort()
+
+    def _chunks(self, payloads: Iterable[Payload]) -> Iterator[Chunk]:
+        chunks = self._reader.read(payloads)
+        return chunks if self._think_tags is None else self._think_tags.split(chunks)
+
+    def _release_held(self) -> Iterator[ResponseEvent]:
+        if self._think_tags is not None:
+            yield from self._machine.read(self._think_tags.flush())
+
+    # ── its state ──
+
+    @property
+    def done(self) -> bool:
+        """Whether the server said that the answer is over; nothing after it is read."""
+        return self._machine.done
+
+    @property
+    def finished(self) -> bool:
+        """Whether every choice has its finish reason; usage and ``[DONE]`` may still follow."""
+        return self._machine.finished
+
+    @property
+    def payloads(self) -> int:
+        """How many payloads have arrived."""
+        return self._reader.seen
+
+    @property
+    def comments(self) -> int:
+        """How many comment lines have arrived."""
+        return self._body.sse.comments
+
+    @property
+    def skipped(self) -> int:
+        """How many payloads were no JSON, and were left out."""
+        return self._reader.skipped
+
+    @property
+    def raw(self) -> dict[str, Any] | None:
+        """The server's JSON behind the newest event; None if there was none."""
+        return self._reader.raw
+
+    def snapshot(self) -> Completed:
+        """What is known of the answer, in the form of its last event."""
+        return self._machine.snapshot()
+
+
+def read_events(source: Iterable[bytes], *, choices: int = 1) -> Iterator[ResponseEvent]:
+    """The events of an answer that was recorded: any iterable of bytes.
+
+    ``choices`` is how many were asked for (``n``). Checks and raises as a live stream does (`StreamError` and its
+    kinds, ``partial`` attached); closes nothing.
+    """
+    parser = EventParser(choices)
+    collector = Collector()
+    try:
+        yield from collector.tee(_events(parser, source))
+    except ChatStreamError as error:
+        error.partial = collector.turn(parser.snapshot())
+        raise
+
+
+def _events(parser: EventParser, source: Iterable[bytes]) -> Iterator[ResponseEvent]:
+    try:
+        for piece in source:
+            yield from parser.feed(piece)
+            if parser.done:
+                break
+        yield from parser.close()
+    except ChatStreamError:
+        yield from parser.abort()
+        raise
