@@ -1,22 +1,23 @@
-"""A server → how it streams: a few tiny requests, a readable report, and the provider settings it advises.
+"""A base URL → a `Report` on how its server streams, with the `Provider` settings that suit it.
 
-    doctor("http://127.0.0.1:8080/v1") ─▶ Report ─print▶ what it does, what to set
+    doctor("http://127.0.0.1:8080/v1") ─▶ Report ─print▶ findings and advised settings
 
 Rules:
-- Every finding is seen on the wire, never guessed from a name; what was not seen is said to be unknown.
-- The requests are small (48 tokens at most) and few (5 at most), and go through the library's own transport.
+- A finding is what a response shows, never a guess from the name of a server. What no response shows is "unknown".
+- At most six requests are sent, each for at most 48 tokens, through the transport of all other requests.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from ._decode.chunk import DONE_WORDS, Chunk, Payload
 from ._decode.chunks import ChunkReader
 from ._decode.error_body import error_of_body
-from ._decode.lenient import dict_or_empty
 from ._decode.sse import BodyDecoder
 from ._http.cancel_scope import CancelScope
 from ._http.transport import Reply, Request, Transport
@@ -24,10 +25,12 @@ from .errors import ChatStreamError, IdleTimeout
 from .providers.provider import Provider
 from .types.limits import Limits
 
-SECONDS = 60.0  # for each request
-TOKENS = 48
-TOO_FAST = 0.03  # seconds; in an answer as fast as this, live and buffered look the same
-SAME_MOMENT = 0.002  # seconds; pieces closer than this came together
+TIMEOUT = 60.0  # seconds for each request
+MAX_TOKENS = 48
+MIN_EVENTS = 8  # fewer events do not show whether they were buffered
+BUFFERED_EVENTS = 8  # an answer is buffered if on average at least this many events arrive together
+MIN_DURATION = 0.03  # seconds; live and buffered answers look the same if they are shorter
+SAME_MOMENT = 0.002  # seconds; pieces that arrive within this time arrived together
 TOOL = {
     "type": "function",
     "function": {
@@ -40,8 +43,13 @@ TOOL = {
 
 @dataclass
 class Answer:
-    """One answer as it came: ``chunks`` with their time in seconds after the request, the JSON of their ``choices``,
-    and what the wire showed."""
+    """A response to one request. Times are seconds since the request.
+
+    - ``status``, ``version`` (of HTTP), ``framing`` (how the end of the body is marked), ``reused`` (the connection).
+    - ``body``: the text of a response whose status is not 200. ``error``: the message of an error inside the stream.
+    - ``arrivals``: the time of each piece of the body. ``chunks``: each chunk with its time. ``choices``: the JSON of
+      the choices of all chunks. ``comments``: the number of SSE comments. ``done``: whether ``[DONE]`` was sent.
+    """
 
     status: int = 0
     version: str = ""
@@ -55,16 +63,22 @@ class Answer:
     chunks: list[tuple[float, Chunk]] = field(default_factory=list)
     choices: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def deltas(self) -> list[dict[str, Any]]:
+        """The JSON of the deltas of all choices."""
+        return [delta for choice in self.choices if isinstance(delta := choice.get("delta"), dict)]
+
 
 @dataclass
 class Report:
-    """What a server does: ``findings`` by name, and the ``settings`` of a `Provider` that suit it."""
+    """What a server does: ``findings`` by name, and the ``settings`` of a `Provider` that suit it, by field."""
 
     base_url: str
     findings: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
+        """One line for the URL, one for each finding, and one for the advised settings."""
         width = max(map(len, self.findings))
         lines = [f"{name:<{width}}  {finding}" for name, finding in self.findings.items()]
         advice = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
@@ -72,54 +86,56 @@ class Report:
 
 
 def doctor(base_url: str, *, model: str | None = None, api_key: str | None = None) -> Report:
-    """Ask the server at ``base_url`` a few small things, and report how it streams.
+    """Send a few small requests to the server at ``base_url``, and report how it streams.
 
-    Raises `ConfigError` for a URL that can't be right, and what the first request raises when no answer comes.
+    ``model`` defaults to the name ``default``, which servers with a single model accept. Raises `ConfigError` for an
+    invalid URL or key, and `ConnectionFailed` or another `ChatStreamError` if a request gets no response.
     """
     provider = Provider("doctor", base_url, api_key=api_key, model=model)
-    with _Patient(provider) as patient:
+    with _Probe(provider) as probe:
         report = Report(base_url)
-        first = patient.ask(stream_options={"include_usage": True})
+        first = probe.ask(stream_options={"include_usage": True})
         if first.status in (400, 422):
             report.settings["stream_usage"] = False
-            first = patient.ask()
-        _read_framing(report, first)
-        _read_stream(report, first)
-        _read_reuse(report, patient.ask(max_tokens=1))
-        _read_tools(report, patient.ask(tools=[TOOL], content="What is the weather in Paris?"))
-        _read_roles(report, patient.ask(role="developer", max_tokens=1), first)
-        _read_refusal(report, patient.ask(messages="not a list"))
+            first = probe.ask()
+        _find_protocol(report, first)
+        _find_streaming(report, first)
+        _find_reasoning(report, first)
+        _find_connection_reuse(report, probe.ask(max_tokens=1))
+        _find_tool_calls(report, probe.ask(tools=[TOOL], content="What is the weather in Paris?"))
+        _find_developer_role(report, probe.ask(role="developer", max_tokens=1), first)
+        _find_error_format(report, probe.ask(messages="not a list"))
         return report
 
 
-class _Patient:
-    """The server under examination."""
+class _Probe:
+    """Sends requests to one server over a transport of its own."""
 
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
         self._transport = Transport()
 
-    def __enter__(self) -> _Patient:
+    def __enter__(self) -> _Probe:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._transport.close()
 
     def ask(self, content: str = "Count from one to twenty in words.", role: str = "user", **fields: Any) -> Answer:
-        """One request and its whole answer, however it ends."""
+        """Send one request and read its response to the end, also if it is an error."""
         model = self._provider.model or "default"
-        body = {"model": model, "messages": [{"role": role, "content": content}], "max_tokens": TOKENS}
+        body = {"model": model, "messages": [{"role": role, "content": content}], "max_tokens": MAX_TOKENS}
         data = json.dumps({**body, "stream": True, "temperature": 0, **fields}).encode()
         headers = {"Accept": "text/event-stream", "Content-Type": "application/json"}
         request = Request(self._provider.url(model), headers, data, self._provider.auth_header())
         scope = CancelScope()
-        scope.set_timeout(SECONDS, IdleTimeout)
+        scope.set_timeout(TIMEOUT, IdleTimeout)
         reply = self._transport.post(request, scope)
         answer = Answer(reply.status, reply.version, _framing(reply), reply.reused)
         if reply.status != 200:
             answer.body = reply.read_body(Limits().error_body_bytes, 1.0).decode("utf-8", "replace")
         else:
-            _listen(reply, scope, answer)
+            _read_answer(reply, scope, answer)
         return answer
 
 
@@ -129,38 +145,43 @@ def _framing(reply: Reply) -> str:
     return "Content-Length" if "Content-Length" in reply.headers else "until the connection closes"
 
 
-def _listen(reply: Reply, scope: CancelScope, answer: Answer) -> None:
+def _read_answer(reply: Reply, scope: CancelScope, answer: Answer) -> None:
+    """Read the stream to its end, and record its pieces, chunks, comments and error in ``answer``."""
     body = BodyDecoder()
     reader = ChunkReader()
     try:
         while piece := reply.read():
             answer.arrivals.append(scope.elapsed)
-            _note(answer, reader, list(body.feed(piece)), scope.elapsed)
-        _note(answer, reader, list(body.close()), scope.elapsed)
+            _record_chunks(answer, reader, body.feed(piece), scope)
+        _record_chunks(answer, reader, body.close(), scope)
     except ChatStreamError as error:
         answer.error = str(error)
     answer.comments = body.sse.comments
     reply.close()
 
 
-def _note(answer: Answer, reader: ChunkReader, payloads: list[Payload], after: float) -> None:
-    answer.done = answer.done or any(payload.data.strip() in DONE_WORDS for payload in payloads)
-    for chunk in reader.read(payloads):
-        answer.chunks.append((after, chunk))
+def _record_chunks(answer: Answer, reader: ChunkReader, payloads: Iterable[Payload], scope: CancelScope) -> None:
+    def seen() -> Iterator[Payload]:
+        for payload in payloads:
+            answer.done = answer.done or payload.data.strip() in DONE_WORDS
+            yield payload
+
+    for chunk in reader.read(seen()):
+        answer.chunks.append((scope.elapsed, chunk))
         answer.choices += _choices_of(reader.raw)
         if chunk.error:
             answer.error = chunk.error.message
 
 
 def _choices_of(body: dict[str, Any] | None) -> list[dict[str, Any]]:
-    choices = dict_or_empty(body).get("choices")
+    choices = (body or {}).get("choices")
     return [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
 
 
-# ── what the answers say ────────────────────────────────────────────────────────────────────────────────────────
+# ── findings ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _read_framing(report: Report, answer: Answer) -> None:
+def _find_protocol(report: Report, answer: Answer) -> None:
     report.findings["protocol"] = f"HTTP/{answer.version}, {answer.framing}"
     if answer.status != 200:
         report.findings["status"] = f"{answer.status}: {error_of_body(answer.body).message}"
@@ -168,68 +189,66 @@ def _read_framing(report: Report, answer: Answer) -> None:
         report.findings["error"] = answer.error
 
 
-def _read_stream(report: Report, answer: Answer) -> None:
+def _find_streaming(report: Report, answer: Answer) -> None:
+    deltas = [delta for _, chunk in answer.chunks for delta in chunk.choices]
+    reasons = sorted({delta.finish_reason for delta in deltas if delta.finish_reason})
     report.findings["live"] = _liveness(answer)
     report.findings["[DONE]"] = "sent" if answer.done else "never sent"
-    reasons = sorted(
-        {delta.finish_reason for _, chunk in answer.chunks for delta in chunk.choices if delta.finish_reason}
-    )
     report.findings["finish reason"] = ", ".join(reasons) or "never sent"
     if not reasons and not answer.done and answer.chunks:
         report.settings["eof_completes"] = True
-    report.findings["usage"] = _usage_place(answer, asked="stream_usage" not in report.settings)
+    report.findings["usage"] = _usage_place(answer)
+    if "stream_usage" in report.settings:
+        report.findings["usage"] += "; stream_options is refused"
     report.findings["comments"] = _comments(answer)
-    _read_reasoning(report, answer)
 
 
 def _liveness(answer: Answer) -> str:
+    """Whether events arrive one by one or together, after an intermediary has buffered them."""
     events = sum(bool(chunk.choices) for _, chunk in answer.chunks)
-    if events < 8:
+    if events < MIN_EVENTS:
         return f"unknown: only {events} events came"
-    gaps = sum(
-        later - earlier > SAME_MOMENT for earlier, later in zip(answer.arrivals, answer.arrivals[1:], strict=False)
-    )
-    wait, end = answer.arrivals[0], answer.arrivals[-1]
-    if end < TOO_FAST:
-        return f"unknown: all {events} events came within {end * 1000:.0f} ms"
-    if gaps + 1 <= events / 8:
-        return f"BUFFERED: {events} events in {gaps + 1} moment(s), after {wait:.2f} s of silence"
-    return f"yes: {events} events at {gaps + 1} moments, the first after {wait:.2f} s, the last after {end:.2f} s"
+    first, last = answer.arrivals[0], answer.arrivals[-1]
+    if last < MIN_DURATION:
+        return f"unknown: all {events} events came within {last * 1000:.0f} ms"
+    moments = 1 + sum(later - earlier > SAME_MOMENT for earlier, later in pairwise(answer.arrivals))
+    if moments <= events / BUFFERED_EVENTS:
+        return f"BUFFERED: {events} events in {moments} moment(s), after {first:.2f} s of silence"
+    return f"yes: {events} events at {moments} moments, the first after {first:.2f} s, the last after {last:.2f} s"
 
 
-def _usage_place(answer: Answer, asked: bool) -> str:
+def _usage_place(answer: Answer) -> str:
     places = set()
     for _, chunk in answer.chunks:
         if chunk.usage is not None:
-            finish = any(delta.finish_reason for delta in chunk.choices)
-            empty = not any(delta.text or delta.reasoning or delta.calls for delta in chunk.choices)
-            places.add("in the finish chunk" if finish else "in a chunk of its own" if empty else "in every chunk")
-    where = " and ".join(sorted(places)) or "never sent"
-    return where if asked else f"{where}; stream_options is refused"
+            has_finish = any(delta.finish_reason for delta in chunk.choices)
+            has_content = any(delta.text or delta.reasoning or delta.calls for delta in chunk.choices)
+            alone = "in every chunk" if has_content else "in a chunk of its own"
+            places.add("in the finish chunk" if has_finish else alone)
+    return " and ".join(sorted(places)) or "never sent"
 
 
 def _comments(answer: Answer) -> str:
     if not answer.comments:
         return "none"
-    span = answer.arrivals[-1] if answer.arrivals else 0.0
-    return f"{answer.comments} in {span:.1f} s"
+    duration = answer.arrivals[-1] if answer.arrivals else 0.0
+    return f"{answer.comments} in {duration:.1f} s"
 
 
-def _read_reasoning(report: Report, answer: Answer) -> None:
-    deltas = [choice.get("delta") or {} for choice in answer.choices]
-    keys = sorted({key for delta in deltas for key in delta if "reasoning" in key and delta[key]})
+def _find_reasoning(report: Report, answer: Answer) -> None:
+    keys = sorted({key for delta in answer.deltas for key in delta if "reasoning" in key and delta[key]})
     text = "".join(delta.text for _, chunk in answer.chunks for delta in chunk.choices)
     report.findings["reasoning"] = ", ".join(keys) or ("<think> inside the text" if "<think>" in text else "none seen")
     if not keys and "<think>" in text:
         report.settings["think_tags"] = ("think",)
 
 
-def _read_reuse(report: Report, answer: Answer) -> None:
+def _find_connection_reuse(report: Report, answer: Answer) -> None:
     report.findings["connection"] = "serves several requests" if answer.reused else "a new one for every request"
 
 
-def _read_tools(report: Report, answer: Answer) -> None:
-    calls = [call for choice in answer.choices for call in (choice.get("delta") or {}).get("tool_calls") or ()]
+def _find_tool_calls(report: Report, answer: Answer) -> None:
+    calls = [call for delta in answer.deltas for call in delta.get("tool_calls") or ()]
     if answer.status != 200:
         report.findings["tools"] = f"refused with {answer.status}: {error_of_body(answer.body).message}"
     elif not calls:
@@ -240,18 +259,19 @@ def _read_tools(report: Report, answer: Answer) -> None:
         report.findings["tools"] = f"{identity}, {index}, {len(calls)} fragment(s)"
 
 
-def _read_roles(report: Report, answer: Answer, first: Answer) -> None:
+def _find_developer_role(report: Report, answer: Answer, first: Answer) -> None:
     refused = answer.status != 200 and first.status == 200
     report.findings["developer role"] = f"refused with {answer.status}" if refused else "accepted"
     if refused:
         report.settings["developer_role"] = False
 
 
-def _read_refusal(report: Report, answer: Answer) -> None:
+def _find_error_format(report: Report, answer: Answer) -> None:
     if answer.status == 200:
-        report.findings["errors"] = f"nonsense is answered with 200{': ' + answer.error if answer.error else ''}"
+        error = f": {answer.error}" if answer.error else ""
+        report.findings["errors"] = f"nonsense is answered with 200{error}"
         return
     detail = error_of_body(answer.body)
-    shape = "JSON" if answer.body.lstrip().startswith(("{", "[")) else "text" if answer.body.strip() else "no body"
+    format = "JSON" if answer.body.lstrip().startswith(("{", "[")) else "text" if answer.body.strip() else "no body"
     code = f", code {detail.code!r}" if detail.code is not None else ""
-    report.findings["errors"] = f"{answer.status}, {shape}{code}: {detail.message[:100]!r}"
+    report.findings["errors"] = f"{answer.status}, {format}{code}: {detail.message[:100]!r}"

@@ -1,6 +1,6 @@
-"""The stream that a caller holds: hands over the events of an attempt, and replaces one that breaks.
+"""The stream that a caller holds, and the reader behind it, which replaces an attempt that breaks.
 
-    OpenAttempt ─events▶ Collector ─▶ the caller's loop, Turn
+    OpenAttempt ─events▶ CallReader ─▶ ResponseStream ─▶ the caller's loop, Turn
 
 Rules:
 - A stream that breaks is restarted only while the caller has got nothing; `aggregate` and `collect` hand over nothing
@@ -28,29 +28,97 @@ from .types.turn import Timing, Turn
 Take = Callable[[Collector, Iterable[ResponseEvent]], Iterator[ResponseEvent]]
 
 
+class CallReader:
+    """Reads the answer to one call from as many attempts as that needs, and ends it once."""
+
+    def __init__(self, attempt: OpenAttempt, call: Call, sender: Sender) -> None:
+        self.attempt = attempt
+        self.call = call
+        self.sender = sender
+        self.ended = False
+        self.first_event: float | None = None  # seconds from the call until the caller got an event
+        self.total: float | None = None
+        self._restarts = 0
+        self._closing = threading.Lock()  # acquired once: two threads may end one stream
+        self._opened_at = _caller()
+
+    @property
+    def timing(self) -> Timing:
+        return Timing(self.attempt.headers_after, self.first_event, self.total)
+
+    @property
+    def turn(self) -> Turn:
+        return self.attempt.turn(self.timing)
+
+    def run(self, take: Take) -> Iterator[ResponseEvent]:
+        """The events that ``take`` hands over. Closes however it ends."""
+        try:
+            while not self.ended:
+                events = take(self.attempt.collector, self.attempt.events)
+                try:
+                    for event in events:
+                        if event.__class__ is Heartbeat:
+                            yield event
+                        else:
+                            self.first_event = self.first_event or self.call.scope.elapsed
+                            yield event
+                            yield from events
+                    return
+                except ChatStreamError as error:
+                    self.call.redact(error)
+                    self._restart(error)
+        except ChatStreamError as error:
+            if not self.ended:
+                error.partial = self.turn
+                self.call.annotate(error)
+                raise
+        finally:
+            self.close()
+
+    def _restart(self, error: ChatStreamError) -> None:
+        """Replace a broken attempt, after the wait that `Sender` decides on; raises if there is to be none."""
+        if self.ended:
+            return
+        if self.first_event is not None or not isinstance(error, StreamError):
+            raise error
+        self.attempt.reply.close()
+        self._restarts += 1
+        self.sender.wait_to_retry(self.call, error, self._restarts, self.sender.provider.stream_max_retries)
+        self.attempt = self.attempt.again(self.sender.send(self.call))
+        if self.ended:  # closed by another thread meanwhile, which knew only the attempt before
+            self.attempt.reply.close()
+
+    def close(self) -> None:
+        """Give the connection back after a complete answer, and up otherwise. May be called twice."""
+        if not self.ended and self._closing.acquire(blocking=False):
+            self.ended = True
+            self.total = self.call.scope.elapsed
+            if self.attempt.collector.completed is not None:
+                self.attempt.reply.drain()
+            else:
+                self.call.scope.cancel()  # wakes another thread that reads; the connection is given up anyway
+            self.attempt.reply.close()
+
+    def __del__(self) -> None:  # here and not on the stream, which a loop over its events does not keep alive
+        if not self.ended:
+            message = f"a stream opened at {self._opened_at} was neither read to its end nor closed"
+            self.close()
+            warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
+
+
 class ResponseStream:
     """One answer, event by event: an iterator and a context manager. Made by `Client.stream`.
 
     Breaking out of a loop over it closes its connection; a complete answer gives it back for the next call.
     """
 
-    def __init__(self, attempt: OpenAttempt, call: Call, sender: Sender) -> None:
-        self._attempt = attempt
-        self._call = call
-        self._sender = sender
-        self._ended = False
-        self._closing = threading.Lock()  # acquired once: two threads may end one stream
+    def __init__(self, reader: CallReader) -> None:
+        self._reader = reader
         self._iterator: Iterator[ResponseEvent] | None = None
-        self._restarts = 0
-        self._first_event: float | None = None
-        self._total: float | None = None
-        self._opened_at = _caller()
-
-    # ── reading ──
 
     def __iter__(self) -> Iterator[ResponseEvent]:
         """The events, as they arrive. Raises `StreamError` and its kinds, `DeadlineExceeded`, `Cancelled`."""
-        return self._run(Collector.tee)
+        return self._reader.run(Collector.tee)
 
     def __next__(self) -> ResponseEvent:
         if self._iterator is None:
@@ -65,7 +133,7 @@ class ResponseStream:
 
     def aggregate(self) -> Iterator[ResponseEvent]:
         """Whole items and ``Completed`` at the end; a stream that breaks before is restarted without a trace."""
-        return self._run(Collector.whole_items)
+        return self._reader.run(Collector.whole_items)
 
     def collect(self) -> Turn:
         """The whole turn; reads and restarts as `aggregate` does."""
@@ -73,22 +141,13 @@ class ResponseStream:
             pass
         return self.turn
 
-    # ── ending ──
-
     def cancel(self) -> None:
         """End the stream from any thread: whoever reads it, or waits for it, gets `Cancelled` at once."""
-        self._call.scope.cancel()
+        self._reader.call.scope.cancel()
 
     def close(self) -> None:
         """Give up what has not been read. May be called twice; a loop that goes on afterwards ends without an error."""
-        if not self._ended and self._closing.acquire(blocking=False):
-            self._ended = True
-            self._total = self._call.scope.elapsed
-            if self._attempt.collector.completed is not None:
-                self._attempt.reply.drain()
-            else:
-                self.cancel()  # wakes another thread that reads; the connection is given up anyway
-            self._attempt.reply.close()
+        self._reader.close()
 
     def __enter__(self) -> ResponseStream:
         return self
@@ -98,97 +157,50 @@ class ResponseStream:
     ) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        if not self._ended:
-            message = f"a stream opened at {self._opened_at} was neither read to its end nor closed"
-            self.close()
-            warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
-
-    # ── what is known of it ──
-
     @property
     def turn(self) -> Turn:
         """What has been received; all of it once the stream has completed."""
-        return self._attempt.turn(self.timing)
+        return self._reader.turn
 
     @property
     def status(self) -> int:
         """The HTTP status of the answer."""
-        return self._attempt.reply.status
+        return self._reader.attempt.reply.status
 
     @property
     def headers(self) -> Mapping[str, str]:
         """The answer's HTTP headers; names in any case."""
-        return self._attempt.reply.headers
+        return self._reader.attempt.reply.headers
 
     @property
     def request_id(self) -> str | None:
         """The server's id of this request, to be quoted when asking its operators."""
-        return self._attempt.reply.request_id
+        return self._reader.attempt.reply.request_id
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
         """Every request made for this call."""
-        return tuple(self._call.attempts)
+        return tuple(self._reader.call.attempts)
 
     @property
     def timing(self) -> Timing:
         """Seconds from the call to the headers, the first event and the end."""
-        return Timing(self._attempt.headers_after, self._first_event, self._total)
+        return self._reader.timing
 
     @property
     def raw(self) -> dict[str, Any] | None:
         """The server's own JSON behind the newest event, with all that has no place in an event."""
-        return self._attempt.parser.raw
+        return self._reader.attempt.parser.raw
 
     @property
     def skipped(self) -> int:
         """How many undecodable events were left out (``skip_undecodable``)."""
-        return self._attempt.parser.skipped
+        return self._reader.attempt.parser.skipped
 
     def __repr__(self) -> str:
-        state = "ended" if self._ended else "open"
-        return f"<ResponseStream {state} provider={self._sender.provider.name!r} request_id={self.request_id!r}>"
-
-    # ── the loop ──
-
-    def _run(self, take: Take) -> Iterator[ResponseEvent]:
-        """The events that ``take`` hands over, from as many attempts as that needs. Closes however it ends."""
-        try:
-            while not self._ended:
-                events = take(self._attempt.collector, self._attempt.events)
-                try:
-                    for event in events:
-                        if event.__class__ is Heartbeat:
-                            yield event
-                        else:
-                            self._first_event = self._first_event or self._call.scope.elapsed
-                            yield event
-                            yield from events
-                    return
-                except ChatStreamError as error:
-                    self._call.redact(error)
-                    self._restart(error)
-        except ChatStreamError as error:
-            if not self._ended:
-                error.partial = self.turn
-                self._call.annotate(error)
-                raise
-        finally:
-            self.close()
-
-    def _restart(self, error: ChatStreamError) -> None:
-        """Replace a broken attempt, after the wait that `Sender` decides on; raises if there is to be none."""
-        if self._ended:
-            return
-        if self._first_event is not None or not isinstance(error, StreamError):
-            raise error
-        self._attempt.reply.close()
-        self._restarts += 1
-        self._sender.wait_to_retry(self._call, error, self._restarts, self._sender.provider.stream_max_retries)
-        self._attempt = self._attempt.again(self._sender.send(self._call))
-        if self._ended:  # closed by another thread meanwhile, which knew only the attempt before
-            self._attempt.reply.close()
+        state = "ended" if self._reader.ended else "open"
+        provider = self._reader.sender.provider.name
+        return f"<ResponseStream {state} provider={provider!r} request_id={self.request_id!r}>"
 
 
 def _caller() -> str:

@@ -84,7 +84,7 @@ class Client:
             raise ConfigError(f"n is how many choices you want, 1 or more, not {choices!r}")
         from ._attempt import OpenAttempt
         from ._sender import Call
-        from ._stream import ResponseStream
+        from ._stream import CallReader, ResponseStream
 
         sender = self._open()
         scope = CancelScope(self.deadline if deadline is None else deadline)
@@ -96,7 +96,7 @@ class Client:
             call.annotate(error)
             raise
         attempt = OpenAttempt(reply, scope, sender.provider, choices=choices, limits=self.limits, heartbeat=heartbeat)
-        return ResponseStream(attempt, call, sender)
+        return ResponseStream(CallReader(attempt, call, sender))
 
     def _open(self) -> Sender:
         """The sender of all calls; it starts the embedded server on first use, and again if the server has died."""

@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import chatstream
 
-PACKAGE = Path(chatstream.__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "chatstream"
 
-# Each layer imports only from the layers before it; the names of one layer never import each other.
-LAYERS = [
-    ["_version"],
-    ["_dataclass"],
-    ["errors"],
-    ["types", "providers", "_http", "_retry"],
-    ["_encode", "_decode"],
-    ["_sender", "_attempt"],
-    ["_stream"],
-    ["client"],
-    ["cli", "testing", "_doctor", "__init__", "__main__"],
-]
-LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
-# The one arrow that points up: an error carries the turn that was received before it.
-UPWARDS = {("errors", "types.turn")}
+
+def _load(path: Path) -> Any:
+    """A module by its path: docs is no package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)  # type: ignore[union-attr]
+    return module
+
+
+architecture = _load(ROOT / "docs" / "architecture.py")
+modules, imports, part_of, path_of, tree_of = (
+    architecture.modules,
+    architecture.imports,
+    architecture.part_of,
+    architecture.path_of,
+    architecture.tree_of,
+)
+
+LAYER_OF = {name: number for number, row in enumerate(reversed(architecture.ROWS)) for name in row} | {"__main__": 99}
 # The package names everything, and `python -m chatstream` is the command line.
 ENTRANCES = {
     ("__main__", "cli"),
@@ -46,76 +52,9 @@ THIRD_PARTY = {
     "sseclient": {"_decode"},
 }
 OPTIONAL = {"tomli", "pydantic", "jiter", "orjson"}  # used where they are installed
-SETTINGS = {"Provider", "Machine", "ResponseStream"}  # classes that may be longer: a settings value has a line a field
+SETTINGS = {"Provider"}  # classes that may be longer: a settings value has a line a field
 LONGEST_MODULE, LONGEST_FUNCTION, LONGEST_CLASS = 300, 35, 150  # lines
 PURE = ("_decode", "_encode", "types", "_retry")  # no I/O, no clock of their own, no logging
-
-
-@dataclass(frozen=True)
-class Import:
-    """One import in a module: of another module of the package, or of something else."""
-
-    module: str
-    name: str
-    own: bool
-    for_types: bool
-
-
-def modules() -> list[str]:
-    """All modules by dotted name; a folder's ``__init__`` is named after the folder."""
-    return sorted(_name(path) for path in PACKAGE.rglob("*.py"))
-
-
-def _name(path: Path) -> str:
-    parts = list(path.relative_to(PACKAGE).with_suffix("").parts)
-    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
-
-
-def path_of(module: str) -> Path:
-    path = PACKAGE.joinpath(*module.split("."))
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-
-
-def part_of(module: str) -> str:
-    """The folder of a module, or the module itself where it is in none."""
-    return module.partition(".")[0]
-
-
-@cache
-def tree_of(module: str) -> ast.Module:
-    return ast.parse(path_of(module).read_text("utf-8"))
-
-
-@cache
-def imports(module: str) -> tuple[Import, ...]:
-    return tuple(_imports(module, tree_of(module), False))
-
-
-def _imports(module: str, node: ast.AST, for_types: bool) -> Iterator[Import]:
-    for child in ast.iter_child_nodes(node):
-        typing_only = for_types or (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test))
-        if isinstance(child, ast.Import):
-            for alias in child.names:
-                yield Import(module, alias.name.partition(".")[0], False, typing_only)
-        elif isinstance(child, ast.ImportFrom) and not child.level:
-            yield Import(module, (child.module or "").partition(".")[0], False, typing_only)
-        elif isinstance(child, ast.ImportFrom):
-            for target in _targets(module, child):
-                yield Import(module, target, True, typing_only)
-        else:
-            yield from _imports(module, child, typing_only)
-
-
-def _targets(module: str, node: ast.ImportFrom) -> Iterator[str]:
-    """The modules that a relative import names."""
-    is_folder = path_of(module).name == "__init__.py" and module != "__init__"
-    package = module.split(".") if is_folder else module.split(".")[:-1]
-    base = package[: len(package) - (node.level - 1)]
-    if node.module:
-        base = [*base, *node.module.split(".")]
-    for alias in node.names:
-        inner = ".".join([*base, alias.name])
-        yield inner if path_of(inner).exists() else ".".join(base) or "__init__"
 
 
 # ── who may import whom ─────────────────────────────────────────────────────────────────────────────────────────
@@ -131,12 +70,18 @@ def test_a_module_imports_only_from_the_layers_below_it(module):
     for found in (each for each in imports(module) if each.own):
         target = part_of(found.name)
         allowed = target == own or LAYER_OF[target] < LAYER_OF[own] or (own, target) in ENTRANCES
-        assert allowed or (module, found.name) in UPWARDS, found
+        assert allowed or (module, found.name) in architecture.UPWARDS, found
+
+
+@pytest.mark.parametrize("file", architecture.PICTURES)
+def test_a_picture_of_the_design_page_is_the_one_that_the_code_draws(file):
+    drawn = (ROOT / "docs" / file).read_text(encoding="utf-8")
+    assert drawn == architecture.PICTURES[file](), "run: python docs/architecture.py"
 
 
 def test_no_modules_import_each_other_in_a_circle():
     waiting = {
-        module: {i.name for i in imports(module) if i.own and (module, i.name) not in UPWARDS} - {module}
+        module: {i.name for i in imports(module) if i.own and (module, i.name) not in architecture.UPWARDS} - {module}
         for module in modules()
         if module != "__init__"
     }

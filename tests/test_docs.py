@@ -220,7 +220,7 @@ def _run_console(block: Block) -> Iterator[tuple[str, str]]:
                 status, printed = _run_command(argv, stdin=before)
                 yield shown, printed
             else:
-                cli._parser().parse_intermixed_args(argv)
+                cli.parser().parse_intermixed_args(argv)
         else:
             check_command(arguments)
 
@@ -353,7 +353,7 @@ def test_the_documented_error_tree_matches_the_code() -> None:
 
 def test_every_option_of_the_command_line_is_documented() -> None:
     page = (DOCS / "cli.md").read_text(encoding="utf-8")
-    options = [name for action in cli._parser()._actions for name in action.option_strings]
+    options = [name for action in cli.parser()._actions for name in action.option_strings]
     assert [name for name in options if f"`{name}`" not in page] == []
 
 

@@ -1,4 +1,4 @@
-"""What doctor says of servers that do this or that."""
+"""The findings and the settings that doctor reports on servers with different behaviour."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from chatstream import ConfigError, ConnectionFailed, Report, _doctor, doctor
 from chatstream.testing import FaultServer, chunk, cut, delta, done, end, event, finish, head, pause, send, status
 from chatstream.testing import text_answer as answer
 
-WORDS = [f"word{i} " for i in range(10)]
+PIECES = [f"word{i} " for i in range(10)]
 USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
-REFUSED = status(400, {"error": {"message": "messages: not a list", "code": "bad"}})
+BAD_REQUEST = status(400, {"error": {"message": "messages: not a list", "code": "bad"}})
 
 
 def live(*more, **fields):
-    """Ten words, each at a moment of its own."""
-    steps = [step for word in WORDS for step in (delta(word, **fields), pause(0.005))]
+    """An answer of ten pieces of text with a pause after each."""
+    steps = [step for piece in PIECES for step in (delta(piece, **fields), pause(0.005))]
     return [head(), *steps, *(more or (finish("length"), done(), end()))]
 
 
-def examined(first, reuse=None, tools=None, role=None, refusal=REFUSED) -> Report:
-    """The report on a server that answers doctor's requests in turn; a plain answer where nothing is said."""
-    plain = answer("x")
-    with FaultServer(first, reuse or plain, tools or plain, role or plain, refusal) as server:
+def report_on(first, reuse=None, tools=None, role=None, refusal=BAD_REQUEST) -> Report:
+    """The report on a server that answers doctor's requests with these scripts, or with a short text by default."""
+    default = answer("x")
+    with FaultServer(first, reuse or default, tools or default, role or default, refusal) as server:
         return doctor(server.url, model="m1", api_key="sk-0123456789")
 
 
-def test_a_server_that_does_everything_right_needs_no_settings():
-    report = examined(live(finish("length"), event({"choices": [], "usage": USAGE}), done(), end()))
+def test_a_server_with_the_usual_behaviour_needs_no_settings():
+    report = report_on(live(finish("length"), event({"choices": [], "usage": USAGE}), done(), end()))
     assert report.settings == {}
     found = report.findings
     assert found.pop("live").startswith("yes: 11 events")
@@ -46,38 +46,38 @@ def test_a_server_that_does_everything_right_needs_no_settings():
     assert str(report).endswith("nothing: the defaults suit it")
 
 
-def test_an_answer_that_comes_in_one_piece_after_a_silence_is_buffered():
+def test_an_answer_that_arrives_in_one_piece_is_reported_as_buffered():
     events = b"".join(b'data: {"choices":[{"index":0,"delta":{"content":"x"}}]}\n\n' for _ in range(20))
-    report = examined([head(), pause(0.04), chunk(events), finish(), done(), end()])
+    report = report_on([head(), pause(0.04), chunk(events), finish(), done(), end()])
     assert report.findings["live"].startswith("BUFFERED: 21 events in 1 moment(s)")
 
 
-def test_a_handful_of_events_shows_nothing_of_buffering():
-    assert examined(answer("a", "b")).findings["live"] == "unknown: only 3 events came"
+def test_with_few_events_it_is_unknown_whether_they_were_buffered():
+    assert report_on(answer("a", "b")).findings["live"] == "unknown: only 3 events came"
 
 
-def test_an_answer_that_is_over_at_once_shows_nothing_either(monkeypatch):
-    monkeypatch.setattr(_doctor, "TOO_FAST", 9.0)
-    assert examined(answer(*WORDS)).findings["live"].startswith("unknown: all 11 events came within ")
+def test_with_a_very_short_answer_it_is_unknown_whether_it_was_buffered(monkeypatch):
+    monkeypatch.setattr(_doctor, "MIN_DURATION", 9.0)
+    assert report_on(answer(*PIECES)).findings["live"].startswith("unknown: all 11 events came within ")
 
 
-def test_a_server_without_done_and_without_finish_reason_wants_eof_completes():
-    report = examined(live(end()))
+def test_for_a_server_without_done_and_finish_reason_eof_completes_is_advised():
+    report = report_on(live(end()))
     assert (report.findings["[DONE]"], report.findings["finish reason"]) == ("never sent", "never sent")
     assert report.settings == {"eof_completes": True}
     assert "eof_completes=True" in str(report)
 
 
-def test_a_server_of_http_1_0_closes_its_connections():
+def test_a_server_of_http_1_0_needs_a_new_connection_for_every_request():
     head_1_0 = send(b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
     body = b'data: {"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"stop"}]}\n\n'
     script = [head_1_0, send(body), cut()]
-    report = examined(script, reuse=script)
+    report = report_on(script, reuse=script)
     assert report.findings["protocol"] == "HTTP/1.0, until the connection closes"
     assert report.findings["connection"] == "a new one for every request"
 
 
-def test_a_refused_stream_options_is_seen_and_left_out():
+def test_refused_stream_options_are_reported_and_not_sent_again():
     with FaultServer(status(400, "unknown field stream_options"), live(), answer("x")) as server:
         report = doctor(server.url)
     assert report.settings["stream_usage"] is False
@@ -97,21 +97,21 @@ def test_a_refused_stream_options_is_seen_and_left_out():
         ),
     ],
 )
-def test_the_place_of_the_usage_is_told(chunks, place):
-    assert examined([head(), *chunks, done(), end()]).findings["usage"].startswith(place)
+def test_the_chunk_that_carries_the_usage_is_reported(chunks, place):
+    assert report_on([head(), *chunks, done(), end()]).findings["usage"].startswith(place)
 
 
-def test_comments_are_counted():
-    report = examined([head(), chunk(b": ping\n\n: ping\n\n"), delta("x"), finish(), done(), end()])
+def test_the_number_of_comments_is_reported():
+    report = report_on([head(), chunk(b": ping\n\n: ping\n\n"), delta("x"), finish(), done(), end()])
     assert report.findings["comments"].startswith("2 in 0.")
 
 
-def test_the_key_of_the_reasoning_is_told():
-    assert examined(live(reasoning_content="hm")).findings["reasoning"] == "reasoning_content"
+def test_the_key_of_the_reasoning_is_reported():
+    assert report_on(live(reasoning_content="hm")).findings["reasoning"] == "reasoning_content"
 
 
-def test_thoughts_inside_the_text_want_think_tags():
-    report = examined(answer("<think>hm</think>", "four"))
+def test_for_reasoning_inside_the_text_think_tags_are_advised():
+    report = report_on(answer("<think>hm</think>", "four"))
     assert report.findings["reasoning"] == "<think> inside the text"
     assert report.settings == {"think_tags": ("think",)}
 
@@ -130,12 +130,12 @@ def call(**fields):
         (status(400, {"error": "no tools"}), "refused with 400: no tools"),
     ],
 )
-def test_the_spelling_of_tool_calls_is_told(tools, finding):
-    assert examined(live(), tools=tools).findings["tools"] == finding
+def test_the_form_of_tool_calls_is_reported(tools, finding):
+    assert report_on(live(), tools=tools).findings["tools"] == finding
 
 
-def test_a_refused_developer_role_is_a_setting():
-    report = examined(live(), role=status(422, "role"))
+def test_for_a_refused_developer_role_a_setting_is_advised():
+    report = report_on(live(), role=status(422, "role"))
     assert report.findings["developer role"] == "refused with 422"
     assert report.settings == {"developer_role": False}
 
@@ -149,28 +149,28 @@ def test_a_refused_developer_role_is_a_setting():
         ([head(), event({"error": "nonsense"}), end()], "nonsense is answered with 200: nonsense"),
     ],
 )
-def test_the_shape_of_errors_is_told(refusal, finding):
-    assert examined(live(), refusal=refusal).findings["errors"] == finding
+def test_the_format_of_errors_is_reported(refusal, finding):
+    assert report_on(live(), refusal=refusal).findings["errors"] == finding
 
 
-def test_a_server_that_refuses_everything_is_reported_with_its_sentence():
+def test_the_message_of_a_server_that_refuses_every_request_is_reported():
     with FaultServer(status(401, {"error": {"message": "Invalid key"}})) as server:
         report = doctor(server.url)
     assert report.findings["status"] == "401: Invalid key"
     assert "eof_completes" not in report.settings
 
 
-def test_an_answer_cut_short_is_reported():
-    assert "broke off" in examined([head(), delta("x"), cut()]).findings["error"]
+def test_an_answer_that_breaks_off_is_reported():
+    assert "broke off" in report_on([head(), delta("x"), cut()]).findings["error"]
 
 
-def test_an_answer_by_length_is_told():
+def test_an_answer_with_a_content_length_is_reported():
     body = b'data: {"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"stop"}]}\n\n'
-    report = examined([head(framing=len(body)), send(body)])
+    report = report_on([head(framing=len(body)), send(body)])
     assert report.findings["protocol"] == "HTTP/1.1, Content-Length"
 
 
-def test_no_server_is_an_error_of_its_own():
+def test_without_a_server_or_with_an_invalid_url_doctor_raises():
     with FaultServer() as server:
         url = server.url
     with pytest.raises(ConnectionFailed):

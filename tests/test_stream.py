@@ -443,6 +443,18 @@ def test_a_forgotten_stream_warns_and_says_where_it_was_opened(serve, connect):
     assert server.client_closed()
 
 
+@pytest.mark.parametrize(
+    "take", [lambda stream: stream, lambda stream: stream.text(), lambda stream: stream.aggregate()]
+)
+def test_a_loop_keeps_a_stream_open_that_nobody_else_holds(serve, connect, take):
+    client = connect(serve([head(), *THREE, *REST]))
+    count = 0
+    for _ in take(client.stream("Hi")):
+        gc.collect()
+        count += 1
+    assert count >= 2
+
+
 def test_leaving_its_block_closes_a_stream(ask):
     with ask([head(), *THREE, stall()]) as stream:
         assert next(stream) == EVENTS[0]
@@ -550,13 +562,13 @@ def test_the_callers_own_time_on_a_heartbeat_is_not_idle_time(ask):
 def test_a_stream_closed_in_the_moment_it_begins_again_leaves_nothing_open(serve, connect, monkeypatch):
     server = serve([head(), cut()], [head(), *THREE, stall()])
     stream = connect(server).stream("Hi")
-    send = stream._sender.send
+    send = stream._reader.sender.send
 
     def send_and_close(call: Any) -> Any:
         reply = send(call)
         stream.close()
         return reply
 
-    monkeypatch.setattr(stream._sender, "send", send_and_close)
+    monkeypatch.setattr(stream._reader.sender, "send", send_and_close)
     assert list(stream) == []
     assert server.client_closed(2)

@@ -1,1 +1,1 @@
-"""A prompt becomes a request body: the only folder that spells the keys of a request."""
+"""A prompt → a request body. Only this folder knows the keys of a request."""

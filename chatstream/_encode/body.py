@@ -1,8 +1,8 @@
-"""Prompt and fields → the body of a request; the only folder that spells its keys.
+"""A prompt and request fields → the body of a request, as a dict and as JSON.
 
 Rules:
-- Fields are passed through untouched; only those that this library writes itself are refused.
-- What can't be written as strict JSON is a `ConfigError` that names the field.
+- Request fields are sent unchanged. ``messages``, ``model`` and ``stream`` are refused, because they are made here.
+- A value that is not strict JSON raises `ConfigError` that names its field.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import ConfigError
 from ..types.prompt import Prompt, PromptLike, as_list
 from ..types.tools import AnyTool
-from .messages import messages_of
+from .messages import encode_messages
 
 
 def request_body(
@@ -27,52 +27,46 @@ def request_body(
     other_tools: bool = False,
     developer_role: bool = True,
 ) -> dict[str, Any]:
-    """The body of a streaming Chat Completions request, for `encode_json`; ConfigError if it can't be right.
+    """The body of a streaming Chat Completions request.
 
-    ``fields`` are passed on untouched. ``echo_reasoning`` names the field of an assistant message in which this
-    server wants its reasoning back; ``stream_usage`` asks for token counts; ``other_tools`` lets tools pass that are
-    not functions; without ``developer_role`` such messages are sent as ``system``.
+    ``fields`` are sent unchanged. ``echo_reasoning``, ``stream_usage``, ``other_tools`` and ``developer_role`` are
+    settings of a `Provider`. Raises `ConfigError` for a prompt, a model or a field that can't be sent.
     """
     given = Prompt.of(prompt)
-    whole = Prompt(given.instructions, given.input, given.tools)  # its attributes may have been set since
-    body = {"model": _model(model), "messages": messages_of(whole, echo_reasoning, developer_role), "stream": True}
-    if tools := _tools(whole.tools, fields, other_tools):
+    checked = Prompt(given.instructions, given.input, given.tools)  # checks attributes that were set after creation
+    if not isinstance(model, str) or not model.strip():
+        raise ConfigError('name a model: stream(prompt, model="…"), Client(model="…"), or -m on the command line')
+    body = {"model": model, "messages": encode_messages(checked, echo_reasoning, developer_role), "stream": True}
+    if tools := _tools(checked.tools, fields, other_tools):
         body["tools"] = tools
     if stream_usage:
         body["stream_options"] = {"include_usage": True}
-    body.update({name: value for name, value in _checked(fields).items() if name != "tools"})
-    return body
+    return body | {name: value for name, value in _checked_fields(fields).items() if name != "tools"}
 
 
 def encode_json(body: Mapping[str, Any]) -> bytes:
-    """The body as JSON. Raises ConfigError that names the field which can't be written so."""
+    """``body`` as JSON bytes. Raises `ConfigError` that names the field that can't be written as JSON."""
     try:
         return json.dumps(body, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        at_fault = next((name for name, value in body.items() if not _is_json(value)), "the request")
-        raise ConfigError(f"{at_fault} can't be written as JSON: {error}") from error
+        name = next((name for name, value in body.items() if not _is_json(value)), "the request")
+        raise ConfigError(f"{name} can't be written as JSON: {error}") from error
 
 
-def _tools(tools: list[AnyTool], fields: Mapping[str, Any], other_tools: bool) -> list[dict[str, Any]]:
-    others = as_list(fields.get("tools") or (), "tools")
-    if tools and others:
+def _tools(of_prompt: list[AnyTool], fields: Mapping[str, Any], other_tools: bool) -> list[dict[str, Any]]:
+    of_fields = as_list(fields.get("tools") or (), "tools")
+    if of_prompt and of_fields:
         raise ConfigError("give tools in the prompt or as tools=…, not in both")
-    if not (tools or others):
+    if not (of_prompt or of_fields):
         return []
-    from .tools import chat_tools  # reads signatures, which takes `inspect`
+    from .tools import encode_tools  # imported on first use, because it imports `inspect`
 
-    return chat_tools(tools or others, other_tools)
-
-
-def _model(model: object) -> str:
-    if not isinstance(model, str) or not model.strip():
-        raise ConfigError('name a model: stream(prompt, model="…"), Client(model="…"), or -m on the command line')
-    return model
+    return encode_tools(of_prompt or of_fields, other_tools)
 
 
-def _checked(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+def _checked_fields(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     if "messages" in fields:
-        raise ConfigError("messages is written from the prompt: give the list of messages as the prompt")
+        raise ConfigError("messages can't be a field: give the list of messages as the prompt")
     if "model" in fields:
         raise ConfigError("model is given twice: give it as model=… alone")
     if fields.get("stream", True) is not True:

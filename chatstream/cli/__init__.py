@@ -1,1 +1,1 @@
-"""The command line."""
+"""The command line: ``chatstream QUESTION`` and ``chatstream doctor URL``, built on the public names only."""

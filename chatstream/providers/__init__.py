@@ -1,1 +1,1 @@
-"""Whom to ask, and as whom: a server's URL, headers, key and habits. Nothing is sent from here."""
+"""Settings of servers: where a request goes, and how each server differs. Nothing is sent from this folder."""

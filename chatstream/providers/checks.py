@@ -1,118 +1,143 @@
-"""The fields of a `Provider` → the same, checked.
+"""The fields of a `Provider` → nothing if they can work, or a `ConfigError` that says what each must be.
 
 Rules:
-- What can't work raises `ConfigError` and says what to do.
-- No message shows a value: it may be secret.
+- Each field is in one of the lists below, by the kind of value it takes; `check_fields` checks the others by name.
+- No message shows a value, because a value may be secret: a URL, a header and a misplaced key all can.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from ..errors import ConfigError
 
-Fields = dict[str, Any]
+TEXTS = ("name", "base_url", "key_header", "path")
+OPTIONAL_TEXTS = ("env_key", "env_key_instructions", "model")
+SWITCHES = (
+    "stream_usage",
+    "developer_role",
+    "other_tools",
+    "keepalive_resets_idle",
+    "skip_undecodable",
+    "eof_completes",
+)
+COUNTS = ("request_max_retries", "stream_max_retries")
+SECONDS = ("stream_idle_timeout", "connect_timeout", "max_retry_after", "finish_grace")
+OPTIONAL_SECONDS = ("first_event_timeout",)
+TABLES = ("query_params", "http_headers", "env_http_headers")
 
-MAX_SECONDS = 2_147_483  # a socket counts its timeout in milliseconds, in 31 bits
+MAX_SECONDS = 2_147_483  # a socket's timeout is a signed 32-bit count of milliseconds
 
 _HOST = r"[\w.:%-]+"
 _VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
-_HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110, 5.6.2: token
-_VISIBLE = r"[\x21-\x7e\xa1-\xac\xae-\xff]"  # latin-1 without blanks, controls and the soft hyphen
+_HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # a token of RFC 9110, section 5.6.2
+_VISIBLE = r"[\x21-\x7e\xa1-\xac\xae-\xff]"  # Latin-1 without spaces, controls and the soft hyphen
 _KEY = f"{_VISIBLE}+"
 _HEADER_VALUE = f"({_VISIBLE}+( +{_VISIBLE}+)*)?"
 _ADDRESS = "base_url must be an address like https://api.example.com/v1: http or https, a host, a port to 65535"
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
-
-
-def _is_seconds(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= MAX_SECONDS
-
-
-_KINDS: dict[Any, tuple[Callable[[Any], bool], str]] = {  # by annotation, as `Provider` spells it
-    "str": (_is_text, "a text, not blank"),
-    "str | None": (lambda value: value is None or _is_text(value), "a text, not blank, or left out"),
-    "bool": (lambda value: isinstance(value, bool), "true or false"),
-    "int": (lambda value: type(value) is int and value >= 0, "a whole number, 0 or more"),
-    "float": (_is_seconds, f"a number of seconds above 0, up to {MAX_SECONDS}"),
-    "float | None": (lambda value: value is None or _is_seconds(value), "a number of seconds above 0, or left out"),
-    "Mapping[str, str]": (
-        lambda value: isinstance(value, Mapping) and all(map(_is_pair, value.items())),
-        "a table of names and printable texts",
-    ),
-    "tuple[str, ...]": (
-        lambda value: isinstance(value, (list, tuple)) and all(map(_is_text, value)),
-        "a list of texts, none blank",
-    ),
-}
-
-
-def _is_pair(pair: tuple[object, object]) -> bool:
-    return all(isinstance(text, str) and text.isprintable() for text in pair) and pair[0] != ""
-
-
-def checked(fields: Fields, kinds: Mapping[str, Any]) -> Fields:
-    """The ones of ``fields`` to keep a copy of; ``kinds`` has each one's annotation. Raises `ConfigError`."""
-    for name, value in fields.items():
-        if kinds[name] in _KINDS:
-            fits, wanted = _KINDS[kinds[name]]
-            _need(fits(value), f"{name} must be {wanted}")
-    _check_words(**fields)
+def check_fields(fields: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` if one of a provider's ``fields`` can't work; ``api_key`` is left to `checked_key`."""
+    for name in TEXTS:
+        _check_text(name, fields[name])
+    for name in OPTIONAL_TEXTS:
+        if fields[name] is not None:
+            _check_text(name, fields[name])
+    for name in SWITCHES:
+        _require(isinstance(fields[name], bool), f"{name} must be true or false")
+    for name in COUNTS:
+        _check_count(name, fields[name])
+    for name in SECONDS:
+        _check_seconds(name, fields[name])
+    for name in OPTIONAL_SECONDS:
+        if fields[name] is not None:
+            _check_seconds(name, fields[name])
+    for name in TABLES:
+        _check_table(name, fields[name])
+    _check_think_tags(fields["think_tags"])
+    _check_echo_reasoning(fields["echo_reasoning"])
+    _check_env_key(fields["env_key"])
     _check_base_url(fields["base_url"])
-    _check_headers(fields["http_headers"], fields["env_http_headers"])
-    # dicts of their own: nobody else changes them, and read-only views could not be pickled
-    copies: Fields = {name: dict(value) for name, value in fields.items() if kinds[name] == "Mapping[str, str]"}
-    return copies | {"think_tags": tuple(fields["think_tags"])}
+    _check_path(fields["path"])
+    _check_headers(fields["key_header"], fields["http_headers"], fields["env_http_headers"])
 
 
-def checked_key(key: object, where: str) -> str:
-    """``key``, which came from ``where``; `ConfigError` without a word of it when no header can carry it."""
+def checked_key(key: object, source: str) -> str:
+    """``key``, which was read from ``source``. Raises `ConfigError` if a header can't carry it."""
     if isinstance(key, str) and re.fullmatch(_KEY, key):
         return key
-    raise ConfigError(f"{where} must be a str of visible latin-1: no blank, no line end, no typographic quote")
+    raise ConfigError(f"{source} must be a str of visible Latin-1 characters: no space, line end or typographic quote")
 
 
-def checked_header(value: str, where: str) -> str:
-    """``value``, which came from ``where``; `ConfigError` without a word of it when it is no header value."""
-    _need(re.fullmatch(_HEADER_VALUE, value), f"{where} must be printable latin-1 with no blank around it")
+def checked_header(value: str, source: str) -> str:
+    """``value``, which was read from ``source``. Raises `ConfigError` if it can't be the value of a header."""
+    _require(re.fullmatch(_HEADER_VALUE, value), f"{source} must be printable Latin-1 without spaces around it")
     return value
 
 
-def _need(condition: object, advice: str) -> None:
+def _require(condition: object, message: str) -> None:
     if not condition:
-        raise ConfigError(advice)
+        raise ConfigError(message)
 
 
-def _check_words(env_key: str | None, key_header: str, path: str, echo_reasoning: object, **others: object) -> None:
-    _need(
-        env_key is None or re.fullmatch(_VARIABLE, env_key),
+# ── kinds of values ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _check_text(name: str, value: object) -> None:
+    _require(isinstance(value, str) and value.strip(), f"{name} must be a str that is not blank")
+
+
+def _check_count(name: str, value: Any) -> None:
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    _require(is_integer and value >= 0, f"{name} must be an integer, 0 or more")
+
+
+def _check_seconds(name: str, value: Any) -> None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    message = f"{name} must be a number of seconds above 0 and at most {MAX_SECONDS}"
+    _require(is_number and 0 < value <= MAX_SECONDS, message)
+
+
+def _check_table(name: str, value: Any) -> None:
+    message = f"{name} must be a dict (in TOML a table) of printable str, with no empty name"
+    _require(isinstance(value, Mapping), message)
+    for key, text in value.items():
+        _require(isinstance(key, str) and key.isprintable() and key, message)
+        _require(isinstance(text, str) and text.isprintable(), message)
+
+
+# ── single fields ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _check_think_tags(value: Any) -> None:
+    message = "think_tags must be a tuple or list of str that are not blank"
+    _require(isinstance(value, (list, tuple)), message)
+    _require(all(isinstance(tag, str) and tag.strip() for tag in value), message)
+
+
+def _check_echo_reasoning(value: object) -> None:
+    known = (None, "reasoning_content", "reasoning")
+    _require(value in known, "echo_reasoning must be 'reasoning_content', 'reasoning' or None")
+
+
+def _check_env_key(value: str | None) -> None:
+    _require(
+        value is None or re.fullmatch(_VARIABLE, value),
         "env_key must be the name of the environment variable that holds the key, not the key (that is api_key)",
-    )
-    _need(re.fullmatch(_HEADER_NAME, key_header), "key_header must be the name of a header")
-    _need(
-        path.isprintable() and not re.search("[ ?#]", path),
-        "path must have no blanks, control characters, '?' or '#'; parameters are query_params",
-    )
-    _need(
-        echo_reasoning in (None, "reasoning_content", "reasoning"),
-        "echo_reasoning must be 'reasoning_content' or 'reasoning', or left out",
     )
 
 
 def _check_base_url(url: str) -> None:
-    # no message shows the URL: it may hold a password, or a key in its query
-    _need(url.isprintable() and " " not in url, "base_url must have no blanks and no control characters")
+    _require(url.isprintable() and " " not in url, "base_url must have no spaces and no control characters")
     parts = _split(url)
-    _need("@" not in parts.netloc, "base_url must have no user:password@; give the key as env_key or api_key")
-    _need(parts.scheme in ("http", "https") and re.fullmatch(_HOST, parts.hostname or ""), _ADDRESS)
-    _need(not parts.fragment, "base_url must have no '#' part")
+    _require("@" not in parts.netloc, "base_url must have no user:password@; give the key as env_key or api_key")
+    _require(parts.scheme in ("http", "https") and re.fullmatch(_HOST, parts.hostname or ""), _ADDRESS)
+    _require(not parts.fragment, "base_url must have no '#' part")
     try:
         (parts.hostname or "").encode("idna")
     except UnicodeError:
@@ -120,17 +145,26 @@ def _check_base_url(url: str) -> None:
 
 
 def _split(url: str) -> SplitResult:
-    with suppress(ValueError):  # its text may quote what stands before the @
+    with suppress(ValueError):  # suppressed and not chained, because its message may quote a password
         parts = urlsplit(url)
         if parts.port != 0:
             return parts
     raise ConfigError(_ADDRESS)
 
 
-def _check_headers(literal: Mapping[str, str], named: Mapping[str, str]) -> None:
-    for name in (*literal, *named):
-        _need(re.fullmatch(_HEADER_NAME, name), f"{name!r} can't be the name of a header")
+def _check_path(path: str) -> None:
+    _require(
+        path.isprintable() and not re.search("[ ?#]", path),
+        "path must have no spaces, control characters, '?' or '#'; give parameters as query_params",
+    )
+
+
+def _check_headers(key_header: str, literal: Mapping[str, str], from_environment: Mapping[str, str]) -> None:
+    _require(re.fullmatch(_HEADER_NAME, key_header), "key_header must be a header name")
+    for name in (*literal, *from_environment):
+        _require(re.fullmatch(_HEADER_NAME, name), f"{name!r} is not a valid header name")
     for name, value in literal.items():
         checked_header(value, f"header {name!r}")
-    for name, variable in named.items():
-        _need(re.fullmatch(_VARIABLE, variable), f"env_http_headers: {name!r} must name an environment variable")
+    for name, variable in from_environment.items():
+        is_variable = re.fullmatch(_VARIABLE, variable)
+        _require(is_variable, f"env_http_headers must give header {name!r} the name of an environment variable")

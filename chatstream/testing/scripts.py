@@ -1,6 +1,6 @@
-"""The words of a test → steps: what a `FaultServer` sends, when, and how it ends.
+"""Arguments of a test → the steps of a script: what a `FaultServer` sends, when it waits, and how it ends.
 
-A step is a function of the `Wire`, a script a list of steps.
+A step is a function that takes the `Wire`; a script is a list of steps.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ Script = Sequence[Step]
 
 
 def unread() -> Step:
-    """As the first step: play the script as soon as the client connects, with no TLS and no request read."""
+    """The first step of a script that starts when the client connects, before TLS and before a request is read."""
     return read_nothing
 
 
 def read_nothing(wire: Wire) -> None:
-    pass
+    """The step that `unread` returns. The server looks for it and does not call it for an effect."""
 
 
 def head(
     code: int = 200, headers: Mapping[str, str] | None = None, framing: Literal["chunked", "close"] | int = "chunked"
 ) -> Step:
-    """Status line and headers. ``framing``: chunks, a body that ends with the connection, or a Content-Length."""
-    how = {"chunked": ("Transfer-Encoding", "chunked"), "close": ("Connection", "close")}
-    name, value = how.get(str(framing), ("Content-Length", str(framing)))
+    """Status line and headers. ``framing``: ``chunked``, ``close`` (the body ends with the connection), or a length."""
+    framings = {"chunked": ("Transfer-Encoding", "chunked"), "close": ("Connection", "close")}
+    name, value = framings.get(str(framing), ("Content-Length", str(framing)))
     lines = {"Content-Type": "text/event-stream", name: value, **(headers or {})}
     text = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-    data = f"HTTP/1.1 {code} {responses.get(code, 'Unheard Of')}\r\n{text}\r\n".encode("latin-1")
+    data = f"HTTP/1.1 {code} {responses.get(code, 'Unknown')}\r\n{text}\r\n".encode("latin-1")
 
     def step(wire: Wire) -> None:
         wire.framing = framing
@@ -43,29 +43,29 @@ def head(
 
 
 def send(data: bytes) -> Step:
-    """Bytes as they are, outside of any framing."""
+    """Bytes without any framing."""
     return lambda wire: wire.send(data)
 
 
 def chunk(data: bytes) -> Step:
-    """A piece of the body: one HTTP chunk, or the bare bytes where the answer is not chunked."""
+    """A piece of the body: one HTTP chunk, or the bytes alone if the response is not chunked."""
     return lambda wire: wire.send_body(data)
 
 
 def event(data: Mapping[str, Any] | str, name: str | None = None) -> Step:
-    """One SSE event as one piece of the body; a mapping is sent as JSON."""
+    """One SSE event as one piece of the body; a mapping is sent as JSON. ``name`` is the type of the event."""
     text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
-    named = f"event: {name}\n" if name else ""
-    return chunk(f"{named}data: {text}\n\n".encode())
+    name_line = f"event: {name}\n" if name else ""
+    return chunk(f"{name_line}data: {text}\n\n".encode())
 
 
 def delta(text: str, choice: int = 0, **more: Any) -> Step:
-    """A chunk with a piece of text; ``more`` are other fields of its delta."""
+    """A chunk of an answer with a piece of text; ``more`` are other fields of its delta."""
     return event({"id": "c1", "model": "m1", "choices": [{"index": choice, "delta": {"content": text, **more}}]})
 
 
 def finish(reason: str = "stop", choice: int = 0, **more: Any) -> Step:
-    """The chunk with the finish reason; ``more`` are fields beside its choices, like ``usage``."""
+    """A chunk of an answer with the finish reason; ``more`` are fields beside its choices, such as ``usage``."""
     return event({"id": "c1", "choices": [{"index": choice, "delta": {}, "finish_reason": reason}], **more})
 
 
@@ -75,12 +75,12 @@ def done() -> Step:
 
 
 def pause(seconds: float) -> Step:
-    """Nothing, for a time."""
+    """Send nothing for this time."""
     return lambda wire: wire.wait(seconds)
 
 
 def drip(data: bytes, every: float) -> Step:
-    """Bytes as they are, one each ``every`` seconds."""
+    """Bytes without framing, one every ``every`` seconds."""
 
     def step(wire: Wire) -> None:
         for byte in data:
@@ -91,7 +91,7 @@ def drip(data: bytes, every: float) -> Step:
 
 
 def forever(*steps: Step) -> Step:
-    """The steps again and again, until the client goes."""
+    """The steps repeated until the client closes."""
 
     def step(wire: Wire) -> None:
         while True:
@@ -102,22 +102,22 @@ def forever(*steps: Step) -> Step:
 
 
 def stall() -> Step:
-    """Silence with the connection open, until the client goes."""
+    """Send nothing and keep the connection open until the client closes."""
     return Wire.stall
 
 
 def cut() -> Step:
-    """FIN in the middle of everything; over TLS without close_notify."""
+    """End the connection with FIN and without the end of the body; over TLS without close_notify."""
     return Wire.hang_up
 
 
 def reset() -> Step:
-    """RST."""
+    """End the connection with RST."""
     return Wire.reset
 
 
 def end() -> Step:
-    """The regular end of the body: the terminating chunk, or a polite FIN; nothing where a length was promised."""
+    """The regular end of the body: the last chunk, or FIN after close_notify; nothing if the head gave a length."""
 
     def step(wire: Wire) -> None:
         if wire.framing == "chunked":
@@ -132,18 +132,18 @@ def end() -> Step:
 
 
 def text_answer(*pieces: str, reason: str = "stop", usage: Mapping[str, int] | None = None) -> Script:
-    """A whole answer, one event per piece of text; the client may use the connection again."""
+    """A complete answer, with one event per piece of text. The client may use the connection again."""
     last = finish(reason, usage=usage) if usage else finish(reason)
     return [head(), *map(delta, pieces), last, done(), end()]
 
 
 def status(code: int, body: Mapping[str, Any] | str = "", headers: Mapping[str, str] | None = None) -> Script:
-    """An answer of any status with a body; a mapping is sent as JSON."""
-    kind = "text/plain" if isinstance(body, str) else "application/json"
+    """A response with this status and body; a mapping is sent as JSON."""
+    content_type = "text/plain" if isinstance(body, str) else "application/json"
     data = (body if isinstance(body, str) else json.dumps(body)).encode()
-    return [head(code, {"Content-Type": kind, **(headers or {})}, framing=len(data)), send(data)]
+    return [head(code, {"Content-Type": content_type, **(headers or {})}, framing=len(data)), send(data)]
 
 
 def redirect(location: str, code: int = 307) -> Script:
-    """An answer that sends the client elsewhere."""
+    """A response that redirects the client to ``location``."""
     return status(code, headers={"Location": location})

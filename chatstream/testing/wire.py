@@ -1,8 +1,8 @@
-"""One connection of a `FaultServer`, as a step of a script sees it.
+"""A socket → the connection of a `FaultServer`, as the steps of a script use it.
 
 Rules:
-- Whoever waits here wakes when the server closes.
-- A script may end the connection in any way that TCP and TLS know; the server only ever ends it politely.
+- Every wait ends when the server closes.
+- A script can end the connection in every way that TCP and TLS have. The server itself ends it with FIN.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from email.message import Message
 from http.client import parse_headers
 from typing import Any
 
-CLIENT_POLL = 0.02  # seconds between two looks at a client whose bytes nobody reads
+POLL_INTERVAL = 0.02  # seconds between two checks whether the client has closed
 NO_LINGER = struct.pack("ii", 1, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedRequest:
-    """One request as it came; ``headers`` in any case, ``connection`` counts from 1."""
+    """A request that was received. ``headers`` ignore case; ``connection`` is its number, counted from 1."""
 
     method: str
     path: str
@@ -34,48 +34,52 @@ class ReceivedRequest:
 
     @property
     def json(self) -> Any:
-        """The body as JSON."""
+        """The value of the body, which is JSON."""
         return json.loads(self.body)
 
 
-class Over(Exception):
-    """The script ended this connection itself."""
+class ScriptEnded(Exception):
+    """The server closes, or the script has ended the connection."""
 
 
 class Wire:
-    """One connection, as a step sees it."""
+    """A connection: what a step can do.
+
+    ``number`` is the number of the connection, counted from 1; ``framing`` is that of the response in progress, set by
+    `head`; ``request`` is the request that is being answered.
+    """
 
     def __init__(self, sock: socket.socket, number: int, closing: threading.Event) -> None:
         self.number = number
-        self.framing: str | int = "chunked"  # of the answer under way; set by `head`
-        self.request: ReceivedRequest | None = None  # the one that is being answered
+        self.framing: str | int = "chunked"
+        self.request: ReceivedRequest | None = None
         self._sock = sock
         self._closing = closing
 
     def send(self, data: bytes) -> None:
-        """Put bytes on the wire as they are."""
+        """Send bytes without framing."""
         self._sock.sendall(data)
 
     def send_body(self, data: bytes) -> None:
-        """A piece of the answer's body: one HTTP chunk where the answer is chunked."""
+        """Send a piece of the body, as one HTTP chunk if the response is chunked."""
         self.send(b"%x\r\n%b\r\n" % (len(data), data) if self.framing == "chunked" else data)
 
     def wait(self, seconds: float) -> None:
-        """Wait, unless the server closes."""
+        """Wait this long, or end the script if the server closes."""
         if self._closing.wait(seconds):
-            raise Over
+            raise ScriptEnded
 
     def stall(self) -> None:
-        """Wait until the client goes; what it sends stays unread, and hides its leaving until the server closes."""
+        """Wait until the client closes. If it sends anything, which is not read, its closing can't be seen."""
         while socket.socket.recv(self._sock, 1, socket.MSG_PEEK):
-            self.wait(CLIENT_POLL)
+            self.wait(POLL_INTERVAL)
         raise ConnectionAbortedError
 
     def hang_up(self, politely: bool = False) -> None:
-        """Send FIN, over TLS with a close_notify before it only if ``politely``; then wait for the client's."""
+        """Send FIN, over TLS after a close_notify if ``politely``, and wait until the client closes too."""
         if politely and isinstance(self._sock, ssl.SSLSocket):
             self._sock.setblocking(False)
-            with suppress(OSError):  # it wants to read the client's, which need not come
+            with suppress(OSError):  # raised because the client need not send its own close_notify
                 self._sock.unwrap()
             self._sock.setblocking(True)
         self._sock.shutdown(socket.SHUT_WR)
@@ -86,14 +90,15 @@ class Wire:
     def reset(self) -> None:
         """Send RST."""
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
-        raise Over
+        raise ScriptEnded
 
     def start_tls(self, context: ssl.SSLContext) -> None:
+        """Do the handshake of TLS as a server."""
         self._sock = context.wrap_socket(self._sock, server_side=True, do_handshake_on_connect=False)
         self._sock.do_handshake()
 
     def receive(self) -> ReceivedRequest:
-        """The next request, whole. Raises `ConnectionError` when the client goes instead."""
+        """Read the next request with its body. Raises `ConnectionError` if the client closes instead."""
         with self._sock.makefile("rb") as file:
             line = file.readline()
             if not line:
@@ -107,9 +112,11 @@ class Wire:
         self.request = ReceivedRequest(method, path, headers, body, self.number)
         return self.request
 
-    def shut(self) -> None:
-        with suppress(OSError):  # gone already
+    def shut_down(self) -> None:
+        """Wake the thread that reads from this connection."""
+        with suppress(OSError):  # closed already
             socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
 
     def close(self) -> None:
+        """Close the socket."""
         self._sock.close()

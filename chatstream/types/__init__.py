@@ -1,1 +1,1 @@
-"""What people hold in their hands: conversations, events, turns and settings. No I/O, no JSON of the wire."""
+"""The public values: conversations, events, turns and limits. No I/O, and no request or response formats."""

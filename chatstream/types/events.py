@@ -1,11 +1,9 @@
-"""What a stream says: first to the machine, as chunks of one spelling; then to the caller, as events.
-
-    payload ─chunks▶ Chunk ─machine▶ ResponseEvent
+"""The values that a stream yields: events, from `Created` to `Completed`, and what they carry.
 
 Rules:
-- Chunks, the inner words, are named tuples: one is made per SSE event, at a third of a frozen dataclass's price.
-- Events, the public words, are frozen dataclasses: they narrow under ``match`` and ``isinstance``.
-- Nothing here knows how any server spells it, nor how the bytes came.
+- Events are frozen dataclasses, which ``match`` and `isinstance` narrow; `ResponseEvent` is the union of them.
+- Nothing here depends on how a server spells a chunk or on how bytes arrive.
+- ``choice`` is the index of the choice that an event belongs to; 0 unless the request has ``n`` above 1.
 """
 
 from __future__ import annotations
@@ -23,10 +21,10 @@ FinishKind = Literal["stop", "length", "tool_calls", "content_filter", "error", 
 
 @frozen
 class TokenUsage:
-    """Token counts as the server reported them; None where it gave none. Nothing is added up or guessed.
+    """Token counts as the server reported them, each None if it did not. Nothing is computed or estimated.
 
-    ``cached_input_tokens`` is the part of ``input_tokens`` that a prompt cache served, ``reasoning_output_tokens``
-    the part of ``output_tokens`` spent on reasoning (some servers count it beside instead).
+    ``cached_input_tokens`` is the part of ``input_tokens`` that a prompt cache served. ``reasoning_output_tokens`` is
+    the part of ``output_tokens`` spent on reasoning; some servers do not include it in ``output_tokens``.
     """
 
     input_tokens: int | None = None
@@ -38,7 +36,7 @@ class TokenUsage:
 
 @frozen
 class Created:
-    """The answer has begun; held back until its first event with content."""
+    """The answer has begun. This event is held back until the first event with content, right after it."""
 
     response_id: str | None = None
     model: str | None = None
@@ -70,7 +68,7 @@ class RefusalDelta:
 
 @frozen
 class FunctionCallDelta:
-    """A piece of a function call's arguments; ``delta`` may be empty when only the name is known yet."""
+    """A piece of a function call's arguments; ``delta`` is empty if only the call's name is known yet."""
 
     delta: str
     call_id: str
@@ -80,7 +78,7 @@ class FunctionCallDelta:
 
 @frozen
 class OutputItemDone:
-    """A whole item: from a stream each function call, from `aggregate` also the message and the reasoning."""
+    """A complete item: from a stream each function call, from `aggregate` also the message and the reasoning."""
 
     item: ResponseItem
     choice: int = 0
@@ -90,10 +88,11 @@ class OutputItemDone:
 class ChoiceEnd:
     """How one choice ended.
 
-    ``finish_reason`` is the server's word, ``finish_kind`` what it means in the words of OpenAI. ``status`` is
-    ``completed``, ``incomplete`` (cut by ``length`` or ``content_filter``, or inside a call) or ``unconfirmed`` (the
-    server gave no finish reason). ``extra`` has what else it sent, as it sent it: ``logprobs``, ``annotations``,
-    ``audio``, ``citations``, ``search_results``, … .
+    - ``finish_reason``: as the server spelled it. ``finish_kind``: its meaning, one of OpenAI's finish reasons,
+      ``error`` or ``other``.
+    - ``status``: ``completed``; ``incomplete`` if it was cut off by ``length`` or ``content_filter`` or inside a call;
+      ``unconfirmed`` if the server sent no finish reason.
+    - ``extra``: other fields of the choice, unchanged: ``logprobs``, ``annotations``, ``audio``, ``citations``, …
     """
 
     index: int = 0
@@ -105,11 +104,10 @@ class ChoiceEnd:
 
 @frozen
 class Completed:
-    """The answer is whole; always the last event, and exactly once.
+    """The answer is over. This event comes exactly once, and last.
 
-    ``finish_reason`` is the first choice's, as the server spelled it; ``choices`` tells how each choice ended.
-    ``status`` is that of the whole answer: ``incomplete`` if one choice is, ``unconfirmed`` if the server said
-    ``[DONE]`` but gave no finish reason at all.
+    ``finish_reason`` is that of the first choice, as the server spelled it; ``choices`` has the end of each choice.
+    ``status`` is ``incomplete`` if any choice is, and ``unconfirmed`` if there was ``[DONE]`` but no finish reason.
     """
 
     response_id: str | None = None
@@ -121,13 +119,13 @@ class Completed:
 
     @property
     def finish_kind(self) -> FinishKind | None:
-        """What the first choice's finish reason means in the words of OpenAI."""
+        """The meaning of the first choice's finish reason (see `ChoiceEnd`); None if there was none."""
         return self.choices[0].finish_kind if self.choices else None
 
 
 @frozen
 class Heartbeat:
-    """Nothing has arrived for the ``heartbeat`` seconds that the caller asked for; the stream is still open."""
+    """Nothing has arrived for ``heartbeat`` seconds, an option of `Client.stream`. The stream is still open."""
 
 
 ResponseEvent = Union[

@@ -1,8 +1,10 @@
-"""What a conversation holds: messages, calls and their outputs.
+"""The items of a conversation: messages, function calls and their outputs, shell calls and reasoning.
 
     ResponseItem = Message | FunctionCall | FunctionCallOutput | LocalShellCall | Reasoning | Other
 
-Rules: those of `parts`, which they are made of.
+Rules:
+- As with parts, ``from_dict(item.to_dict())`` equals ``item``, and an item of an unknown type becomes `Other`.
+- An item that can't be sent raises `ConfigError` when it is made.
 """
 
 from __future__ import annotations
@@ -13,11 +15,22 @@ from typing import Any, NoReturn, Union
 
 from .._dataclass import frozen
 from ..errors import ConfigError
-from .parts import Content, ContentPart, InputText, Other, OutputText, as_parts, check_text, need, tagged, text_of
+from .parts import (
+    Content,
+    ContentPart,
+    InputText,
+    Other,
+    OutputText,
+    as_parts,
+    check_text,
+    require_key,
+    tagged,
+    text_of,
+)
 
 
 def strict_json(text: str) -> Any:
-    """What ``text`` says as JSON; ValueError for anything RFC 8259 does not know, ``NaN`` and ``Infinity`` too."""
+    """The value of the JSON in ``text``. Raises ValueError for what RFC 8259 excludes, such as ``NaN``."""
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except RecursionError as error:
@@ -29,7 +42,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def arguments_are_whole(arguments: str) -> bool:
-    """Whether a call's arguments are strict JSON to the end; the empty string stands for ``{}``."""
+    """Whether the arguments of a call are complete, strict JSON; an empty string stands for ``{}``."""
     try:
         strict_json(arguments or "{}")
     except ValueError:
@@ -39,40 +52,44 @@ def arguments_are_whole(arguments: str) -> bool:
 
 @frozen
 class Message:
-    """What someone said: ``role`` is ``user``, ``assistant``, ``system`` or ``developer``.
+    """A message: ``role`` is ``user``, ``assistant``, ``system`` or ``developer``.
 
-    ``content`` is given as text or as a sequence of parts (objects, texts or tagged dicts), and kept as parts.
+    ``content`` is a str or a list of parts, and kept as a tuple of parts; a part is an object, a str or a dict in the
+    tagged form. Raises `ConfigError` for another type, and for the roles ``tool`` and ``function``.
     """
 
     role: str
     content: tuple[ContentPart, ...]
 
-    # Written out because more is taken than is kept, and a type checker should know both.
+    # Written by hand, so that a type checker knows the type of the parameter, which differs from that of the field.
     def __init__(self, role: str, content: Content) -> None:
         object.__setattr__(self, "role", role)
         object.__setattr__(self, "content", as_parts(content, OutputText if role == "assistant" else InputText))
         check_text(self, "role")
         if role in ("tool", "function"):
-            raise ConfigError(f'a message has no role "{role}": give FunctionCallOutput(call_id, output) instead')
+            raise ConfigError(f'a Message can\'t have the role "{role}": use FunctionCallOutput(call_id, output)')
 
     @property
     def text(self) -> str:
-        """The text parts joined; refusals, images and other parts left aside."""
+        """The joined text parts, without refusals, images and other parts."""
         return "".join(map(text_of, self.content))
 
     def to_dict(self) -> dict[str, Any]:
+        """This item in its tagged form."""
         return tagged("message", role=self.role, content=[part.to_dict() for part in self.content])
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Message:
-        return cls(need(data, "role"), need(data, "content"))
+        """The item with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
+        return cls(require_key(data, "role"), require_key(data, "content"))
 
 
 @frozen
 class FunctionCall:
-    """The model asks for a function: ``arguments`` is JSON text, as the model wrote it.
+    """The model's request to call a function.
 
-    ``status`` is ``completed``, or ``incomplete`` when the arguments are not whole.
+    ``arguments`` is JSON text, exactly as the model wrote it (see `parsed`). ``call_id`` connects the call with its
+    `FunctionCallOutput`. ``status`` is ``completed``, or ``incomplete`` if the arguments are cut off or not JSON.
     """
 
     name: str
@@ -82,33 +99,35 @@ class FunctionCall:
 
     def __post_init__(self) -> None:
         if isinstance(self.arguments, (dict, list)):
-            raise ConfigError("give a FunctionCall its arguments as JSON text: json.dumps(arguments)")
+            raise ConfigError("FunctionCall.arguments must be JSON text: use json.dumps(arguments)")
         check_text(self, "name", "arguments", "call_id", "status")
 
     def parsed(self) -> Any:
-        """The arguments as Python values, ``{}`` for none; ValueError when they are not whole, strict JSON."""
+        """The value of the arguments, ``{}`` if they are empty. Raises ValueError if they are not strict JSON."""
         try:
             return strict_json(self.arguments or "{}")
         except ValueError as error:
-            raise ValueError(f"the arguments of {self.name} ({self.call_id}) are not whole JSON: {error}") from error
+            raise ValueError(f"the arguments of {self.name} ({self.call_id}) are not complete JSON: {error}") from error
 
     def output(self, value: Any) -> FunctionCallOutput:
-        """The item that answers this call: text as it is, any other value as its JSON."""
+        """The output of this call, to append to the conversation; a ``value`` that is not a str becomes JSON."""
         return FunctionCallOutput(self.call_id, value if isinstance(value, str) else json.dumps(value))
 
     def to_dict(self) -> dict[str, Any]:
+        """This item in its tagged form."""
         own = {"name": self.name, "arguments": self.arguments, "call_id": self.call_id, "status": self.status}
         return tagged("function_call", **own)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> FunctionCall:
-        name, arguments, call_id = (need(data, key) for key in ("name", "arguments", "call_id"))
+        """The item with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
+        name, arguments, call_id = (require_key(data, key) for key in ("name", "arguments", "call_id"))
         return cls(name, arguments, call_id, data.get("status") or "completed")
 
 
 @frozen
 class FunctionCallOutput:
-    """What the function answered: text, or a sequence of parts, for the call of the same ``call_id``."""
+    """The result of a function call: a str or a list of parts, for the call with the same ``call_id``."""
 
     call_id: str
     output: str | tuple[ContentPart, ...]
@@ -119,17 +138,22 @@ class FunctionCallOutput:
         check_text(self, "call_id")
 
     def to_dict(self) -> dict[str, Any]:
+        """This item in its tagged form."""
         output = self.output if isinstance(self.output, str) else [part.to_dict() for part in self.output]
         return tagged("function_call_output", call_id=self.call_id, output=output)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> FunctionCallOutput:
-        return cls(need(data, "call_id"), need(data, "output"))
+        """The item with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
+        return cls(require_key(data, "call_id"), require_key(data, "output"))
 
 
 @frozen
 class LocalShellCall:
-    """The model asks for a command on this machine; its output refers to ``call_id``, or to ``id`` without one."""
+    """The model's request to run a command on this machine, which ``action`` describes.
+
+    Its `FunctionCallOutput` has the same ``call_id``, or the ``id`` if ``call_id`` is None.
+    """
 
     id: str | None
     call_id: str | None
@@ -140,21 +164,23 @@ class LocalShellCall:
         check_text(self, "id", "call_id", or_none=True)
         check_text(self, "status")
         if not isinstance(self.action, dict):
-            raise ConfigError(f"give a LocalShellCall its action as a dict, not {type(self.action).__name__}")
+            raise ConfigError(f"LocalShellCall.action must be a dict, not {type(self.action).__name__}")
         if not (self.call_id or self.id):
-            raise ConfigError("give a LocalShellCall its call_id or its id")
+            raise ConfigError("a LocalShellCall needs call_id or id")
 
     def to_dict(self) -> dict[str, Any]:
+        """This item in its tagged form."""
         return tagged("local_shell_call", id=self.id, call_id=self.call_id, status=self.status, action=self.action)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> LocalShellCall:
-        return cls(data.get("id"), data.get("call_id"), need(data, "status"), need(data, "action"))
+        """The item with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
+        return cls(data.get("id"), data.get("call_id"), require_key(data, "status"), require_key(data, "action"))
 
 
 @frozen
 class Reasoning:
-    """What the model thought: in full as ``text``, in short as ``summary``, or sealed in ``encrypted_content``."""
+    """The model's reasoning: in full as ``text``, shortened as ``summary``, or encrypted for the server alone."""
 
     text: str = ""
     id: str | None = None
@@ -165,19 +191,21 @@ class Reasoning:
         check_text(self, "text")
         check_text(self, "id", "encrypted_content", or_none=True)
         if not isinstance(self.summary, (list, tuple)) or not all(isinstance(text, str) for text in self.summary):
-            raise ConfigError("give a Reasoning its summary as a tuple of texts")
+            raise ConfigError(f"Reasoning.summary must be a tuple of str, not {self.summary!r:.80}")
         object.__setattr__(self, "summary", tuple(self.summary))
 
     def to_dict(self) -> dict[str, Any]:
+        """This item in its tagged form."""
         summary = [tagged("summary_text", text=text) for text in self.summary]
         content = [tagged("reasoning_text", text=self.text)] if self.text else None
-        sealed = self.encrypted_content
-        return tagged("reasoning", id=self.id, summary=summary, content=content, encrypted_content=sealed)
+        encrypted = self.encrypted_content
+        return tagged("reasoning", id=self.id, summary=summary, content=content, encrypted_content=encrypted)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Reasoning:
-        text = "".join(need(part, "text") for part in data.get("content") or ())
-        summary = tuple(need(part, "text") for part in data.get("summary") or ())
+        """The item with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
+        text = "".join(require_key(part, "text") for part in data.get("content") or ())
+        summary = tuple(require_key(part, "text") for part in data.get("summary") or ())
         return cls(text, data.get("id"), summary, data.get("encrypted_content"))
 
 
@@ -193,5 +221,8 @@ _ITEMS: dict[str, Callable[[Mapping[str, Any]], ResponseItem]] = {
 
 
 def item_from_dict(data: Mapping[str, Any]) -> ResponseItem:
-    """The item that ``data``, in the tagged form, stands for; `Other` when its type is unknown here."""
-    return _ITEMS.get(str(need(data, "type")), Other.from_dict)(data)
+    """The item with the tagged form ``data``; an `Other` if its type is unknown.
+
+    Raises `ConfigError` if a key is missing or a value has a wrong type.
+    """
+    return _ITEMS.get(str(require_key(data, "type")), Other.from_dict)(data)

@@ -1,4 +1,4 @@
-"""How much of an answer is read at the most: settings of a client, kept by the rooms that read."""
+"""Limits on the size of an answer: numbers that a client is given, and that the transport and the decoder apply."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from .._dataclass import frozen
 
 @frozen
 class Limits:
-    """How much of a stream is held or read; beyond it the stream ends in `StreamTooLarge`. Sizes are bytes.
+    """The most that is read of one answer. A stream that exceeds a limit raises `StreamTooLarge`.
 
-    ``event_bytes`` bounds a line as well as an event, ``event_lines`` the lines of one event, ``stream_bytes`` all
-    decoded bytes of one answer, ``error_body_bytes`` how much of a refusal's body is kept.
+    - ``event_bytes``: the size of an SSE event, and of a line, in bytes. ``event_lines``: the lines of an event.
+    - ``stream_bytes``: the size of the whole answer after decompression, in bytes.
+    - ``error_body_bytes``: how much of the body of an error response is kept, in bytes; the rest is cut off.
     """
 
     event_bytes: int = 2**20

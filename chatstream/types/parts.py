@@ -1,11 +1,12 @@
-"""The parts that messages are made of: text, images, audio, files, refusals.
+"""The parts of a message: text, images, audio, files and refusals, each with a tagged form for storage.
 
     ContentPart = InputText | InputImage | InputAudio | InputFile | OutputText | Refusal | Other
 
 Rules:
-- Each has a tagged form, ``{"type": "input_text", …}``; object → ``to_dict()`` → ``from_dict()`` is the same object.
-- A type unknown here, of an item or of a part, becomes `Other` and survives as it was.
-- A wrong type is a `ConfigError` when the object is made, not a 400 when it is sent.
+- The tagged form is a dict with a ``type``, such as ``{"type": "input_text", "text": "Hi"}``, in the names of OpenAI's
+  Responses API. ``from_dict(part.to_dict())`` equals ``part``.
+- An item or part of an unknown type becomes `Other` and keeps its dict unchanged.
+- A value of a wrong type raises `ConfigError` when the part is made, before a server could refuse it.
 """
 
 from __future__ import annotations
@@ -17,21 +18,25 @@ from .._dataclass import frozen
 from ..errors import ConfigError
 
 
-def tagged(tag: str, **values: Any) -> dict[str, Any]:
-    return {"type": tag, **{name: value for name, value in values.items() if value is not None}}
+def tagged(type: str, **values: Any) -> dict[str, Any]:
+    """The tagged form with this ``type`` and all ``values`` but those that are None."""
+    return {"type": type, **{name: value for name, value in values.items() if value is not None}}
 
 
-def need(data: Mapping[str, Any], key: str) -> Any:
+def require_key(data: Mapping[str, Any], key: str) -> Any:
+    """``data[key]``. Raises `ConfigError` if ``data`` is not a mapping or has no such key."""
     if not isinstance(data, Mapping) or key not in data:
-        raise ConfigError(f'give a dict that has "{key}", not {data!r:.80}')
+        raise ConfigError(f'expected a dict with the key "{key}", not {data!r:.80}')
     return data[key]
 
 
-def check_text(thing: object, *names: str, or_none: bool = False) -> None:
+def check_text(value: object, *names: str, or_none: bool = False) -> None:
+    """Raise `ConfigError` if one of these attributes of ``value`` is not a str (or None, if ``or_none``)."""
+    wanted = "a str or None" if or_none else "a str"
     for name in names:
-        value = getattr(thing, name)
-        if not isinstance(value, str) and not (or_none and value is None):
-            raise ConfigError(f"give {type(thing).__name__}.{name} as text (str), not {type(value).__name__}")
+        text = getattr(value, name)
+        if not isinstance(text, str) and not (or_none and text is None):
+            raise ConfigError(f"{type(value).__name__}.{name} must be {wanted}, not {type(text).__name__}")
 
 
 # ── parts ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -39,7 +44,7 @@ def check_text(thing: object, *names: str, or_none: bool = False) -> None:
 
 @frozen
 class InputText:
-    """Text given to the model."""
+    """Text for the model."""
 
     text: str
 
@@ -47,16 +52,21 @@ class InputText:
         check_text(self, "text")
 
     def to_dict(self) -> dict[str, Any]:
+        """This part in its tagged form."""
         return tagged("input_text", text=self.text)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> InputText:
-        return cls(need(data, "text"))
+        """The part with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
+        return cls(require_key(data, "text"))
 
 
 @frozen
 class InputImage:
-    """An image: ``image_url`` is a URL or a ``data:`` URL, ``detail`` is ``low``, ``high`` or ``auto``."""
+    """An image for the model.
+
+    ``image_url`` is a URL, or the image itself as a ``data:`` URL. ``detail`` is ``low``, ``high`` or ``auto``.
+    """
 
     image_url: str
     detail: str | None = None
@@ -66,16 +76,18 @@ class InputImage:
         check_text(self, "detail", or_none=True)
 
     def to_dict(self) -> dict[str, Any]:
+        """This part in its tagged form."""
         return tagged("input_image", image_url=self.image_url, detail=self.detail)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> InputImage:
-        return cls(need(data, "image_url"), data.get("detail"))
+        """The part with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
+        return cls(require_key(data, "image_url"), data.get("detail"))
 
 
 @frozen
 class InputAudio:
-    """Sound: ``data`` is base64 text, ``format`` is ``wav``, ``mp3``, …"""
+    """Audio for the model: ``data`` in base64, ``format`` such as ``wav`` or ``mp3``."""
 
     data: str
     format: str
@@ -84,17 +96,19 @@ class InputAudio:
         check_text(self, "data", "format")
 
     def to_dict(self) -> dict[str, Any]:
+        """This part in its tagged form."""
         return tagged("input_audio", input_audio={"data": self.data, "format": self.format})
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> InputAudio:
-        audio = need(data, "input_audio")
-        return cls(need(audio, "data"), need(audio, "format"))
+        """The part with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
+        audio = require_key(data, "input_audio")
+        return cls(require_key(audio, "data"), require_key(audio, "format"))
 
 
 @frozen
 class InputFile:
-    """A file: its content as a ``data:`` URL in ``file_data``, or the ``file_id`` of one uploaded before."""
+    """A file for the model: its content as a ``data:`` URL in ``file_data``, or the ``file_id`` of an uploaded file."""
 
     file_data: str | None = None
     file_id: str | None = None
@@ -103,19 +117,21 @@ class InputFile:
     def __post_init__(self) -> None:
         check_text(self, "file_data", "file_id", "filename", or_none=True)
         if self.file_data is None and self.file_id is None:
-            raise ConfigError("give an InputFile its file_data or its file_id")
+            raise ConfigError("an InputFile needs file_data or file_id")
 
     def to_dict(self) -> dict[str, Any]:
+        """This part in its tagged form."""
         return tagged("input_file", file_data=self.file_data, file_id=self.file_id, filename=self.filename)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> InputFile:
+        """The part with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
         return cls(data.get("file_data"), data.get("file_id"), data.get("filename"))
 
 
 @frozen
 class OutputText:
-    """Text the model wrote."""
+    """Text from the model."""
 
     text: str
 
@@ -123,16 +139,18 @@ class OutputText:
         check_text(self, "text")
 
     def to_dict(self) -> dict[str, Any]:
+        """This part in its tagged form."""
         return tagged("output_text", text=self.text)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> OutputText:
-        return cls(need(data, "text"))
+        """The part with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
+        return cls(require_key(data, "text"))
 
 
 @frozen
 class Refusal:
-    """The model's words for not answering."""
+    """The text of a refusal: the model declines to answer."""
 
     refusal: str
 
@@ -140,28 +158,32 @@ class Refusal:
         check_text(self, "refusal")
 
     def to_dict(self) -> dict[str, Any]:
+        """This part in its tagged form."""
         return tagged("refusal", refusal=self.refusal)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Refusal:
-        return cls(need(data, "refusal"))
+        """The part with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
+        return cls(require_key(data, "refusal"))
 
 
 @frozen
 class Other:
-    """An item or a part of a type unknown here, kept as it came."""
+    """An item or a part of an unknown type. ``raw`` is its dict, unchanged, and has a ``type``."""
 
     raw: dict[str, Any]
 
     def __post_init__(self) -> None:
         if not isinstance(self.raw, dict) or not isinstance(self.raw.get("type"), str):
-            raise ConfigError(f'give Other a dict that names its "type", not {self.raw!r:.80}')
+            raise ConfigError(f'Other.raw must be a dict whose "type" is a str, not {self.raw!r:.80}')
 
     def to_dict(self) -> dict[str, Any]:
+        """This part in its tagged form."""
         return dict(self.raw)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Other:
+        """The part with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
         return cls(dict(data))
 
 
@@ -179,25 +201,30 @@ _PARTS: dict[str, Callable[[Mapping[str, Any]], ContentPart]] = {
 
 
 def part_from_dict(data: Mapping[str, Any]) -> ContentPart:
-    """The part that ``data``, in the tagged form, stands for; `Other` when its type is unknown here."""
-    return _PARTS.get(str(need(data, "type")), Other.from_dict)(data)
+    """The part with the tagged form ``data``; an `Other` if its type is unknown.
+
+    Raises `ConfigError` if a key is missing or a value has a wrong type.
+    """
+    return _PARTS.get(str(require_key(data, "type")), Other.from_dict)(data)
 
 
-def as_parts(content: Content, text: type[InputText] | type[OutputText]) -> tuple[ContentPart, ...]:
+def as_parts(content: Content, text_type: type[InputText] | type[OutputText]) -> tuple[ContentPart, ...]:
+    """``content`` as parts, each str in it as a ``text_type``. Raises `ConfigError` for any other type."""
     if isinstance(content, str):
-        return (text(content),)
+        return (text_type(content),)
     if not isinstance(content, (list, tuple)):
-        raise ConfigError(f"give content as text or as a list of parts, not {type(content).__name__}")
-    return tuple(text(part) if isinstance(part, str) else _part(part) for part in content)
+        raise ConfigError(f"content must be a str or a list of parts, not {type(content).__name__}")
+    return tuple(_as_part(part, text_type) for part in content)
 
 
-def _part(part: ContentPart | Mapping[str, Any]) -> ContentPart:
+def _as_part(part: ContentPart | str | Mapping[str, Any], text_type: type[InputText] | type[OutputText]) -> ContentPart:
     if isinstance(part, (InputText, InputImage, InputAudio, InputFile, OutputText, Refusal, Other)):
         return part
-    return part_from_dict(part)
+    return text_type(part) if isinstance(part, str) else part_from_dict(part)
 
 
 def text_of(part: ContentPart) -> str:
+    """The text of ``part``; empty for a refusal and for anything that is not text."""
     match part:
         case InputText(text) | OutputText(text) | Other({"type": "text", "text": str(text)}):
             return text

@@ -1,4 +1,4 @@
-"""The conversation to send: instructions, items or message dicts, and tools."""
+"""What a caller gives as a prompt → a `Prompt`: instructions, a list of items or message dicts, and tools."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ InputItem = Union[ResponseItem, Mapping[str, Any]]
 
 @dataclass(init=False)
 class Prompt:
-    """A conversation and what goes with it; append to ``input`` as it grows.
+    """A conversation, its instructions and its tools. Append to ``input`` as the conversation grows.
 
-    ``input`` holds items, Chat Completions message dicts, or both; given as text it is one user message.
-    ``tools`` holds `Tool` objects or dicts of the flat (Responses) or the nested (Chat) shape.
+    - ``instructions``: the system message, sent before all others.
+    - ``input``: items, Chat Completions message dicts, or both; a str is one user message.
+    - ``tools``: `Tool` objects, or dicts in the flat shape (Responses) or the nested shape (Chat Completions).
+
+    A list is kept and not copied. Raises `ConfigError` for other types.
     """
 
     instructions: str | None
@@ -34,35 +37,34 @@ class Prompt:
         tools: Sequence[AnyTool] = (),
     ) -> None:
         self.instructions = instructions
-        self.input = _user_message(input) if isinstance(input, str) else as_list(input, "input")
+        if isinstance(input, str):
+            self.input = [Message("user", input)] if input else []
+        else:
+            self.input = as_list(input, "input")
         self.tools = as_list(tools, "tools")
         if not (instructions is None or isinstance(instructions, str)):
-            raise ConfigError(f"give a Prompt its instructions as text, not {type(instructions).__name__}")
+            raise ConfigError(f"instructions must be a str or None, not {type(instructions).__name__}")
 
     @classmethod
     def of(cls, value: PromptLike) -> Prompt:
-        """The prompt that ``value`` stands for: a text, a list of items or message dicts, or a `Prompt` itself."""
+        """The `Prompt` for a str, a list of items or message dicts, or a `Prompt`, which is returned itself."""
         if isinstance(value, Prompt):
             return value
         if not isinstance(value, (str, list, tuple)):
-            raise ConfigError(f"give a prompt as text, as a list of messages or as a Prompt, not {type_name(value)}")
+            raise ConfigError(f"a prompt must be a str, a list of messages or a Prompt, not {type_name(value)}")
         return cls(input=value)
-
-
-def _user_message(text: str) -> list[InputItem]:
-    return [Message("user", text)] if text else []
 
 
 PromptLike = Union[str, Prompt, Sequence[InputItem]]
 
 
-def as_list(value: Any, what: str) -> list[Any]:
-    """``value`` as a list; `ConfigError` naming ``what`` if it is neither list nor tuple."""
+def as_list(value: Any, name: str) -> list[Any]:
+    """``value`` as a list. Raises `ConfigError` that has its ``name`` if it is neither a list nor a tuple."""
     if not isinstance(value, (list, tuple)):
-        raise ConfigError(f"give {what} as a list, not {type_name(value)}")
+        raise ConfigError(f"{name} must be a list, not {type_name(value)}")
     return value if isinstance(value, list) else list(value)
 
 
 def type_name(value: object) -> str:
-    """The type of a wrong value and its beginning, for an error message."""
+    """The type of ``value`` and the beginning of its repr, for an error message."""
     return "None" if value is None else f"{type(value).__name__} {value!r:.60}"

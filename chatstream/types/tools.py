@@ -1,11 +1,11 @@
-"""A function the model may call: Python function → `Tool`.
+"""A Python function → a `Tool`, which describes the function to the model.
 
-    signature, annotations ──▶ JSON schema of the parameters ─────────┐
-    docstring ───────────────▶ description, of it and of each of them ┴▶ Tool
+    signature, annotations ──▶ JSON schema of the parameters ──────────────────┐
+    docstring ───────────────▶ descriptions of the function and its parameters ┴▶ Tool
 
 Rules:
-- Every parameter is annotated and can be given by keyword; one with a default is not required.
-- What JSON schema can't say for sure is a `ConfigError`, not a guess.
+- Every parameter has an annotation and can be given by keyword. A parameter with a default is not required.
+- An annotation without an unambiguous JSON schema raises `ConfigError`.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ _BY_KEYWORD = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWOR
 
 @frozen
 class Tool:
-    """A function the model may call: ``parameters`` is the JSON schema of its arguments, an object.
+    """A function that the model may call.
 
-    ``strict`` asks the server to keep the model to that schema, where it knows how to.
+    ``parameters`` is the JSON schema of its arguments, whose type is ``object``. ``strict`` asks the server to make
+    the model follow this schema; not every server can.
     """
 
     name: str
@@ -37,24 +38,30 @@ class Tool:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
-            raise ConfigError(f"give a Tool a name, not {self.name!r}")
+            raise ConfigError(f"Tool.name must be a str that is not blank, not {self.name!r}")
         if not isinstance(self.description, (str, types.NoneType)):
-            raise ConfigError(f"give the Tool {self.name} its description as text")
+            raise ConfigError(
+                f"the description of the tool {self.name} must be a str or None, not {self.description!r:.60}"
+            )
         if not isinstance(self.parameters, (dict, types.NoneType)):
-            raise ConfigError(f"give the Tool {self.name} its parameters as a dict, a JSON schema")
+            raise ConfigError(
+                f"the parameters of the tool {self.name} must be a dict (a JSON schema), not {self.parameters!r:.60}"
+            )
 
     @classmethod
     def from_function(cls, function: Callable[..., Any]) -> Tool:
-        """A tool from a function's name, annotations and docstring.
+        """The tool for a function, from its name, its annotations and its docstring.
 
-        Annotations: ``str``, ``int``, ``float``, ``bool``, ``None``, ``Any``, ``list[…]``, ``dict[str, …]``,
-        ``Literal``, an ``Enum`` (by value) and unions of them. The description is the docstring's first paragraph;
-        the parameters' come from its ``Args:`` block or its ``:param x:`` lines. ConfigError for anything else.
+        An annotation may be ``str``, ``int``, ``float``, ``bool``, ``None``, ``Any``, ``list[…]``, ``dict[str, …]``,
+        ``Literal``, an ``Enum`` (the model gives its values), a dataclass, a pydantic model, or a union of these. The
+        description is the first paragraph of the docstring; parameters are described in its ``Args:`` block or its
+        ``:param x:`` lines. Raises `ConfigError` for other annotations, and for a parameter that has none or can't be
+        given by keyword.
         """
         if not inspect.isroutine(function) or not function.__name__.isidentifier():
-            raise ConfigError(f"give Tool.from_function a function with a name, not {function!r}")
-        description, about = _documented(inspect.getdoc(function) or "")
-        return cls(function.__name__, description, _parameters(function, about))
+            raise ConfigError(f"Tool.from_function needs a function with a name, not {function!r}")
+        description, of_parameters = _descriptions(inspect.getdoc(function) or "")
+        return cls(function.__name__, description, _parameters(function, of_parameters))
 
 
 AnyTool = Union[Tool, Mapping[str, Any]]
@@ -63,18 +70,19 @@ AnyTool = Union[Tool, Mapping[str, Any]]
 # ── the signature ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _parameters(function: Callable[..., Any], about: dict[str, str]) -> dict[str, Any]:
+def _parameters(function: Callable[..., Any], descriptions: dict[str, str]) -> dict[str, Any]:
     parameters, hints = _signature(function)
     properties: dict[str, Any] = {}
     required = []
     for name, parameter in parameters.items():
         where = f"parameter {name} of {function.__name__}"
         if parameter.kind not in _BY_KEYWORD:
-            raise ConfigError(f"{where} can't be given by keyword: make it a plain one, or write the Tool by hand")
+            raise ConfigError(f"{where} can't be given by keyword: change its kind, or write the Tool by hand")
         if name not in hints:
-            raise ConfigError(f"{where} has no annotation: give it one, such as str")
-        description = {"description": about[name]} if name in about else {}
-        properties[name] = {**schema_of(hints[name], where), **description}
+            raise ConfigError(f"{where} has no annotation: add one, such as str")
+        properties[name] = schema_of(hints[name], where)
+        if name in descriptions:
+            properties[name]["description"] = descriptions[name]
         if parameter.default is parameter.empty:
             required.append(name)
     return {"type": "object", "properties": properties, **({"required": required} if required else {})}
@@ -83,7 +91,7 @@ def _parameters(function: Callable[..., Any], about: dict[str, str]) -> dict[str
 def _signature(function: Callable[..., Any]) -> tuple[Mapping[str, inspect.Parameter], dict[str, Any]]:
     try:
         return inspect.signature(function).parameters, get_type_hints(function)
-    except Exception as error:  # annotations are evaluated here: whatever they raise comes out
+    except Exception as error:  # evaluating annotations can raise anything
         raise ConfigError(f"the signature of {function.__name__} can't be read: {error}") from error
 
 
@@ -95,8 +103,8 @@ _GOOGLE = re.compile(r"(\w+)(?:\s*\(.*?\))?\s*:(.*)", re.DOTALL)
 _REST = re.compile(r"^:param\s+(?:[^:\n]+\s)?(\w+):(.*(?:\n[ \t]+\S.*)*)", re.MULTILINE)
 
 
-def _documented(doc: str) -> tuple[str | None, dict[str, str]]:
-    """The first paragraph, on one line, and each parameter's description, from a docstring already dedented."""
+def _descriptions(doc: str) -> tuple[str | None, dict[str, str]]:
+    """The description of the function and of each parameter, in one line each, from a dedented docstring."""
     entries = [*_REST.findall(doc), *_google_entries(doc)]
     return _one_line(_SECTION.split(doc, maxsplit=1)[0]) or None, {name: _one_line(text) for name, text in entries}
 

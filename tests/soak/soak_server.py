@@ -21,7 +21,7 @@ import trustme
 from scenarios import AnswerSpec, script_for
 
 from chatstream.testing import Wire
-from chatstream.testing.wire import Over
+from chatstream.testing.wire import ScriptEnded
 
 
 class ScenarioServer:
@@ -58,7 +58,7 @@ class ScenarioServer:
             self.open_connections += change
 
     def _serve(self, wire: Wire) -> None:
-        with suppress(Over, OSError, ValueError):  # the script or the client closed the connection
+        with suppress(ScriptEnded, OSError, ValueError):  # the script or the client closed the connection
             if self._tls:
                 wire.start_tls(self._tls)
             while True:

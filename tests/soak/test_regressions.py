@@ -34,7 +34,7 @@ def test_closing_a_client_keeps_the_adapters_of_the_session_given_to_it(serve, c
 
 
 def test_a_stream_that_another_thread_closes_before_its_restart_ends_without_an_error(serve, connect):
-    """`close` reached the loop as `Cancelled` when it came in the wait before a restart."""
+    """The loop raised `Cancelled` when `close` was called during the wait before a restart."""
     server = serve([head(), cut()], text_answer("one"))
     stream = connect(server, on_retry=lambda info: stream.close()).stream("?")
     assert list(stream) == []

@@ -1,4 +1,4 @@
-"""What a conversation holds: kept as given, written in the tagged form, read back the same."""
+"""Items and parts: the values they keep, their tagged form, and the values they refuse."""
 
 from __future__ import annotations
 
@@ -100,14 +100,14 @@ ITEMS = [
 
 
 @pytest.mark.parametrize(("part", "data"), PARTS)
-def test_a_part_becomes_its_tagged_form_and_comes_back_the_same(part, data):
+def test_a_part_is_equal_after_conversion_to_its_tagged_form_and_back(part, data):
     assert part.to_dict() == data
     assert part_from_dict(data) == part
     assert type(part).from_dict(data) == part
 
 
 @pytest.mark.parametrize(("item", "data"), ITEMS)
-def test_an_item_becomes_its_tagged_form_and_comes_back_the_same(item, data):
+def test_an_item_is_equal_after_conversion_to_its_tagged_form_and_back(item, data):
     assert item.to_dict() == data
     assert item_from_dict(data) == item
     assert type(item).from_dict(data) == item
@@ -127,47 +127,47 @@ def test_items_and_parts_are_frozen_and_can_be_copied_and_pickled(value):
 
 
 @pytest.mark.parametrize("role", ["user", "system", "developer"])
-def test_text_said_to_the_model_is_kept_as_input_text(role):
+def test_text_of_every_role_but_assistant_is_kept_as_input_text(role):
     assert Message(role, "hi").content == (InputText("hi"),)
 
 
-def test_text_the_assistant_said_is_kept_as_output_text():
+def test_text_of_the_assistant_is_kept_as_output_text():
     assert Message("assistant", "hi").content == (OutputText("hi"),)
 
 
-def test_content_may_mix_texts_parts_and_tagged_dicts():
+def test_content_may_mix_str_parts_and_tagged_dicts():
     message = Message("user", ["a", InputText("b"), {"type": "input_text", "text": "c"}])
     assert message.content == (InputText("a"), InputText("b"), InputText("c"))
 
 
-def test_the_text_of_a_message_is_its_text_parts_joined():
+def test_the_text_of_a_message_joins_its_text_parts():
     unknown = {"type": "text", "text": "c", "cache_control": {"type": "ephemeral"}}
     message = Message("assistant", ["a", InputImage("data:,"), InputText("b"), Refusal("no"), unknown])
     assert message.text == "abc"
 
 
-def test_a_content_part_of_unknown_type_survives():
+def test_a_content_part_of_unknown_type_is_kept_unchanged():
     part = {"type": "video_url", "video_url": {"url": "https://e.test/v.mp4"}}
     assert Message("user", [part]).content == (Other(part),)
     assert Message("user", [part]).to_dict()["content"] == [part]
 
 
-def test_keys_that_only_another_api_knows_are_left_aside():
+def test_unknown_keys_of_an_item_are_ignored():
     part = {"type": "output_text", "text": "hi", "annotations": [], "logprobs": []}
     data = {"type": "message", "id": "msg_1", "status": "completed", "role": "assistant", "content": [part]}
     assert item_from_dict(data) == Message("assistant", "hi")
 
 
-def test_a_message_dict_may_have_its_content_as_text():
+def test_the_content_of_a_tagged_message_may_be_a_str():
     assert item_from_dict({"type": "message", "role": "user", "content": "hi"}) == Message("user", "hi")
 
 
-def test_the_output_of_a_call_is_text_or_parts():
+def test_the_output_of_a_call_is_a_str_or_parts():
     assert FunctionCallOutput("c", "42").output == "42"
     assert FunctionCallOutput("c", ["42", InputImage("data:,")]).output == (InputText("42"), InputImage("data:,"))
 
 
-def test_a_call_dict_without_a_status_is_completed():
+def test_a_tagged_call_without_a_status_is_completed():
     assert FunctionCall.from_dict({"name": "f", "arguments": "", "call_id": "c"}).status == "completed"
 
 
@@ -186,7 +186,7 @@ def test_a_summary_given_as_a_list_is_kept_as_a_tuple():
 @pytest.mark.parametrize(
     ("arguments", "parsed"), [("", {}), ("{}", {}), ('{"a": [1, null]}', {"a": [1, None]}), ("3", 3)]
 )
-def test_whole_arguments_are_parsed(arguments, parsed):
+def test_complete_arguments_are_parsed(arguments, parsed):
     assert arguments_are_whole(arguments)
     assert FunctionCall("f", arguments, "c").parsed() == parsed
 
@@ -194,61 +194,66 @@ def test_whole_arguments_are_parsed(arguments, parsed):
 @pytest.mark.parametrize("arguments", ['{"a": ', "{'a': 1}", '{"a": NaN}', "-Infinity", "{} {}", " ", "[" * 100_000])
 def test_arguments_that_are_not_strict_json_are_refused(arguments):
     assert not arguments_are_whole(arguments)
-    with pytest.raises(ValueError, match=r"the arguments of f \(c\) are not whole JSON: "):
+    with pytest.raises(ValueError, match=r"the arguments of f \(c\) are not complete JSON: "):
         FunctionCall("f", arguments, "c").parsed()
 
 
-def test_strict_json_says_what_it_refuses():
+def test_the_error_of_strict_json_gives_the_reason():
     with pytest.raises(ValueError, match="NaN is not JSON"):
         strict_json("[NaN]")
     with pytest.raises(ValueError, match="nested too deeply"):
         strict_json("[" * 100_000)
 
 
-# ── what can't be right ─────────────────────────────────────────────────────────────────────────────────────────
+# ── values that are refused ─────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
-    ("make", "sentence"),
+    ("make", "message"),
     [
-        (lambda: InputText(1), r"give InputText.text as text \(str\), not int"),
-        (lambda: InputImage(b"png"), "give InputImage.image_url as text .*, not bytes"),
-        (lambda: InputImage("data:,", 1), "give InputImage.detail as text .*, not int"),
-        (lambda: InputAudio(b"", "wav"), "give InputAudio.data as text"),
-        (InputFile, "give an InputFile its file_data or its file_id"),
-        (lambda: InputFile(b""), "give InputFile.file_data as text"),
-        (lambda: OutputText(None), "give OutputText.text as text .*, not NoneType"),
-        (lambda: Refusal(None), "give Refusal.refusal as text"),
-        (lambda: Other("x"), "give Other a dict that names its \"type\", not 'x'"),
-        (lambda: Other({"kind": "x"}), 'give Other a dict that names its "type"'),
-        (lambda: Message(None, "hi"), "give Message.role as text"),
-        (lambda: Message("user", None), "give content as text or as a list of parts, not NoneType"),
-        (lambda: Message("user", {"type": "input_text"}), "give content as text or as a list of parts, not dict"),
-        (lambda: Message("user", [1]), 'give a dict that has "type", not 1'),
-        (lambda: Message("tool", "42"), r'no role "tool": give FunctionCallOutput\(call_id, output\) instead'),
-        (lambda: FunctionCall("f", {"a": 1}, "c"), r"arguments as JSON text: json.dumps\(arguments\)"),
-        (lambda: FunctionCall("f", "", None), "give FunctionCall.call_id as text"),
-        (lambda: FunctionCallOutput(None, ""), "give FunctionCallOutput.call_id as text"),
-        (lambda: FunctionCallOutput("c", 42), "give content as text or as a list of parts, not int"),
-        (lambda: LocalShellCall("i", "c", None, {}), "give LocalShellCall.status as text"),
-        (lambda: LocalShellCall("i", "c", "completed", "ls"), "give a LocalShellCall its action as a dict, not str"),
-        (lambda: LocalShellCall(None, None, "completed", {}), "give a LocalShellCall its call_id or its id"),
-        (lambda: Reasoning(1), "give Reasoning.text as text"),
-        (lambda: Reasoning(encrypted_content=b""), "give Reasoning.encrypted_content as text"),
-        (lambda: Reasoning(summary="short"), "give a Reasoning its summary as a tuple of texts"),
-        (lambda: Reasoning(summary=(1,)), "give a Reasoning its summary as a tuple of texts"),
-        (lambda: item_from_dict("hi"), "give a dict that has \"type\", not 'hi'"),
-        (lambda: item_from_dict({"content": "hi"}), 'give a dict that has "type"'),
-        (lambda: item_from_dict({"type": ["message"]}), 'give Other a dict that names its "type"'),
-        (lambda: item_from_dict({"type": "message", "role": "user"}), 'give a dict that has "content"'),
-        (lambda: part_from_dict({"type": "input_text"}), 'give a dict that has "text"'),
+        (lambda: InputText(1), "^InputText.text must be a str, not int$"),
+        (lambda: InputImage(b"png"), "InputImage.image_url must be a str, not bytes"),
+        (lambda: InputImage("data:,", 1), "InputImage.detail must be a str or None, not int"),
+        (lambda: InputAudio(b"", "wav"), "InputAudio.data must be a str, not bytes"),
+        (InputFile, "an InputFile needs file_data or file_id"),
+        (lambda: InputFile(b""), "InputFile.file_data must be a str or None, not bytes"),
+        (lambda: OutputText(None), "OutputText.text must be a str, not NoneType"),
+        (lambda: Refusal(None), "Refusal.refusal must be a str, not NoneType"),
+        (lambda: Other("x"), "Other.raw must be a dict whose \"type\" is a str, not 'x'"),
+        (lambda: Other({"kind": "x"}), 'Other.raw must be a dict whose "type" is a str'),
+        (lambda: Message(None, "hi"), "Message.role must be a str, not NoneType"),
+        (lambda: Message("user", None), "content must be a str or a list of parts, not NoneType"),
+        (lambda: Message("user", {"type": "input_text"}), "content must be a str or a list of parts, not dict"),
+        (lambda: Message("user", [1]), 'expected a dict with the key "type", not 1'),
+        (lambda: Message("tool", "42"), r'the role "tool": use FunctionCallOutput\(call_id, output\)'),
+        (
+            lambda: FunctionCall("f", {"a": 1}, "c"),
+            r"FunctionCall.arguments must be JSON text: use json.dumps\(arguments\)",
+        ),
+        (lambda: FunctionCall("f", "", None), "FunctionCall.call_id must be a str, not NoneType"),
+        (lambda: FunctionCallOutput(None, ""), "FunctionCallOutput.call_id must be a str, not NoneType"),
+        (lambda: FunctionCallOutput("c", 42), "content must be a str or a list of parts, not int"),
+        (lambda: LocalShellCall("i", "c", None, {}), "LocalShellCall.status must be a str, not NoneType"),
+        (lambda: LocalShellCall("i", "c", "completed", "ls"), "LocalShellCall.action must be a dict, not str"),
+        (lambda: LocalShellCall(None, None, "completed", {}), "a LocalShellCall needs call_id or id"),
+        (lambda: Reasoning(1), "Reasoning.text must be a str, not int"),
+        (lambda: Reasoning(encrypted_content=b""), "Reasoning.encrypted_content must be a str or None, not bytes"),
+        (lambda: Reasoning(summary="short"), "Reasoning.summary must be a tuple of str, not 'short'"),
+        (lambda: Reasoning(summary=(1,)), r"Reasoning.summary must be a tuple of str, not \(1,\)"),
+        (lambda: item_from_dict("hi"), "expected a dict with the key \"type\", not 'hi'"),
+        (lambda: item_from_dict({"content": "hi"}), 'expected a dict with the key "type"'),
+        (lambda: item_from_dict({"type": ["message"]}), 'Other.raw must be a dict whose "type" is a str'),
+        (lambda: item_from_dict({"type": "message", "role": "user"}), 'expected a dict with the key "content"'),
+        (lambda: part_from_dict({"type": "input_text"}), 'expected a dict with the key "text"'),
     ],
 )
-def test_a_wrong_type_is_refused_with_a_sentence_that_says_what_to_give(make, sentence):
-    with pytest.raises(ConfigError, match=sentence):
+def test_a_wrong_type_is_refused_with_a_message_that_says_what_is_expected(make, message):
+    with pytest.raises(ConfigError, match=message):
         make()
 
 
-@pytest.mark.parametrize(("value", "sent"), [("sunny", "sunny"), ({"sky": "blue"}, '{"sky": "blue"}'), (None, "null")])
-def test_a_call_makes_its_own_output(value, sent):
-    assert FunctionCall("weather", "{}", "c1").output(value) == FunctionCallOutput("c1", sent)
+@pytest.mark.parametrize(
+    ("value", "output"), [("sunny", "sunny"), ({"sky": "blue"}, '{"sky": "blue"}'), (None, "null")]
+)
+def test_the_output_made_by_a_call_has_its_call_id(value, output):
+    assert FunctionCall("weather", "{}", "c1").output(value) == FunctionCallOutput("c1", output)

@@ -1,10 +1,10 @@
-"""A function's signature and docstring, as the model is told of them; and tools in the Chat shape."""
+"""Tools made from functions: the schema of the signature, the descriptions of the docstring, and what is refused."""
 
 from __future__ import annotations
 
 import enum
 import functools
-from typing import Any, Dict, List, Literal, Optional, Union  # noqa: UP035  # what older code has works too
+from typing import Any, Dict, List, Literal, Optional, Union  # noqa: UP035  # older spellings work too
 
 import pytest
 
@@ -41,7 +41,7 @@ def get_weather(city: str, days: int = 1):
     """
 
 
-def test_a_function_becomes_a_tool():
+def test_a_function_becomes_a_tool_with_name_description_and_schema():
     assert Tool.from_function(get_weather) == Tool(
         "get_weather",
         "The weather of a city.",
@@ -56,13 +56,13 @@ def test_a_function_becomes_a_tool():
     )
 
 
-def test_a_function_without_parameters_and_docstring_takes_an_empty_object():
+def test_a_function_without_parameters_and_docstring_has_an_empty_schema():
     def ping(): ...
 
     assert Tool.from_function(ping) == Tool("ping", None, {"type": "object", "properties": {}})
 
 
-def test_a_method_is_told_without_self():
+def test_the_tool_of_a_method_has_no_parameter_self():
     class Weather:
         def now(self, city: str): ...
 
@@ -76,7 +76,7 @@ def test_a_wrapped_function_keeps_its_own_signature():
     assert Tool.from_function(logged) == Tool.from_function(get_weather)
 
 
-def test_a_keyword_only_parameter_is_a_parameter():
+def test_a_keyword_only_parameter_is_in_the_schema():
     def ask(*, question: str): ...
 
     assert Tool.from_function(ask).parameters["required"] == ["question"]
@@ -138,34 +138,37 @@ def takes_bytes(x: bytes): ...
 def takes_keys_that_are_numbers(x: dict[int, str]): ...
 def takes_a_list_of_sets(x: list[set]): ...
 def takes_shapes(x: Shape): ...
-def takes_anything_unsaid(x): ...
+def takes_no_annotation(x): ...
 def takes_many(*x: str): ...
 def takes_keywords(**x: str): ...
 def takes_by_position(x: str, /): ...
-def takes_the_unknown(x: Missing): ...  # noqa: F821
+def takes_an_undefined_name(x: Missing): ...  # noqa: F821
 
 
 @pytest.mark.parametrize(
-    ("function", "sentence"),
+    ("function", "message"),
     [
-        (takes_a_set, r"parameter x of takes_a_set has the annotation set\[str\], which has no JSON schema here"),
+        (takes_a_set, r"parameter x of takes_a_set has the annotation set\[str\], which has no known JSON schema"),
         (takes_bytes, "has the annotation <class 'bytes'>"),
         (takes_keys_that_are_numbers, r"has the annotation dict\[int, str\]"),
         (takes_a_list_of_sets, "has the annotation <class 'set'>"),
-        (takes_shapes, "which are not all JSON values: write the Tool by hand"),
-        (takes_anything_unsaid, "parameter x of takes_anything_unsaid has no annotation: give it one"),
+        (takes_shapes, "not all of which are JSON values: write the schema by hand"),
+        (takes_no_annotation, "parameter x of takes_no_annotation has no annotation: add one"),
         (takes_many, "parameter x of takes_many can't be given by keyword"),
         (takes_keywords, "parameter x of takes_keywords can't be given by keyword"),
         (takes_by_position, "parameter x of takes_by_position can't be given by keyword"),
-        (takes_the_unknown, "the signature of takes_the_unknown can't be read: name 'Missing' is not defined"),
-        (lambda x: x, "give Tool.from_function a function with a name"),
-        (functools.partial(get_weather, "Oslo"), "give Tool.from_function a function with a name"),
-        (Unit, "give Tool.from_function a function with a name"),
-        ("get_weather", "give Tool.from_function a function with a name, not 'get_weather'"),
+        (
+            takes_an_undefined_name,
+            "the signature of takes_an_undefined_name can't be read: name 'Missing' is not defined",
+        ),
+        (lambda x: x, "Tool.from_function needs a function with a name"),
+        (functools.partial(get_weather, "Oslo"), "Tool.from_function needs a function with a name"),
+        (Unit, "Tool.from_function needs a function with a name"),
+        ("get_weather", "Tool.from_function needs a function with a name, not 'get_weather'"),
     ],
 )
-def test_what_has_no_sure_schema_is_refused(function, sentence):
-    with pytest.raises(ConfigError, match=sentence):
+def test_a_function_without_an_unambiguous_schema_is_refused(function, message):
+    with pytest.raises(ConfigError, match=message):
         Tool.from_function(function)
 
 
@@ -183,7 +186,7 @@ def rest_style(city: str, days: int, unit: Unit):
     """
 
 
-def test_parameters_are_described_in_rest_style():
+def test_parameters_may_be_described_in_rest_style():
     assert properties(rest_style)["city"]["description"] == "name of the city, in English"
     assert properties(rest_style)["days"]["description"] == "how far"
     assert "description" not in properties(rest_style)["unit"]
@@ -207,7 +210,7 @@ def args_only(city: str, days: int):
     """
 
 
-def test_the_description_ends_where_the_parameters_begin():
+def test_the_description_of_the_function_ends_where_the_parameters_begin():
     assert Tool.from_function(no_blank_line).description == "The weather."
     assert Tool.from_function(args_only).description is None
 
@@ -218,14 +221,14 @@ def test_an_args_block_ends_where_its_indentation_does():
 
 
 @pytest.mark.parametrize(
-    ("make", "sentence"),
+    ("make", "message"),
     [
-        (lambda: Tool(""), "give a Tool a name, not ''"),
-        (lambda: Tool(None), "give a Tool a name, not None"),
-        (lambda: Tool("f", 1), "give the Tool f its description as text"),
-        (lambda: Tool("f", None, Unit), "give the Tool f its parameters as a dict, a JSON schema"),
+        (lambda: Tool(""), "Tool.name must be a str that is not blank, not ''"),
+        (lambda: Tool(None), "Tool.name must be a str that is not blank, not None"),
+        (lambda: Tool("f", 1), "the description of the tool f must be a str or None, not 1"),
+        (lambda: Tool("f", None, Unit), r"the parameters of the tool f must be a dict \(a JSON schema\), not <enum"),
     ],
 )
-def test_a_tool_of_wrong_types_is_refused(make, sentence):
-    with pytest.raises(ConfigError, match=sentence):
+def test_a_tool_of_wrong_types_is_refused(make, message):
+    with pytest.raises(ConfigError, match=message):
         make()

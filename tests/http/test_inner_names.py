@@ -1,0 +1,79 @@
+"""The names of other libraries that are not public, and that this library uses: all of them, in one place.
+
+They are why setup.cfg bounds urllib3 and requests below their next major versions. A name that a new version renames
+fails here, before it fails in a stream.
+"""
+
+from __future__ import annotations
+
+import ast
+import http.client
+import json.decoder
+import socket
+from pathlib import Path
+
+import pytest
+import requests
+import urllib3
+
+import chatstream
+
+PACKAGE = Path(chatstream.__file__).parent
+INHERITING = ("_http/connection.py", "_http/response.py")  # the classes that inherit from urllib3 and http.client
+
+
+def connection() -> urllib3.connection.HTTPConnection:
+    return urllib3.connection.HTTPConnection("127.0.0.1", 1)
+
+
+def response() -> http.client.HTTPResponse:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        return http.client.HTTPResponse(ours)
+
+
+USED = {
+    "urllib3.connection.HTTPConnection": (
+        connection,
+        ("_new_conn", "_dns_host", "host", "port", "timeout", "socket_options", "sock", "response_class", "request"),
+    ),
+    "urllib3.HTTPConnectionPool": (
+        lambda: urllib3.HTTPConnectionPool,
+        ("_get_conn", "_put_conn", "ConnectionCls"),
+    ),
+    "urllib3.PoolManager": (urllib3.PoolManager, ("pool_classes_by_scheme", "pools")),
+    "urllib3.HTTPResponse": (lambda: urllib3.HTTPResponse, ("read1", "release_conn")),
+    "http.client.HTTPResponse": (
+        response,
+        ("_read_next_chunk_size", "begin", "read1", "fp", "chunked", "chunk_left"),
+    ),
+    "requests.adapters.HTTPAdapter": (
+        requests.adapters.HTTPAdapter,
+        ("init_poolmanager", "proxy_manager_for", "poolmanager", "proxy_manager"),
+    ),
+    "json.decoder": (lambda: json.decoder, ("scanstring",)),
+}
+
+
+@pytest.mark.parametrize("owner", USED)
+def test_every_inner_name_that_is_used_exists_in_the_installed_version(owner):
+    make, names = USED[owner]
+    thing = make()  # type: ignore[operator]
+    assert [name for name in names if not hasattr(thing, name)] == []
+
+
+@pytest.mark.parametrize("path", INHERITING)
+def test_no_other_private_name_of_a_base_class_is_used(path):
+    tree = ast.parse((PACKAGE / path).read_text("utf-8"))
+    defined = {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            defined.add(node.attr)
+        if isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            defined |= {target.id for target in targets if isinstance(target, ast.Name)}
+    listed = {name for _, names in USED.values() for name in names}
+    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr.startswith("_")}
+    overridden = {"_new_conn", "_get_conn", "_put_conn", "_read_next_chunk_size"}
+    assert {name for name in used if not name.startswith("__")} - defined <= listed
+    assert overridden <= listed

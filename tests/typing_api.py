@@ -1,0 +1,126 @@
+"""How the public names are used, for type checkers: mypy and pyright check this file, nothing runs it.
+
+`assert_type` and `assert_never` make a change of a public type an error here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import chatstream
+from chatstream import (
+    Attempt,
+    ChatStreamError,
+    Client,
+    Completed,
+    Created,
+    FunctionCall,
+    FunctionCallDelta,
+    FunctionCallOutput,
+    Heartbeat,
+    Message,
+    OutputItemDone,
+    OutputTextDelta,
+    Prompt,
+    PromptLike,
+    Provider,
+    ReasoningDelta,
+    RefusalDelta,
+    ResponseEvent,
+    ResponseStream,
+    RetryInfo,
+    StreamError,
+    Timing,
+    TokenUsage,
+    Tool,
+    Turn,
+    UnexpectedStatus,
+    aggregate,
+    collect,
+    read_events,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import assert_never, assert_type
+
+
+def every_kind_of_event(event: ResponseEvent) -> str:
+    match event:
+        case OutputTextDelta() | ReasoningDelta() | RefusalDelta():
+            assert_type(event.choice, int)
+            return event.delta
+        case FunctionCallDelta():
+            return event.call_id + event.name + event.delta
+        case OutputItemDone():
+            return event.item.text if isinstance(event.item, Message) else ""
+        case Created() | Completed():
+            return event.response_id or ""
+        case Heartbeat():
+            return ""
+        case _:
+            assert_never(event)
+
+
+def a_prompt_in_every_form(client: Client, prompt: PromptLike) -> None:
+    conversation = Prompt("Be brief.", [Message("user", "Hi"), {"role": "user", "content": "Hi"}], [Tool("f")])
+    for each in ("Hi", [{"role": "user", "content": "Hi"}], [Message("user", "Hi")], conversation, prompt):
+        client.stream(each, temperature=0)
+
+
+def the_ways_to_read(stream: ResponseStream) -> None:
+    assert_type(next(stream), ResponseEvent)
+    assert_type(iter(stream), Iterator[ResponseEvent])
+    assert_type(stream.text(), Iterator[str])
+    assert_type(stream.aggregate(), Iterator[ResponseEvent])
+    assert_type(stream.collect(), Turn)
+    assert_type(stream.turn, Turn)
+    assert_type(stream.timing, Timing)
+    assert_type(stream.attempts, tuple[Attempt, ...])
+    with stream as same:
+        assert_type(same, ResponseStream)
+
+
+def what_a_turn_holds(prompt: Prompt, turn: Turn) -> None:
+    prompt.input += turn.items
+    assert_type(turn.text, str)
+    assert_type(turn.function_calls, tuple[FunctionCall, ...])
+    assert_type(turn.token_usage, TokenUsage | None)
+    assert_type(turn.choices, tuple[Turn, ...])
+    prompt.input += [call.output("18 °C") for call in turn.function_calls]
+    assert_type(turn.function_calls[0].output("18 °C"), FunctionCallOutput)
+
+
+def what_an_error_carries(stream: ResponseStream) -> Turn | None:
+    try:
+        return stream.collect()
+    except UnexpectedStatus as error:
+        assert_type(error.status, int)
+        assert_type(error.retry_after, float | None)
+        return None
+    except StreamError as error:
+        assert_type(error.partial, Turn | None)
+        assert_type(error.attempts, tuple[Attempt, ...])
+        return error.partial
+    except ChatStreamError as error:
+        assert_type(error.retryable, bool)
+        raise
+
+
+def on_retry(info: RetryInfo) -> None:
+    assert_type(info.delay, float)
+
+
+def the_ways_to_make_a_client() -> ResponseStream:
+    Client("openai", model="any", deadline=60.0, on_retry=on_retry)
+    Client(Provider("own", "http://127.0.0.1:8000/v1", api_key="key", stream_idle_timeout=60))
+    assert_type(Provider.from_toml("providers.toml"), dict[str, Provider])
+    assert_type(Provider.from_toml("providers.toml", "own"), Provider)
+    return chatstream.stream("Hi", model="any", provider="groq", heartbeat=0.5, temperature=0)
+
+
+def bytes_of_ones_own(recorded: list[bytes]) -> Any:
+    events = read_events(recorded)
+    assert_type(events, Iterator[ResponseEvent])
+    assert_type(aggregate(events), Iterator[ResponseEvent])
+    return collect(events)
