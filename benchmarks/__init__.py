@@ -1,1 +1,1 @@
-"""How fast chatstream is, beside what else reads the same streams: ``python -m benchmarks``; see README.md."""
+"""The speed of chatstream compared with other clients that read the same streams; see README.md."""

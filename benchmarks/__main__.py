@@ -1,12 +1,12 @@
-"""Measures everything: ``python -m benchmarks``, or ``--quick`` for what needs no environment of its own.
+"""Runs all measures with ``python -m benchmarks``, or with ``--quick`` those that need no separate environment.
 
     peers × measures ──▶ results.json ──▶ a table and a plot for the docs
 
 Rules:
-- One process per measure and client, one after the other; the server is a process of its own.
-- A whole run writes its results, the table and the plot; one of `--only`, `--measure`, `--quick` prints the table.
-- What fails is a line in the results, and the rest goes on.
-- Seconds are those of one machine on one day. Ratios within one run are what may be compared.
+- Each measure of each client runs in its own process, one after the other; the server is a separate process.
+- A full run writes the results, the tables and the plot. With `--only`, `--measure` or `--quick` it prints the tables.
+- A measure that fails is recorded as an error, and the run continues.
+- Times are those of one machine on one day; compare only ratios within one run.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from .server import FRAMINGS, ROOT, running
 RESULTS = Path(__file__).parent / "results.json"
 PAGE = ROOT / "docs" / "speed.md"
 PLOT = ROOT / "docs" / "speed.svg"
-PATIENCE = 180  # seconds for one measure of one client
-FRAMED = ("loop", "stream", "httpx_sse", "openai_create")
-LONG = ("loop", "stream", "aggregate", "openai_create")
+TIMEOUT = 180  # seconds for one measure of one client
+CLIENTS_FOR_FRAMINGS = ("loop", "stream", "httpx_sse", "openai_create")
+CLIENTS_FOR_LONG_TOOLS = ("loop", "stream", "aggregate", "openai_create")
 
 
 class Task(NamedTuple):
-    """One measure of several clients. ``key`` names it in the results."""
+    """One measure of several clients. ``key`` is its name in the results."""
 
     key: str
     measure: str
@@ -51,11 +51,11 @@ class Task(NamedTuple):
 def tasks() -> Iterator[Task]:
     yield Task("version", "version", tuple(PEERS), {})
     for shape in ("text", "unlike", "tools", "reasoning"):
-        able = tuple(name for name, peer in PEERS.items() if shape in peer.shapes)
-        yield Task(f"cpu {shape}", "cpu", able, {"shape": shape})
+        capable = tuple(name for name, peer in PEERS.items() if shape in peer.shapes)
+        yield Task(f"cpu {shape}", "cpu", capable, {"shape": shape})
     yield Task("alone", "alone", ONE_EACH, {})
     for framing in FRAMINGS:
-        clients = ONE_EACH if framing == "chunked" else FRAMED
+        clients = ONE_EACH if framing == "chunked" else CLIENTS_FOR_FRAMINGS
         yield Task(f"delay {framing}", "delay", clients, {"framing": framing}, quick=framing == "chunked")
     yield Task("first", "first", ONE_EACH, {})
     yield Task("first tls", "first", ONE_EACH, {}, tls=True, quick=False)
@@ -66,19 +66,24 @@ def tasks() -> Iterator[Task]:
     yield Task("hostile", "hostile", ("stream", "collect"), {})
     yield Task("connections", "connections", ONE_EACH, {})
     yield Task("growth text", "growth", ONE_EACH, {})
-    yield Task("growth tools", "growth", LONG, {"shape": "tools"}, quick=False)
+    yield Task("growth tools", "growth", CLIENTS_FOR_LONG_TOOLS, {"shape": "tools"}, quick=False)
     yield Task("many", "many", ONE_EACH, {}, quick=False)
     yield Task("again", "again", ("floor", "loop", "stream"), {}, quick=False)
     yield Task("again patient", "again", ("floor", "loop", "stream"), {"interval": 0.05}, quick=False)
 
 
 class Bench:
-    """Runs tasks: ``python_of`` gives the interpreter of an environment, ``servers`` the URLs without and with TLS."""
+    """Runs tasks.
 
-    def __init__(self, python_of: Callable[[str], str], servers: dict[bool, str], surroundings: dict[str, str]) -> None:
-        self._python_of = python_of
+    ``interpreter_of`` returns the Python of an environment; ``servers`` has the URLs without and with TLS.
+    """
+
+    def __init__(
+        self, interpreter_of: Callable[[str], str], servers: dict[bool, str], variables: dict[str, str]
+    ) -> None:
+        self._interpreter_of = interpreter_of
         self._servers = servers
-        self._surroundings = surroundings
+        self._variables = variables
 
     def run(self, task: Task, clients: tuple[str, ...]) -> dict[str, Any]:
         """The results of one task, by client."""
@@ -90,24 +95,24 @@ class Bench:
         return found
 
     def _measure(self, task: Task, client: str) -> Any:
-        asked = {"measure": task.measure, "client": client, "server": self._servers[task.tls], **task.options}
-        command = [self._python_of(PEERS[client].environment), "-m", "benchmarks.measures", json.dumps(asked)]
+        arguments = {"measure": task.measure, "client": client, "server": self._servers[task.tls], **task.options}
+        command = [self._interpreter_of(PEERS[client].environment), "-m", "benchmarks.measures", json.dumps(arguments)]
         try:
             done = subprocess.run(
-                command, capture_output=True, text=True, cwd=ROOT, env=self._surroundings, timeout=PATIENCE, check=False
+                command, capture_output=True, text=True, cwd=ROOT, env=self._variables, timeout=TIMEOUT, check=False
             )
         except subprocess.TimeoutExpired:
-            return {"error": f"not done after {PATIENCE} s"}
+            return {"error": f"not done after {TIMEOUT} s"}
         if done.returncode:
             return {"error": done.stderr.strip().rpartition("\n")[2][:200]}
         return json.loads(done.stdout.splitlines()[-1])
 
 
-def surroundings(home: str, authority: str | None) -> dict[str, str]:
-    """The environment variables of a measure: a home of nobody, no proxy, no key, and whom to trust."""
-    own = {"PATH": os.environ.get("PATH", ""), "HOME": home, "LLM_USER_PATH": home, "LANG": "C.UTF-8"}
-    own["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it asks the network for prices
-    return own | ({"SSL_CERT_FILE": authority, "REQUESTS_CA_BUNDLE": authority} if authority else {})
+def environment_variables(home: str, authority: str | None) -> dict[str, str]:
+    """The environment of a measure: an empty home, no proxy, no key, and the certificate authority to trust."""
+    variables = {"PATH": os.environ.get("PATH", ""), "HOME": home, "LLM_USER_PATH": home, "LANG": "C.UTF-8"}
+    variables["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # otherwise it downloads a list of prices
+    return variables | ({"SSL_CERT_FILE": authority, "REQUESTS_CA_BUNDLE": authority} if authority else {})
 
 
 CERTIFICATE = """
@@ -119,7 +124,7 @@ authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(s
 
 
 def machine() -> dict[str, Any]:
-    """What it ran on, and how busy that was."""
+    """The machine and its load."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -141,7 +146,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.again:
         found = json.loads(RESULTS.read_text())
     else:
-        found = _measured(options)
+        found = _measure_all(options)
         print(table(found))
     if not (options.quick or options.only or options.measure):
         RESULTS.write_text(json.dumps(found, indent=1) + "\n")
@@ -149,7 +154,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _measured(options: argparse.Namespace) -> dict[str, Any]:
+def _measure_all(options: argparse.Namespace) -> dict[str, Any]:
     chosen = options.only or (OWN if options.quick else PEERS)
     found: dict[str, Any] = {"machine": machine(), "results": {}}
     with ExitStack() as stack:
@@ -161,7 +166,7 @@ def _measured(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def publish(found: dict[str, Any], environments: Path) -> None:
-    """Put the table into the page, and draw the plot beside it."""
+    """Write the tables into the page of the docs, and draw its plot."""
     write_page(PAGE, found)
     command = [interpreter("report", environments), "-m", "benchmarks.plot", RESULTS, PLOT]
     subprocess.run(command, cwd=ROOT, check=True)
@@ -171,22 +176,22 @@ def _bench(options: argparse.Namespace, stack: ExitStack) -> Bench:
     home = stack.enter_context(TemporaryDirectory())
     servers = {False: stack.enter_context(running())}
     if options.quick:
-        return Bench(lambda _: sys.executable, servers, surroundings(home, None))
+        return Bench(lambda _: sys.executable, servers, environment_variables(home, None))
     authority, certificate = f"{home}/authority.pem", f"{home}/server.pem"
     command = [interpreter("report", options.environments), "-c", CERTIFICATE, authority, certificate]
     subprocess.run(command, check=True)
     servers[True] = stack.enter_context(running(certificate))
-    return Bench(lambda name: interpreter(name, options.environments), servers, surroundings(home, authority))
+    return Bench(lambda name: interpreter(name, options.environments), servers, environment_variables(home, authority))
 
 
 def _options(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measures chatstream beside its peers.")
-    parser.add_argument("--quick", action="store_true", help="only what this interpreter can import; no TLS")
-    parser.add_argument("--only", nargs="+", metavar="CLIENT", choices=PEERS, help=f"of: {', '.join(PEERS)}")
-    parser.add_argument("--measure", nargs="+", help="only these: cpu, delay, first, many, …")
-    parser.add_argument("--again", action="store_true", help="measure nothing: table and plot out of results.json")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Compares chatstream with other clients.")
+    parser.add_argument("--quick", action="store_true", help="only clients that this interpreter can import; no TLS")
+    parser.add_argument("--only", nargs="+", metavar="CLIENT", choices=PEERS, help=f"only these of: {', '.join(PEERS)}")
+    parser.add_argument("--measure", nargs="+", help="only these of: cpu, delay, first, many, …")
+    parser.add_argument("--again", action="store_true", help="measure nothing; write tables and plot from results.json")
     parser.add_argument(
-        "--environments", type=Path, default=ROOT / ".venv" / "bench", help="where those of the peers are kept"
+        "--environments", type=Path, default=ROOT / ".venv" / "bench", help="folder for the environments of the clients"
     )
     return parser.parse_args(argv)
 

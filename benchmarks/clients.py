@@ -1,11 +1,11 @@
 """The clients that are measured, each written as its users would write it.
 
-    base URL, shape ──▶ a client ──called, once per answer──▶ the words of the stream, event by event
+    base URL, shape ──▶ a client ──called once per answer──▶ the text of each event
 
 Rules:
-- A client imports its library when it is made: each is measured in an environment that has no other.
-- Settings are the defaults; a key is given, and a model's name.
-- A client is a generator that hands over what came with each event: text, arguments or reasoning.
+- A client imports its library when it is created, because each environment has only one of the libraries.
+- Settings are the defaults, with a key and the name of a model.
+- A client is a generator function that yields the text, the arguments or the reasoning of each event.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
-Ask = Callable[[], Iterator[str]]
-Make = Callable[[str, str], Ask]
+ReadAnswer = Callable[[], Iterator[str]]
 
 KEY = "sk-bench"
 MODEL = "gpt-4.1-mini"
@@ -33,17 +32,17 @@ TOOLS = [{"type": "function", "function": FUNCTION}]
 
 
 def fields(shape: str) -> dict[str, Any]:
-    """What a request says besides model, messages and ``stream``."""
+    """The fields of a request besides model, messages and ``stream``."""
     return {"tools": TOOLS} if shape == "tools" else {}
 
 
 def body(shape: str) -> dict[str, Any]:
-    """The request's body, for those who write it themselves."""
+    """The whole request body, for clients that build it themselves."""
     return {"model": MODEL, "messages": MESSAGES, "stream": True, **fields(shape)}
 
 
-def words_of(chunk: dict[str, Any]) -> str:
-    """What a chunk says, for those who walk it themselves."""
+def text_of_chunk(chunk: dict[str, Any]) -> str:
+    """The text, arguments or reasoning of a chunk, for clients that parse it themselves."""
     for choice in chunk["choices"]:
         delta = choice["delta"]
         if content := delta.get("content"):
@@ -55,17 +54,17 @@ def words_of(chunk: dict[str, Any]) -> str:
     return ""
 
 
-# ── the bare ones ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── hand-written loops ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def floor(url: str, shape: str) -> Ask:
-    """The least that there is to do: read, split, decode. It would break on the first odd stream."""
+def floor(url: str, shape: str) -> ReadAnswer:
+    """The minimum of work: read, split, decode. It fails on any stream with another format."""
     import urllib3
 
     pool = urllib3.PoolManager()
     headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
 
-    def ask() -> Iterator[str]:
+    def read_answer() -> Iterator[str]:
         request = json.dumps(body(shape))
         response = pool.request("POST", f"{url}/chat/completions", body=request, headers=headers, preload_content=False)
         rest = b""
@@ -73,31 +72,31 @@ def floor(url: str, shape: str) -> Ask:
             *events, rest = (rest + piece).split(b"\n\n")
             for event in events:
                 if event != b"data: [DONE]":
-                    yield words_of(json.loads(event[6:]))
+                    yield text_of_chunk(json.loads(event[6:]))
         response.release_conn()
 
-    return ask
+    return read_answer
 
 
-def loop(url: str, shape: str) -> Ask:
-    """The script writer's loop: requests, sseclient-py, json.loads."""
+def loop(url: str, shape: str) -> ReadAnswer:
+    """The hand-written loop: requests, sseclient-py, json.loads."""
     import requests
     import sseclient
 
     session = requests.Session()
     headers = {"Authorization": f"Bearer {KEY}", "Accept": "text/event-stream"}
 
-    def ask() -> Iterator[str]:
+    def read_answer() -> Iterator[str]:
         with session.post(f"{url}/chat/completions", json=body(shape), headers=headers, stream=True) as response:
             response.raise_for_status()
             for event in sseclient.SSEClient(response).events():
                 if event.data != "[DONE]":
-                    yield words_of(json.loads(event.data))
+                    yield text_of_chunk(json.loads(event.data))
 
-    return ask
+    return read_answer
 
 
-def httpx_sse(url: str, shape: str) -> Ask:
+def httpx_sse(url: str, shape: str) -> ReadAnswer:
     """httpx with httpx-sse."""
     import httpx
     from httpx_sse import connect_sse
@@ -105,14 +104,14 @@ def httpx_sse(url: str, shape: str) -> Ask:
     client = httpx.Client()
     headers = {"Authorization": f"Bearer {KEY}"}
 
-    def ask() -> Iterator[str]:
-        where = f"{url}/chat/completions"
-        with connect_sse(client, "POST", where, json=body(shape), headers=headers) as source:
+    def read_answer() -> Iterator[str]:
+        endpoint = f"{url}/chat/completions"
+        with connect_sse(client, "POST", endpoint, json=body(shape), headers=headers) as source:
             for event in source.iter_sse():
                 if event.data != "[DONE]":
-                    yield words_of(json.loads(event.data))
+                    yield text_of_chunk(json.loads(event.data))
 
-    return ask
+    return read_answer
 
 
 # ── chatstream ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -124,70 +123,70 @@ def _client(url: str) -> Any:
     return Client(Provider("bench", url, api_key=KEY), model=MODEL)
 
 
-def stream(url: str, shape: str) -> Ask:
-    """Typed events."""
+def stream(url: str, shape: str) -> ReadAnswer:
+    """The typed events."""
     from chatstream import FunctionCallDelta, OutputTextDelta, ReasoningDelta
 
     client = _client(url)
 
-    def ask() -> Iterator[str]:
+    def read_answer() -> Iterator[str]:
         for event in client.stream(QUESTION, **fields(shape)):
             if isinstance(event, (OutputTextDelta, FunctionCallDelta, ReasoningDelta)):
                 yield event.delta
 
-    return ask
+    return read_answer
 
 
-speed = stream  # in an environment that has orjson
+speed = stream  # measured in an environment with orjson
 
 
-def text(url: str, shape: str) -> Ask:
-    """The text alone."""
+def text(url: str, shape: str) -> ReadAnswer:
+    """``.text()``."""
     client = _client(url)
     return lambda: client.stream(QUESTION, **fields(shape)).text()
 
 
-def aggregate(url: str, shape: str) -> Ask:
-    """Whole items, at the end."""
+def aggregate(url: str, shape: str) -> ReadAnswer:
+    """``.aggregate()``: whole items at the end."""
     from chatstream import OutputItemDone
 
     client = _client(url)
 
-    def ask() -> Iterator[str]:
+    def read_answer() -> Iterator[str]:
         for event in client.stream(QUESTION, **fields(shape)).aggregate():
             if isinstance(event, OutputItemDone):
-                yield _words_of_item(event.item)
+                yield _text_of_item(event.item)
 
-    return ask
+    return read_answer
 
 
-def collect(url: str, shape: str) -> Ask:
-    """The whole turn."""
+def collect(url: str, shape: str) -> ReadAnswer:
+    """``.collect()``: the whole turn."""
     client = _client(url)
 
-    def ask() -> Iterator[str]:
+    def read_answer() -> Iterator[str]:
         turn = client.stream(QUESTION, **fields(shape)).collect()
-        yield from map(_words_of_item, turn.items)
+        yield from map(_text_of_item, turn.items)
 
-    return ask
+    return read_answer
 
 
-def _words_of_item(item: Any) -> str:
+def _text_of_item(item: Any) -> str:
     if hasattr(item, "arguments"):
         return item.arguments
     return item.text if hasattr(item, "text") else "".join(part.text for part in item.content)
 
 
-# ── the peers ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── other libraries ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def openai_create(url: str, shape: str) -> Ask:
+def openai_create(url: str, shape: str) -> ReadAnswer:
     """openai-python: ``create(stream=True)``."""
     from openai import OpenAI
 
     client = OpenAI(api_key=KEY, base_url=url)
 
-    def ask() -> Iterator[str]:
+    def read_answer() -> Iterator[str]:
         for chunk in client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True, **fields(shape)):
             for choice in chunk.choices:
                 delta = choice.delta
@@ -196,16 +195,16 @@ def openai_create(url: str, shape: str) -> Ask:
                 else:
                     yield delta.content or getattr(delta, "reasoning_content", None) or ""
 
-    return ask
+    return read_answer
 
 
-def openai_stream(url: str, shape: str) -> Ask:
+def openai_stream(url: str, shape: str) -> ReadAnswer:
     """openai-python: the events of ``.stream()``."""
     from openai import OpenAI
 
     client = OpenAI(api_key=KEY, base_url=url)
 
-    def ask() -> Iterator[str]:
+    def read_answer() -> Iterator[str]:
         with client.chat.completions.stream(model=MODEL, messages=MESSAGES, **fields(shape)) as events:
             for event in events:
                 if event.type == "content.delta":
@@ -213,10 +212,10 @@ def openai_stream(url: str, shape: str) -> Ask:
                 elif event.type == "tool_calls.function.arguments.delta":
                     yield event.arguments_delta
 
-    return ask
+    return read_answer
 
 
-def langchain(url: str, shape: str) -> Ask:
+def langchain(url: str, shape: str) -> ReadAnswer:
     """langchain-openai: ``ChatOpenAI.stream``."""
     from langchain_openai import ChatOpenAI
 
@@ -224,33 +223,33 @@ def langchain(url: str, shape: str) -> Ask:
     if shape == "tools":
         chat = chat.bind_tools(TOOLS)
 
-    def ask() -> Iterator[str]:
+    def read_answer() -> Iterator[str]:
         for chunk in chat.stream(QUESTION):
             if chunk.tool_call_chunks:
                 yield chunk.tool_call_chunks[0]["args"] or ""
             else:
                 yield chunk.content
 
-    return ask
+    return read_answer
 
 
-def llm(url: str, shape: str) -> Ask:
+def llm(url: str, shape: str) -> ReadAnswer:
     """simonw/llm, with the model described as in its documentation."""
     from llm.default_plugins.openai_models import Chat
 
     model = Chat("bench", model_name=MODEL, api_base=url)
 
-    def ask() -> Iterator[str]:
+    def read_answer() -> Iterator[str]:
         yield from model.prompt(QUESTION, key=KEY)
 
-    return ask
+    return read_answer
 
 
-def litellm(url: str, shape: str) -> Ask:
+def litellm(url: str, shape: str) -> ReadAnswer:
     """litellm: ``completion(stream=True)``."""
     from litellm import completion
 
-    def ask() -> Iterator[str]:
+    def read_answer() -> Iterator[str]:
         answer = completion(
             model=f"openai/{MODEL}", messages=MESSAGES, stream=True, api_key=KEY, base_url=url, **fields(shape)
         )
@@ -261,24 +260,24 @@ def litellm(url: str, shape: str) -> Ask:
             else:
                 yield delta.content or getattr(delta, "reasoning_content", None) or ""
 
-    return ask
+    return read_answer
 
 
-def drained(words: Iterator[str]) -> int:
-    """Reads an answer to its end; how many characters it said."""
+def drained(texts: Iterator[str]) -> int:
+    """Reads an answer to its end; returns the number of characters."""
     size = 0
-    with closing(words):  # type: ignore[type-var]
-        for word in words:
-            size += len(word)
+    with closing(texts):  # type: ignore[type-var]
+        for text in texts:
+            size += len(text)
     return size
 
 
-def in_turns(
-    asks: dict[str, Ask], took: Callable[[Ask], float], rounds: int, warm_up: int = 1
+def measure_alternately(
+    clients: dict[str, ReadAnswer], measure: Callable[[ReadAnswer], float], rounds: int, warm_up: int = 1
 ) -> dict[str, list[float]]:
-    """What each client ``took`` in each round; the warm-up, in which everything is loaded, does not count."""
-    times: dict[str, list[float]] = {name: [] for name in asks}
+    """The result of ``measure`` for each client in each round, without the warm-up, which loads everything."""
+    times: dict[str, list[float]] = {name: [] for name in clients}
     for _ in range(warm_up + rounds):
-        for name, ask in asks.items():
-            times[name].append(took(ask))
+        for name, read_answer in clients.items():
+            times[name].append(measure(read_answer))
     return {name: each[warm_up:] for name, each in times.items()}

@@ -1,4 +1,4 @@
-"""An environment for each peer, made once: ``requirements-<name>.txt`` ──▶ an interpreter that has it."""
+"""Virtual environments, created once: ``requirements-<name>.txt`` ──▶ an interpreter with these packages."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ HERE = Path(__file__).parent
 
 
 def interpreter(name: str, where: Path) -> str:
-    """The interpreter of the environment ``name`` below ``where``; made when it is missing or its file has changed."""
+    """The interpreter of the environment ``name`` in the folder ``where``.
+
+    The environment is created where it is missing or its requirements have changed.
+    """
     folder = where / name
     made_from = folder / "made-from.txt"
-    wanted = _wanted(name)
-    if not made_from.exists() or made_from.read_text() != wanted:
-        print(f"making an environment for {name}", file=sys.stderr)
+    requirements = _requirements(name)
+    if not made_from.exists() or made_from.read_text() != requirements:
+        print(f"creating an environment for {name}", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
         _install(folder, name)
-        made_from.write_text(wanted)
+        made_from.write_text(requirements)
     return str(folder / "bin" / "python")
 
 
-def _wanted(name: str) -> str:
+def _requirements(name: str) -> str:
     return "".join((HERE / f"requirements-{each}.txt").read_text() for each in ("loop", name)) + sys.version
 
 

@@ -1,11 +1,11 @@
-"""What the tests hold chatstream to: a ratio of CPU times in one run, and counts.
+"""The measures of `tests/test_speed.py`: ratios of CPU times within one run, and counts.
 
     python -m benchmarks.guard counts|imports|<shape> ──▶ JSON
 
 Rules:
-- The server is another process; the clients share this one and take turns, so what slows one slows the other.
-- CPU time of this thread, not seconds; the median of the ratios of all rounds.
-- What is counted is counted without a socket, one event per piece: it is the same on every machine.
+- The server is a separate process; the clients alternate in this one, so that other load slows all of them equally.
+- Times are CPU times of this thread; a ratio is the median of the ratios of all rounds.
+- Counts are taken without a socket, with one event per piece, so that they are the same on every machine.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from statistics import median
 from time import thread_time
 from typing import Any
 
-from .clients import Ask, collect, drained, in_turns, loop, stream, words_of
+from .clients import ReadAnswer, collect, drained, loop, measure_alternately, stream, text_of_chunk
 from .peers import PEERS
 from .server import ROOT, path, running
 from .shapes import expected, sse_events
@@ -33,27 +33,27 @@ ROUNDS = 9
 
 
 def cpu_ratios(shape: str, rounds: int = ROUNDS, events: int = EVENTS) -> dict[str, float]:
-    """CPU time of ``stream()`` and ``collect()`` over that of the script writer's loop."""
+    """CPU time of ``stream()`` and ``collect()`` relative to that of the hand-written loop."""
     with running() as server:
         url = server + path(shape, events)
-        asks = {make.__name__: make(url, shape) for make in (loop, stream, collect)}
-        times = in_turns(asks, partial(_took, size=expected(shape, events)), rounds)
+        clients = {make.__name__: make(url, shape) for make in (loop, stream, collect)}
+        times = measure_alternately(clients, partial(_cpu_seconds, size=expected(shape, events)), rounds)
     return {name: median(map(truediv, times[name], times["loop"])) for name in ("stream", "collect")}
 
 
-def _took(ask: Ask, size: int) -> float:
-    """CPU seconds of this thread; ``size`` is how many characters have to come."""
+def _cpu_seconds(read_answer: ReadAnswer, size: int) -> float:
+    """CPU seconds of this thread for an answer of ``size`` characters."""
     gc.collect()
     started = thread_time()
-    came = drained(ask())
+    received = drained(read_answer())
     seconds = thread_time() - started
-    if came != size:
-        raise RuntimeError(f"{came} characters came of {size}")
+    if received != size:
+        raise RuntimeError(f"received {received} of {size} characters")
     return seconds
 
 
 def counts(events: int) -> dict[str, dict[str, float]]:
-    """Function calls and bytes of memory per event, of chatstream and of the loop."""
+    """Function calls and bytes of memory per event, for chatstream and for the loop."""
     pieces = list(sse_events("text", events))
     readers = {"stream": _read, "loop": _loop}
     return {
@@ -73,18 +73,18 @@ def _loop(pieces: Iterable[bytes]) -> Iterator[str]:
 
     for event in SSEClient(iter(pieces)).events():
         if event.data != "[DONE]":
-            yield words_of(json.loads(event.data))
+            yield text_of_chunk(json.loads(event.data))
 
 
 def _calls(items: Iterator[Any]) -> int:
-    """How many functions, of Python and of C, are entered until all items are there."""
+    """The number of calls of Python and C functions while all items are read."""
     count = 0
 
-    def note(_frame: object, kind: str, _argument: object) -> None:
+    def count_call(_frame: object, kind: str, _argument: object) -> None:
         nonlocal count
         count += kind.endswith("call")
 
-    sys.setprofile(note)
+    sys.setprofile(count_call)
     try:
         deque(items, maxlen=0)
     finally:
@@ -93,7 +93,7 @@ def _calls(items: Iterator[Any]) -> int:
 
 
 def _peak(reader: Callable[[list[bytes]], Iterator[Any]], pieces: list[bytes]) -> int:
-    """The most memory that is taken at any time until all items have been there."""
+    """The peak of memory while all items are read."""
     gc.collect()
     tracemalloc.start()
     try:
@@ -105,33 +105,35 @@ def _peak(reader: Callable[[list[bytes]], Iterator[Any]], pieces: list[bytes]) -
 
 AUDIT = """
 import sys
-texts = 0
-def note(event, arguments):
-    global texts
-    texts += event == "exec" and arguments[0].co_filename == "<string>"
-sys.addaudithook(note)
+sources = 0
+def count_source(event, arguments):
+    global sources
+    sources += event == "exec" and arguments[0].co_filename == "<string>"
+sys.addaudithook(count_source)
 {}
-print(texts)
+print(sources)
 """
 
 
-def texts_compiled() -> dict[str, int]:
-    """How many texts are compiled before a client can ask: methods that are written when a class is made, and the
-    like. It is most of what an import takes beside the reading of its files."""
+def sources_compiled() -> dict[str, int]:
+    """How many source texts are compiled before a client can send a request, like the methods of a dataclass.
+
+    Apart from loading modules they are most of the time that an import takes.
+    """
     lines = {"loop": PEERS["loop"].imports, "stream": PEERS["stream"].imports}
-    return {name: int(_printed(AUDIT.format(line))) for name, line in lines.items()}
+    return {name: int(_output(AUDIT.format(line))) for name, line in lines.items()}
 
 
-def _printed(code: str) -> str:
+def _output(code: str) -> str:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     return done.stdout
 
 
-def _counts_of_both() -> dict[int, dict[str, dict[str, float]]]:
+def _counts_of_short_and_long() -> dict[int, dict[str, dict[str, float]]]:
     return {events: counts(events) for events in (1000, 8000)}
 
 
 if __name__ == "__main__":
-    asked = sys.argv[1]
-    guards = {"counts": _counts_of_both, "imports": texts_compiled}
-    print(json.dumps(guards[asked]() if asked in guards else cpu_ratios(asked)))
+    name = sys.argv[1]
+    guards = {"counts": _counts_of_short_and_long, "imports": sources_compiled}
+    print(json.dumps(guards[name]() if name in guards else cpu_ratios(name)))

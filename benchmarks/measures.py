@@ -1,11 +1,11 @@
-"""What is measured, inside the environment of the client: one measure a process.
+"""The measures, each of which runs in a process of its own, in the environment of the client.
 
     {"measure": …, "client": …, …} as JSON, first argument ──▶ JSON on standard output
 
 Rules:
-- What is compared with the script writer's loop takes turns with it in one process: the ratio is what counts.
-- CPU time is that of the whole process: some clients work in threads of their own.
-- A delay is the time from an event's sending, which the server writes into it, to its coming out of the client.
+- A client that is compared with the hand-written loop alternates with it in one process; compare only the ratio.
+- CPU time is that of the whole process, because some clients use threads.
+- A delay is the time from the sending of an event, which the server writes into it, until the client yields it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from . import clients
-from .clients import Ask, drained, in_turns
+from .clients import ReadAnswer, drained, measure_alternately
 from .peers import PEERS
 from .server import IDLE, ROOT, path
 from .shapes import STAMP, expected
@@ -38,68 +38,69 @@ from .shapes import STAMP, expected
 Result = dict[str, Any]
 
 
-def _ask(client: str, url: str, shape: str = "text") -> Ask:
+def _make_client(client: str, url: str, shape: str = "text") -> ReadAnswer:
     return getattr(clients, client)(url, shape)
 
 
 def cpu(client: str, server: str, shape: str = "text", events: int = 5000, rounds: int = 7) -> Result:
-    """CPU µs per event, and its ratio to the loop's."""
+    """CPU µs per event, and the ratio to the loop."""
     size = 0
 
-    def took(ask: Ask) -> float:
+    def cpu_seconds(read_answer: ReadAnswer) -> float:
         nonlocal size
-        seconds, size = _timed(ask)
-        if size not in (0, expected(shape, events)):  # 0: what the client has no place for
-            raise RuntimeError(f"{size} characters came of {expected(shape, events)}")
+        seconds, size = _timed(read_answer)
+        if size not in (0, expected(shape, events)):  # 0: the client does not support the shape
+            raise RuntimeError(f"received {size} of {expected(shape, events)} characters")
         return seconds
 
-    seconds, ratio = _beside_the_loop(client, server + path(shape, events), took, rounds, shape=shape)
+    seconds, ratio = _compare_with_loop(client, server + path(shape, events), cpu_seconds, rounds, shape=shape)
     return {"us": seconds / events * 1e6, "ratio": ratio, "shown": size > 0}
 
 
-def _beside_the_loop(
-    client: str, url: str, took: Callable[[Ask], float], rounds: int, *, warm_up: int = 1, shape: str = "text"
+def _compare_with_loop(
+    client: str, url: str, measure: Callable[[ReadAnswer], float], rounds: int, *, warm_up: int = 1, shape: str = "text"
 ) -> tuple[float, float]:
-    """The median of what the client ``took``, and that of its ratios to the loop, which takes turns with it."""
-    asks = {"loop": _ask("loop", url, shape), client: _ask(client, url, shape)}
-    times = in_turns(asks, took, rounds, warm_up)
+    """The median of the client's times, and the median of their ratios to those of the loop, alternating with it."""
+    readers = {"loop": _make_client("loop", url, shape), client: _make_client(client, url, shape)}
+    times = measure_alternately(readers, measure, rounds, warm_up)
     return median(times[client]), median(map(truediv, times[client], times["loop"]))
 
 
-def _timed(ask: Ask) -> tuple[float, int]:
+def _timed(read_answer: ReadAnswer) -> tuple[float, int]:
+    """CPU seconds of this process, and the number of characters received."""
     gc.collect()
     started = process_time()
-    size = drained(ask())
+    size = drained(read_answer())
     return process_time() - started, size
 
 
 def growth(client: str, server: str, shape: str = "text", sizes: tuple[int, ...] = (1000, 8000, 64000)) -> Result:
-    """CPU µs per event of streams of several lengths, each the better of two; the longest once."""
-    drained(_ask(client, server + path(shape, 1000), shape)())
+    """CPU µs per event for streams of several lengths: the better of two runs, one run for the longest."""
+    drained(_make_client(client, server + path(shape, 1000), shape)())
     found = {}
     for events in sizes:
-        ask = _ask(client, server + path(shape, events), shape)
-        found[str(events)] = min(_timed(ask)[0] for _ in range(1 + (events < max(sizes)))) / events * 1e6
+        read_answer = _make_client(client, server + path(shape, events), shape)
+        found[str(events)] = min(_timed(read_answer)[0] for _ in range(1 + (events < max(sizes)))) / events * 1e6
     return found
 
 
 def alone(client: str, server: str, events: int = 200, rounds: int = 11, pause: float = 0.002) -> Result:
-    """CPU µs per event when each comes alone, and its ratio to the loop's."""
+    """CPU µs per event when each event arrives alone, and the ratio to the loop."""
     url = server + path("text", events, pause=pause)
-    seconds, ratio = _beside_the_loop(client, url, lambda ask: _timed(ask)[0], rounds)
+    seconds, ratio = _compare_with_loop(client, url, lambda read_answer: _timed(read_answer)[0], rounds)
     return {"us": seconds / events * 1e6, "ratio": ratio}
 
 
 def delay(client: str, server: str, framing: str = "chunked", events: int = 400, pause: float = 0.003) -> Result:
-    """Milliseconds from sending an event to having it: median and 99th percentile."""
-    ask = _ask(client, server + path("text", events, framing, pause))
-    first = list(_delays(_ask(client, server + path("text", 5, framing, pause))()))
-    return {**_percentiles(list(_delays(ask()))), "whole": len(first) == 5}
+    """Milliseconds from the sending of an event until the client yields it: median and 99th percentile."""
+    read_answer = _make_client(client, server + path("text", events, framing, pause))
+    first = list(_delays(_make_client(client, server + path("text", 5, framing, pause))()))
+    return {**_percentiles(list(_delays(read_answer()))), "whole": len(first) == 5}
 
 
-def _delays(words: Iterator[str]) -> Iterator[float]:
-    """In milliseconds, one for each event, as it comes."""
-    return ((monotonic_ns() - int(word)) / 1e6 for word in words if len(word) == STAMP)
+def _delays(texts: Iterator[str]) -> Iterator[float]:
+    """The delay of each event with a time stamp, in milliseconds, as soon as it arrives."""
+    return ((monotonic_ns() - int(text)) / 1e6 for text in texts if len(text) == STAMP)
 
 
 def _percentiles(delays: list[float]) -> Result:
@@ -108,46 +109,45 @@ def _percentiles(delays: list[float]) -> Result:
 
 
 def first(client: str, server: str, times: int = 20) -> Result:
-    """Milliseconds to the first event: of a client just made, and of one that has a connection."""
+    """Milliseconds to the first event for a new client, and for one that has a connection."""
     url = server + path("text", 3, pause=0.001)
     cold, warm = [], []
-    _first_event(_ask(client, url))
+    _first_event(_make_client(client, url))
     for _ in range(times):
         started = perf_counter()
-        ask = _ask(client, url)
-        cold.append(_first_event(ask, started))
-        warm.append(_first_event(ask))
+        read_answer = _make_client(client, url)
+        cold.append(_first_event(read_answer, started))
+        warm.append(_first_event(read_answer))
     return {"cold": median(cold) * 1e3, "warm": median(warm) * 1e3}
 
 
-def _first_event(ask: Ask, started: float | None = None) -> float:
+def _first_event(read_answer: ReadAnswer, started: float | None = None) -> float:
     started = started or perf_counter()
-    words = ask()
-    next(word for word in words if word)
-    took = perf_counter() - started
-    drained(words)
-    return took
+    texts = read_answer()
+    next(text for text in texts if text)
+    seconds = perf_counter() - started
+    drained(texts)
+    return seconds
 
 
 def keepalive(client: str, server: str, requests: int = 250, warm_up: int = 30) -> Result:
-    """Milliseconds for one short answer after the other over a connection kept alive, and their ratio to the loop's,
-    which is a bare POST."""
+    """Milliseconds per short answer over a kept-alive connection, and the ratio to the loop, which is a bare POST."""
 
-    def took(ask: Ask) -> float:
+    def seconds_for(read_answer: ReadAnswer) -> float:
         started = perf_counter()
-        drained(ask())
+        drained(read_answer())
         return perf_counter() - started
 
-    seconds, ratio = _beside_the_loop(client, server + path("text", 3), took, requests, warm_up=warm_up)
+    seconds, ratio = _compare_with_loop(client, server + path("text", 3), seconds_for, requests, warm_up=warm_up)
     return {"ms": seconds * 1e3, "ratio": ratio}
 
 
 def connections(client: str, server: str, streams: int = 100) -> Result:
-    """How many connections are opened for so many streams, one after the other."""
-    ask = _ask(client, server + path("text", 5))
+    """How many connections are opened for ``streams`` streams, one after the other."""
+    read_answer = _make_client(client, server + path("text", 5))
     before = _opened(server)
     for _ in range(streams):
-        drained(ask())
+        drained(read_answer())
     return {"opened": _opened(server) - before, "streams": streams}
 
 
@@ -159,16 +159,18 @@ def _opened(server: str) -> int:
 
 
 def imports(client: str, server: str, times: int = 15) -> Result:
-    """CPU milliseconds that a new process takes until a client can ask, and their ratio to those of the loop; and
-    what the import of the library by its name takes of them."""
+    """CPU milliseconds of a new process for the imports of a first request, and the ratio to those of the loop.
+
+    ``named`` is the time of the import of the library by its name alone.
+    """
     named = f"import {PEERS[client].library.replace('-', '_')}"
     lines = {"loop": PEERS["loop"].imports, client: PEERS[client].imports, "named": named}
-    took: dict[str, list[float]] = {name: [] for name in lines}
+    seconds: dict[str, list[float]] = {name: [] for name in lines}
     for _ in range(times + 1):
         for name, line in lines.items():
-            took[name].append(_import(line))
-    ms = {name: median(each[1:]) * 1e3 for name, each in took.items()}  # the first one compiles
-    ratio = median(map(truediv, took[client][1:], took["loop"][1:]))
+            seconds[name].append(_import(line))
+    ms = {name: median(each[1:]) * 1e3 for name, each in seconds.items()}  # the first one compiles
+    ratio = median(map(truediv, seconds[client][1:], seconds["loop"][1:]))
     return {"ms": ms[client], "ratio": ratio, "line": lines[client], "named": ms["named"]}
 
 
@@ -179,7 +181,7 @@ def _import(line: str) -> float:
 
 
 def version(client: str, server: str) -> Result:
-    """What was measured, and on which Python."""
+    """The versions of the library and of Python."""
     library = PEERS[client].library
     from_tree = library == "chatstream"
     number = importlib.import_module(library).__version__ if from_tree else importlib.metadata.version(library)
@@ -187,27 +189,27 @@ def version(client: str, server: str) -> Result:
 
 
 def memory(client: str, server: str, streams: int = 50) -> Result:
-    """MB after one long stream, and KiB for each stream that is open and waits. Read from /proc: Linux only."""
-    drained(_ask(client, server + path())())
+    """MB after one long stream, and KiB per open stream that waits for events. Requires /proc, hence Linux."""
+    drained(_make_client(client, server + path())())
     used = _resident()
-    ask = _ask(client, server + path("text", 2, pause=IDLE))
-    held = [ask() for _ in range(streams)]
-    for words in held[:2]:
-        next(word for word in words if word)
+    read_answer = _make_client(client, server + path("text", 2, pause=IDLE))
+    held = [read_answer() for _ in range(streams)]
+    for texts in held[:2]:
+        next(text for text in texts if text)
     before = _resident()
-    for words in held[2:]:
-        next(word for word in words if word)
+    for texts in held[2:]:
+        next(text for text in texts if text)
     return {"mb": used / 1024, "idle": (_resident() - before) / (streams - 2)}
 
 
 def hostile(client: str, server: str) -> Result:
-    """MB that the process grows to for a bomb (200 MB of one line, packed) and for a line of 64 MB, and the errors."""
-    drained(_ask(client, server + path())())
+    """MB by which the process grows for a compressed line of 200 MB and for a line of 64 MB, and the errors."""
+    drained(_make_client(client, server + path())())
     found: Result = {"errors": []}
     for name, at in (("bomb", path("line", 200, "gzip")), ("line", path("line", 64))):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         try:
-            drained(_ask(client, server + at)())
+            drained(_make_client(client, server + at)())
         except Exception as error:
             found["errors"].append(type(error).__name__)
         found[name] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
@@ -215,22 +217,20 @@ def hostile(client: str, server: str) -> Result:
 
 
 def _resident() -> int:
-    """KiB of this process in memory."""
+    """The resident memory of this process in KiB."""
     gc.collect()
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0])
 
 
 def many(client: str, server: str, threads: int = 500, seconds: float = 10.0, start: float = 5.0) -> Result:
-    """So many threads with 20 events a second each: delays, whole answers, cores used.
+    """Delays, whole answers and cores used by ``threads`` threads that receive 20 events per second each.
 
-    The threads share one client, and begin one after the other within ``start`` seconds. The delays are those of the
-    time in which all of them stream, from a second after the last began until the first is done; ``worst`` is the
-    99th percentile of all, beginnings and ends included.
+    The threads share one client, and start one after the other within ``start`` seconds.
     """
     events = int(seconds * 20)
-    ask = _ask(client, server + path("text", events, pause=0.05))
-    answers: list[list[float]] = []  # when each event was there, and its delay; numbers, so that none is collected
+    read_answer = _make_client(client, server + path("text", events, pause=0.05))
+    answers: list[list[float]] = []  # the time and the delay of each event; numbers, which need no garbage collection
     errors: list[str] = []
     begun = perf_counter()
 
@@ -238,36 +238,46 @@ def many(client: str, server: str, threads: int = 500, seconds: float = 10.0, st
         sleep(start * number / threads)
         try:
             seen: list[float] = []
-            for delay in _delays(ask()):
+            for delay in _delays(read_answer()):
                 seen += (perf_counter() - begun, delay)
             answers.append(seen)
         except Exception as error:
             errors.append(type(error).__name__)
 
     started = process_time()
-    crowd = [threading.Thread(target=read, args=(number,), daemon=True) for number in range(threads)]
-    for thread in crowd:
-        thread.start()
-    for thread in crowd:
-        thread.join(60)
-    used = (process_time() - started) / (perf_counter() - begun)
-    delays = [each for answer in answers for each in zip(answer[::2], answer[1::2], strict=True)]
-    settled = [delay for when, delay in delays if start + 1 < when < seconds]
+    readers = [threading.Thread(target=read, args=(number,), daemon=True) for number in range(threads)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join(60)
+    cores = (process_time() - started) / (perf_counter() - begun)
     return {
-        **(_percentiles(settled) if settled else {}),
-        "worst": _percentiles([delay for _, delay in delays])["p99"] if delays else None,
+        **_percentiles_of_many(answers, first=start + 1, last=seconds),
         "whole": sum(len(answer) == 2 * events for answer in answers),
         "threads": threads,
-        "cpu": used,
+        "cpu": cores,
         "errors": sorted(set(errors)),
     }
 
 
-def again(client: str, server: str, crowds: int = 5, interval: float = 0.005) -> Result:
-    """The 99th percentiles of so many crowds, one after the other: a single one says little. ``interval`` is how many
-    seconds a thread waits for the interpreter before it asks for it; Python's own is the default."""
+def _percentiles_of_many(answers: list[list[float]], first: float, last: float) -> Result:
+    """The percentiles of the delays while all threads stream, and ``worst``, the 99th percentile of all delays.
+
+    ``first`` is a second after the start of the last thread, ``last`` the time at which the first thread finishes.
+    """
+    delays = [each for answer in answers for each in zip(answer[::2], answer[1::2], strict=True)]
+    settled = [delay for when, delay in delays if first < when < last]
+    worst = _percentiles([delay for _, delay in delays])["p99"] if delays else None
+    return {**(_percentiles(settled) if settled else {}), "worst": worst}
+
+
+def again(client: str, server: str, runs: int = 5, interval: float = 0.005) -> Result:
+    """The 99th percentiles of several runs of `many`, because a single one varies too much.
+
+    ``interval`` is the switch interval of the interpreter in seconds; the default is Python's own.
+    """
     sys.setswitchinterval(interval)
-    return {"p99": sorted(many(client, server)["p99"] for _ in range(crowds))}
+    return {"p99": sorted(many(client, server)["p99"] for _ in range(runs))}
 
 
 MEASURES = {
@@ -278,5 +288,5 @@ MEASURES["version"] = version
 
 
 if __name__ == "__main__":
-    asked = json.loads(sys.argv[1])
-    print("\n" + json.dumps(MEASURES[asked.pop("measure")](**asked)), flush=True)
+    arguments = json.loads(sys.argv[1])
+    print("\n" + json.dumps(MEASURES[arguments.pop("measure")](**arguments)), flush=True)

@@ -1,4 +1,4 @@
-"""Who is measured: the clients by name, what they are called in the table, and the environment each runs in."""
+"""The clients that are measured: by name, with their label in the tables and the environment in which they run."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 
 class Peer(NamedTuple):
-    """``environment`` names its ``requirements-*.txt``; ``imports`` loads what the first request needs: what its users
-    write at the top of a script, and what that leaves for later."""
+    """``environment`` names a file ``requirements-*.txt``. ``imports`` loads everything that a first request needs: the
+    imports that users write, and the modules that these load lazily."""
 
     label: str
     environment: str

@@ -1,4 +1,4 @@
-"""Results → a plot: CPU per event of each client, on a logarithmic scale. Runs where matplotlib is.
+"""Results → a plot of the CPU time per event of each client, on a logarithmic scale. Requires matplotlib.
 
 python -m benchmarks.plot results.json speed.svg
 """
@@ -21,11 +21,11 @@ OURS, OTHERS = "#1f77b4", "#9aa0a6"
 
 
 def draw(results: Path, picture: Path) -> None:
-    """Bars, the quickest on top; each says how many times the loop it is."""
+    """Horizontal bars, the fastest on top, labelled with their ratio to the loop."""
     cells = json.loads(results.read_text())["results"]["cpu text"]
     rows = sorted(((cell["us"], cell["ratio"], name) for name, cell in cells.items() if "us" in cell), reverse=True)
-    mpl.rcParams["svg.fonttype"] = "none"  # words stay words
-    mpl.rcParams["svg.hashsalt"] = "chatstream"  # the same picture from the same results
+    mpl.rcParams["svg.fonttype"] = "none"  # keeps text as text
+    mpl.rcParams["svg.hashsalt"] = "chatstream"  # the same results give the same file
     figure, axes = plt.subplots(figsize=(8, 0.36 * len(rows) + 1))
     labels = [PEERS[name].label.replace("*", "").replace("`", "") for _, _, name in rows]
     colours = [OURS if PEERS[name].library == "chatstream" else OTHERS for _, _, name in rows]

@@ -1,4 +1,4 @@
-"""Results → tables in Markdown, for the terminal and for the page in the docs."""
+"""Results → Markdown tables, for the terminal and for docs/speed.md."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _many(cell: Found) -> str:
     return f"{delays} | {cell['whole']} of {cell['threads']} | {cell['cpu']:.2f}"
 
 
-def _crowds(cell: Found) -> str:
+def _runs(cell: Found) -> str:
     return " · ".join(f"{each:.0f}" for each in cell["p99"])
 
 
@@ -46,9 +46,10 @@ def _growth(cell: Found) -> str:
 TABLES: list[tuple[str, str, list[tuple[str, str, Cell]]]] = [
     (
         "CPU per event",
-        "µs of CPU, and in brackets times the loop in the same process. *Text*, *tools*, *reasoning*: everything is "
-        "there at once, so only the client's own work counts. *Unlike*: text again, but each chunk has another id. "
-        "*Alone*: text that comes event by event, where waking up counts as well. –: the client has no place for it.",
+        "CPU time in µs, and in brackets the ratio to the loop in the same process. In *text*, *tools* and *reasoning* "
+        "the whole stream is available at once, so only the work of the client counts. *Unlike* is text in which each "
+        "chunk has a different id. *Alone* is text that arrives event by event, so that waking up counts as well. –: "
+        "the client does not support it.",
         [
             ("text", "cpu text", _us),
             ("unlike", "cpu unlike", _us),
@@ -59,10 +60,10 @@ TABLES: list[tuple[str, str, list[tuple[str, str, Cell]]]] = [
     ),
     (
         "Start",
-        "CPU milliseconds of a new process for `import` of the library, and for all that its first request needs "
-        "(times the loop's). Milliseconds to the first event of a client just made, and of one that has a connection; "
-        "without and with TLS. Connections opened for 100 streams. Milliseconds for one short answer after the other, "
-        "over a connection kept alive (times the loop's).",
+        "CPU time of a new process in ms for the `import` of the library, and for all imports that its first request "
+        "needs (ratio to the loop). Milliseconds to the first event for a new client (*cold*), and for one that has a "
+        "connection (*warm*), without and with TLS. Connections opened for 100 streams. Milliseconds per short answer "
+        "over a kept-alive connection (ratio to the loop).",
         [
             ("import", "imports", lambda cell: f"{cell['named']:.0f}"),
             ("ready", "imports", _import),
@@ -77,17 +78,18 @@ TABLES: list[tuple[str, str, list[tuple[str, str, Cell]]]] = [
     ),
     (
         "Delay",
-        "Milliseconds from sending an event to having it, median / 99th percentile, by the way the answer is framed.",
+        "Milliseconds from the sending of an event until the client yields it, median / 99th percentile, by the "
+        "framing of the response.",
         [(framing, f"delay {framing}", _delay) for framing in FRAMINGS],
     ),
     (
         "Memory and length",
-        "MB of the process after 5,000 events; KiB for each stream that is open and waits; µs of CPU per event of "
-        "streams of 1,000, 8,000 and 64,000 events. MB that are taken for a bomb, 200 MB packed into 200 kB, and for a "
-        "line of 64 MB, before `StreamTooLarge`.",
+        "MB of the process after 5,000 events; KiB per open stream that waits for events; CPU time per event in µs for "
+        "streams of 1,000, 8,000 and 64,000 events. MB by which the process grows before `StreamTooLarge`, for a line "
+        "of 200 MB compressed to 200 kB (*bomb*) and for a line of 64 MB.",
         [
             ("MB", "memory", lambda cell: f"{cell['mb']:.0f}"),
-            ("KiB a stream", "memory", lambda cell: f"{max(cell['idle'], 0):.0f}"),
+            ("KiB per stream", "memory", lambda cell: f"{max(cell['idle'], 0):.0f}"),
             ("1 k | 8 k | 64 k", "growth text", _growth),
             ("tools: 1 k | 8 k | 64 k", "growth tools", _growth),
             ("bomb", "hostile", lambda cell: f"{cell['bomb']:.1f}"),
@@ -96,21 +98,21 @@ TABLES: list[tuple[str, str, list[tuple[str, str, Cell]]]] = [
     ),
     (
         "500 threads",
-        "Each reads 20 events a second from one client with default settings. Delay in ms while all of them stream "
-        "(median / 99th percentile); 99th percentile of all, with the five seconds each in which they begin and end; "
-        "whole answers; cores used. *Again*: the 99th percentile of five more crowds, from the best to the worst; "
-        "*patient*: of five with `sys.setswitchinterval(0.05)`.",
+        "Each thread receives 20 events per second from one client with default settings. Delay in ms while all of "
+        "them stream (median / 99th percentile); 99th percentile including the five seconds in which they start and "
+        "the five in which they end; whole answers; cores used. *Repeated*: the 99th percentiles of five more runs, "
+        "from best to worst; *longer switch interval*: of five runs with `sys.setswitchinterval(0.05)`.",
         [
-            ("delay | with begin and end | whole | cores", "many", _many),
-            ("again", "again", _crowds),
-            ("again, patient", "again patient", _crowds),
+            ("delay | with start and end | whole | cores", "many", _many),
+            ("repeated", "again", _runs),
+            ("repeated, longer switch interval", "again patient", _runs),  # the keys are those of results.json
         ],
     ),
 ]
 
 
 def table(found: Found) -> str:
-    """Everything that was found, and the machine it was found on."""
+    """All tables, after a line on the machine."""
     tables = (_table(found["results"], *each) for each in TABLES)
     return "\n\n".join(filter(None, [_machine(found["machine"]), *tables]))
 
@@ -122,7 +124,7 @@ def _machine(machine: Found) -> str:
     )
 
 
-def _table(results: Found, title: str, words: str, columns: list[tuple[str, str, Cell]]) -> str:
+def _table(results: Found, title: str, explanation: str, columns: list[tuple[str, str, Cell]]) -> str:
     columns = [each for each in columns if results.get(each[1])]
     if not columns:
         return ""
@@ -132,7 +134,7 @@ def _table(results: Found, title: str, words: str, columns: list[tuple[str, str,
     for name in rows:
         cells = [_cell(results[key].get(name), heading, show) for heading, key, show in columns]
         lines.append(f"| {_label(name, results)} | {' | '.join(cells)} |")
-    return "\n".join([f"## {title}", "", words, "", *lines])
+    return "\n".join([f"## {title}", "", explanation, "", *lines])
 
 
 def _cell(cell: Found | None, heading: str, show: Cell) -> str:
@@ -148,7 +150,7 @@ def _label(name: str, results: Found) -> str:
 
 
 def write_page(page: Path, found: Found) -> None:
-    """Put the tables between the marks of the page."""
+    """Replace the tables between the two markers of the page."""
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     page.write_text(f"{before}{BEGIN}\n\n{table(found)}\n\n{END}{after}", encoding="utf-8")

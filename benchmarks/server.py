@@ -1,11 +1,11 @@
-"""The server process: answers every request with the stream that its URL asks for.
+"""The server process: answers every request with the stream that its URL describes.
 
     /<shape>/<events>/<framing>/<seconds between two events>/v1/chat/completions ──▶ the stream
 
 Rules:
 - Only the standard library, one thread, 127.0.0.1, HTTP/1.1 with keep-alive; TLS if a certificate is given.
-- Without a pause the stream is there at once, as one buffer: what is measured is the client's work, not the server's.
-- With a pause each event carries the time at which it was sent, and `IDLE` sends one and then nothing.
+- Without a pause the whole stream is sent at once from one buffer, so that only the work of the client is measured.
+- With a pause each event contains the time at which it was sent; `IDLE` sends one event and then nothing.
 - One SSE event per HTTP chunk.
 """
 
@@ -28,12 +28,12 @@ from typing import NamedTuple
 from .shapes import last_events, sse_events, stamped_event
 
 FRAMINGS = ("chunked", "close", "http10", "length", "gzip")
-IDLE = 3600.0  # seconds; a pause so long that the stream is only held open
+IDLE = 3600.0  # seconds; a pause that keeps the stream open without events
 ROOT = Path(__file__).parents[1]
 
 
-class Asked(NamedTuple):
-    """What a URL asks for, and whether the request's body asks for usage."""
+class StreamSpec(NamedTuple):
+    """The stream that a URL describes, and whether the request body includes usage."""
 
     shape: str
     events: int
@@ -48,31 +48,31 @@ def path(shape: str = "text", events: int = 5000, framing: str = "chunked", paus
 
 
 class _Server:
-    """``connections`` counts those that have asked for a stream."""
+    """``connections`` counts the connections on which a stream was requested."""
 
     def __init__(self) -> None:
         self.connections = 0
 
-    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
             counted = False
             while (request := await _request(reader)) is not None:
                 target, body = request
                 if target == "/connections":
-                    writer.write(_plain_answer(str(self.connections).encode()))
+                    writer.write(_text_response(str(self.connections).encode()))
                 else:
                     self.connections += not counted
                     counted = True
-                    asked = _asked(target, body)
-                    await _answer(writer, asked)
-                    if asked.framing in ("close", "http10"):
+                    spec = _spec_of(target, body)
+                    await _answer(writer, spec)
+                    if spec.framing in ("close", "http10"):
                         break
                 await writer.drain()
         writer.close()
 
 
 async def _request(reader: asyncio.StreamReader) -> tuple[str, bytes] | None:
-    """The target and the body of the next request; None when the client has gone."""
+    """The target and the body of the next request; None when the client has disconnected."""
     with suppress(asyncio.IncompleteReadError):
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         headers = dict(line.lower().split(": ", 1) for line in head.splitlines()[1:] if line)
@@ -80,71 +80,71 @@ async def _request(reader: asyncio.StreamReader) -> tuple[str, bytes] | None:
     return None
 
 
-def _asked(target: str, body: bytes) -> Asked:
+def _spec_of(target: str, body: bytes) -> StreamSpec:
     shape, events, framing, pause = target.split("/")[1:5]
     usage = bool((json.loads(body).get("stream_options") or {}).get("include_usage"))
-    return Asked(shape, int(events), framing, float(pause), usage)
+    return StreamSpec(shape, int(events), framing, float(pause), usage)
 
 
-async def _answer(writer: asyncio.StreamWriter, asked: Asked) -> None:
-    if not asked.pause:
-        writer.write(_whole(asked))
+async def _answer(writer: asyncio.StreamWriter, spec: StreamSpec) -> None:
+    if not spec.pause:
+        writer.write(_whole_response(spec))
         return
-    framed, last = _framing(asked.framing)
-    writer.write(_head(asked))
-    async for event in _in_time(asked):
-        if writer.is_closing():  # the client has gone
+    framed, last = _framing(spec.framing)
+    writer.write(_head(spec))
+    async for event in _paced_events(spec):
+        if writer.is_closing():  # the client has disconnected
             return
         writer.write(framed(event()))
     writer.write(last())
 
 
-async def _in_time(asked: Asked) -> AsyncIterator[Callable[[], bytes]]:
-    """Makers of events, each at its time; they look at the clock when they are called."""
-    for _ in range(asked.events):
+async def _paced_events(spec: StreamSpec) -> AsyncIterator[Callable[[], bytes]]:
+    """Functions that return the next event, each when it is due; they read the clock when they are called."""
+    for _ in range(spec.events):
         yield lambda: stamped_event(monotonic_ns())
-        await asyncio.sleep(asked.pause)
-    for event in last_events(asked.shape, asked.usage):
+        await asyncio.sleep(spec.pause)
+    for event in last_events(spec.shape, spec.usage):
         yield lambda event=event: event
 
 
 @cache
-def _whole(asked: Asked) -> bytes:
-    framed, last = _framing(asked.framing)
-    events = sse_events(asked.shape, asked.events, asked.usage)
-    return b"".join([_head(asked), *map(framed, events), last()])
+def _whole_response(spec: StreamSpec) -> bytes:
+    framed, last = _framing(spec.framing)
+    events = sse_events(spec.shape, spec.events, spec.usage)
+    return b"".join([_head(spec), *map(framed, events), last()])
 
 
-def _head(asked: Asked) -> bytes:
-    version = "1.0" if asked.framing == "http10" else "1.1"
+def _head(spec: StreamSpec) -> bytes:
+    version = "1.0" if spec.framing == "http10" else "1.1"
     lines = [f"HTTP/{version} 200 OK", "Content-Type: text/event-stream; charset=utf-8", "x-request-id: req_bench"]
-    if asked.framing in ("chunked", "gzip"):
+    if spec.framing in ("chunked", "gzip"):
         lines.append("Transfer-Encoding: chunked")
-    if asked.framing == "gzip":
+    if spec.framing == "gzip":
         lines.append("Content-Encoding: gzip")
-    if asked.framing == "close":
+    if spec.framing == "close":
         lines.append("Connection: close")
-    if asked.framing == "length":
-        lines.append(f"Content-Length: {_length(asked)}")
+    if spec.framing == "length":
+        lines.append(f"Content-Length: {_length(spec)}")
     return "\r\n".join([*lines, "\r\n"]).encode()
 
 
-def _length(asked: Asked) -> int:
-    if not asked.pause:
-        return sum(map(len, sse_events(asked.shape, asked.events, asked.usage)))
-    return asked.events * len(stamped_event(0)) + sum(map(len, last_events(asked.shape, asked.usage)))
+def _length(spec: StreamSpec) -> int:
+    if not spec.pause:
+        return sum(map(len, sse_events(spec.shape, spec.events, spec.usage)))
+    return spec.events * len(stamped_event(0)) + sum(map(len, last_events(spec.shape, spec.usage)))
 
 
 def _framing(name: str) -> tuple[Callable[[bytes], bytes], Callable[[], bytes]]:
-    """How an event is wrapped, and what ends the answer."""
+    """The function that frames an event, and the function that returns the end of the body."""
     if name == "chunked":
         return _chunk, lambda: b"0\r\n\r\n"
     if name != "gzip":
         return bytes, bytes
-    packer = zlib.compressobj(wbits=31)
+    compressor = zlib.compressobj(wbits=31)
     return (
-        lambda event: _chunk(packer.compress(event) + packer.flush(zlib.Z_SYNC_FLUSH)),
-        lambda: _chunk(packer.flush()) + b"0\r\n\r\n",
+        lambda event: _chunk(compressor.compress(event) + compressor.flush(zlib.Z_SYNC_FLUSH)),
+        lambda: _chunk(compressor.flush()) + b"0\r\n\r\n",
     )
 
 
@@ -152,7 +152,7 @@ def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def _plain_answer(body: bytes) -> bytes:
+def _text_response(body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
@@ -161,15 +161,15 @@ async def _serve(certificate: str | None) -> None:
     if certificate:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(certificate)
-    server = await asyncio.start_server(_Server().converse, "127.0.0.1", 0, backlog=1000, ssl=tls)
+    server = await asyncio.start_server(_Server().handle, "127.0.0.1", 0, backlog=1000, ssl=tls)
     scheme = "https" if tls else "http"
     print(f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)  # until whoever started it goes
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)  # until the parent process exits
 
 
 @contextmanager
 def running(certificate: str | None = None) -> Iterator[str]:
-    """Starts a server in a process of its own, and gives its URL without a path."""
+    """Starts a server process; yields its URL without a path."""
     command = [sys.executable, "-m", "benchmarks.server", *(["--certificate", certificate] if certificate else [])]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout is not None
@@ -181,5 +181,5 @@ def running(certificate: str | None = None) -> Iterator[str]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.server")
-    parser.add_argument("--certificate", help="a PEM file with a key and a certificate; the server speaks TLS then")
+    parser.add_argument("--certificate", help="a PEM file with a key and a certificate, for TLS")
     asyncio.run(_serve(parser.parse_args().certificate))

@@ -1,12 +1,13 @@
-"""What the server sends: streams in the shape that OpenAI's were recorded in, 300 to 370 bytes an event.
+"""The streams that the server sends, with chunks as recorded from OpenAI: 300 to 370 bytes per event.
 
     shape, number of events ──▶ SSE events
 
 Rules:
-- ``events`` counts those with content; a role, a finish reason, usage if asked for, and ``[DONE]`` come besides.
-- In ``unlike`` each chunk has an id of its own, as behind some gateways: nothing of one helps to read the next.
-- ``line`` is one line of so many MiB, and never ends.
-- A text may be left open for a time stamp of `STAMP` characters, so that each event has the same size.
+- ``events`` counts the events with content; the role, the finish reason, the usage if requested, and ``[DONE]`` are
+  sent besides.
+- In ``unlike`` each chunk has its own id, as behind some gateways, so that no chunk predicts the next one.
+- ``line`` is a single line of ``events`` MiB without an end.
+- In place of a text an event may have a time stamp of `STAMP` characters; all these events have the same size.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 SHAPES = ("text", "tools", "reasoning", "unlike", "line")
 STAMP = 20  # characters: nanoseconds of the monotonic clock, which all processes share
 FRAGMENTS = 500  # per tool call
-WORDS = (" The", " light", " of", " the", " setting", " sun", " crosses", " more", " air", ",", " and", " blue", ".")
+TOKENS = (" The", " light", " of", " the", " setting", " sun", " crosses", " more", " air", ",", " and", " blue", ".")
 CALL_HEAD, CALL_TAIL = '{"path": "notes.txt", "text": "', '"}'
 HEAD = {
     "id": "chatcmpl-BzQ7mXn2aPl5WcTRf0uKdYh8sVtEj",
@@ -43,7 +44,7 @@ def sse_events(shape: str, events: int, usage: bool = False) -> Iterator[bytes]:
 
 
 def last_events(shape: str, usage: bool) -> Iterator[bytes]:
-    """What follows the content: the finish reason, the usage if it was asked for, and ``[DONE]``."""
+    """The events after the content: the finish reason, the usage if requested, and ``[DONE]``."""
     yield sse_event({}, "tool_calls" if shape == "tools" else "stop")
     if usage:
         yield _event({**HEAD, "choices": [], "usage": USAGE, "obfuscation": "Gk3"})
@@ -51,13 +52,15 @@ def last_events(shape: str, usage: bool) -> Iterator[bytes]:
 
 
 def stamped_event(stamp: int) -> bytes:
-    """An event whose text is the time at which it was sent; all are of one size."""
+    """An event whose text is the time at which it was sent; all these events have the same size."""
     return _TEMPLATE.replace(b"0" * STAMP, b"%0*d" % (STAMP, stamp))
 
 
 def sse_event(delta: dict[str, Any], finish_reason: str | None = None, number: int | None = None) -> bytes:
-    """One chunk; the padding is OpenAI's ``obfuscation``, which hides the length of a token. With a ``number`` it has
-    an id of its own."""
+    """One chunk; with a ``number`` it has its own id.
+
+    The padding is OpenAI's ``obfuscation``, which hides the length of a token.
+    """
     choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
     padding = "x" * max(1, 9 - len(str(delta.get("content") or 8 * "-")))
     head = HEAD if number is None else {**HEAD, "id": f"chatcmpl-{number:029}"}
@@ -65,11 +68,11 @@ def sse_event(delta: dict[str, Any], finish_reason: str | None = None, number: i
 
 
 def expected(shape: str, events: int) -> int:
-    """How many characters a client that missed nothing has been handed."""
-    return sum(len(_said(delta)) for delta in _deltas(shape, events))
+    """How many characters the text of the whole stream has."""
+    return sum(len(_text_of(delta)) for delta in _deltas(shape, events))
 
 
-def _said(delta: dict[str, Any]) -> str:
+def _text_of(delta: dict[str, Any]) -> str:
     if calls := delta.get("tool_calls"):
         return str(calls[0]["function"]["arguments"])
     return delta.get("content") or delta.get("reasoning_content") or ""
@@ -77,19 +80,19 @@ def _said(delta: dict[str, Any]) -> str:
 
 def _deltas(shape: str, events: int) -> Iterator[dict[str, Any]]:
     yield {"role": "assistant", "content": "" if shape in ("text", "unlike") else None}
-    words = islice(cycle(WORDS), events)
+    tokens = islice(cycle(TOKENS), events)
     if shape in ("text", "unlike"):
-        yield from ({"content": word} for word in words)
+        yield from ({"content": token} for token in tokens)
     elif shape == "reasoning":
-        yield from ({"content": None, "reasoning_content": word} for word in words)
+        yield from ({"content": None, "reasoning_content": token} for token in tokens)
     else:
         yield from _calls(events)
 
 
 def _calls(events: int) -> Iterator[dict[str, Any]]:
-    for number, word in enumerate(islice(cycle(WORDS), events)):
+    for number, token in enumerate(islice(cycle(TOKENS), events)):
         index, place = divmod(number, FRAGMENTS)
-        call: dict[str, Any] = {"index": index, "function": {"arguments": word}}
+        call: dict[str, Any] = {"index": index, "function": {"arguments": token}}
         if place == 0:
             function = {"name": "write_file", "arguments": CALL_HEAD}
             call = {"index": index, "id": f"call_{index:08d}aYq0Lw3ZtE5n", "type": "function", "function": function}

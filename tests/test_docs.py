@@ -1,11 +1,12 @@
-"""What README and docs show is true: each page is run as one session, and what it shows is what comes out.
+"""README and docs are true: each page runs as one session, and its blocks print the output shown beside them.
 
-- A ``python`` block is run; all blocks of a page share one namespace, from top to bottom. A ``text`` block right behind
-  it is what it prints, with ``…`` for whatever differs from run to run.
-- A ``console`` block is a session of a terminal: ``$ chatstream …`` that shows something is run in this process, all
+- A ``python`` block is executed; all blocks of a page share one namespace, from top to bottom. A ``text`` block
+  directly after it is its output; ``…`` matches anything.
+- A ``console`` block is a terminal session. ``$ chatstream …`` followed by output is executed in this process; all
   other commands are checked against the parser, the Makefile and setup.cfg.
-- ``<!-- skip: reason -->`` above a block keeps it from being run, ``<!-- varies: reason -->`` from being compared.
-- ``openai`` is a server on loopback (`answer` below), ``"local"`` the real model.
+- ``<!-- skip: reason -->`` above a block prevents its execution, ``<!-- varies: reason -->`` the comparison of its
+  output.
+- The provider ``openai`` is a server on loopback (`answer` below), ``local`` the real model.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 
 
-def named(path: Path) -> str:
+def page_name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
@@ -48,8 +49,8 @@ def named(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: ``line`` is its fence's, ``note`` the comment above it, ``follows`` whether nothing else stands
-    between it and the block before."""
+    """A fenced block. ``line`` is the line of its fence, ``note`` the HTML comment above it; ``follows`` is true where
+    it comes directly after another block."""
 
     language: str
     text: str
@@ -57,8 +58,8 @@ class Block:
     note: str
     follows: bool
 
-    def is_marked(self, word: str) -> bool:
-        return re.match(rf"{word}: \S", self.note) is not None
+    def has_note(self, keyword: str) -> bool:
+        return re.match(rf"{keyword}: \S", self.note) is not None
 
 
 _BLOCK = re.compile(
@@ -78,16 +79,16 @@ def blocks(path: Path) -> list[Block]:
     return found
 
 
-def is_local(path: Path) -> bool:
+def needs_local_model(path: Path) -> bool:
     return any(
         re.search("[\"']local[\"']|-p local|--provider local", block.text)
         for block in blocks(path)
-        if block.language in ("python", "console") and not block.is_marked("skip")
+        if block.language in ("python", "console") and not block.has_note("skip")
     )
 
 
 def matches(shown: str, printed: str) -> bool:
-    """Whether ``printed`` is what is shown, ``…`` being anything and blanks at line ends nothing."""
+    """Whether ``printed`` equals the output shown; ``…`` matches anything, and spaces at line ends are ignored."""
     pattern = ".*?".join(re.escape(piece) for piece in _tidy(shown).split("…"))
     return re.fullmatch(pattern, _tidy(printed), re.DOTALL) is not None
 
@@ -106,44 +107,44 @@ CITIES = ("Paris", "Oslo")
 
 
 def answer(body: dict[str, Any]) -> Script:
-    """The events of one answer, made from what was asked."""
+    """The steps that answer one request."""
     messages = body["messages"]
     last = messages[-1]
-    asked = str(last["content"])
+    question = str(last["content"])
     if body.get("tools") and last["role"] == "user":
-        cities = [city for city in CITIES if city in asked]
-        choices = [_calls(body["tools"][0]["function"]["name"], cities)]
+        cities = [city for city in CITIES if city in question]
+        choices = [_call_deltas(body["tools"][0]["function"]["name"], cities)]
     elif body.get("response_format"):
-        choices = [_words('{"city": "Oslo", "degrees": 4}')]
+        choices = [_text_deltas('{"city": "Oslo", "degrees": 4}')]
     elif body.get("tools"):
-        choices = [_words(", ".join(each["content"] for each in messages if each["role"] == "tool") + ".")]
+        choices = [_text_deltas(", ".join(each["content"] for each in messages if each["role"] == "tool") + ".")]
     else:
-        text = next((reply for question, reply in ANSWERS.items() if question in asked), "Hello.")
-        choices = [_words(text), *([_words("Because of the air.")] * (body.get("n", 1) - 1))]
-    told = {"id": "chatcmpl-1", "model": body["model"]}
+        text = next((reply for known, reply in ANSWERS.items() if known in question), "Hello.")
+        choices = [_text_deltas(text), *([_text_deltas("Because of the air.")] * (body.get("n", 1) - 1))]
+    common = {"id": "chatcmpl-1", "model": body["model"]}
     steps = [head(headers={"x-request-id": "req_1"})]
     for index, deltas in enumerate(choices):
         kept = deltas[: body.get("max_tokens")]
         reason = "length" if len(kept) < len(deltas) else "tool_calls" if "tool_calls" in kept[0] else "stop"
-        steps += [_chunk(told, index, delta, None) for delta in kept]
-        steps.append(_chunk(told, index, {}, reason))
+        steps += [_chunk(common, index, delta, None) for delta in kept]
+        steps.append(_chunk(common, index, {}, reason))
     if body.get("stream_options"):
-        words = sum(len(str(message["content"]).split()) for message in messages)
-        written = sum(map(len, choices))
-        usage = {"prompt_tokens": words, "completion_tokens": written, "total_tokens": words + written}
-        steps.append(event({**told, "choices": [], "usage": usage}))
+        prompt = sum(len(str(message["content"]).split()) for message in messages)
+        completion = sum(map(len, choices))
+        usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+        steps.append(event({**common, "choices": [], "usage": usage}))
     return [*steps, done(), end()]
 
 
-def _chunk(told: dict[str, Any], index: int, delta: dict[str, Any], reason: str | None) -> Any:
-    return event({**told, "choices": [{"index": index, "delta": delta, "finish_reason": reason}]})
+def _chunk(common: dict[str, Any], index: int, delta: dict[str, Any], reason: str | None) -> Any:
+    return event({**common, "choices": [{"index": index, "delta": delta, "finish_reason": reason}]})
 
 
-def _words(text: str) -> list[dict[str, Any]]:
+def _text_deltas(text: str) -> list[dict[str, Any]]:
     return [{"content": word} for word in re.findall(r"\s*\S+", text)]
 
 
-def _calls(name: str, cities: list[str]) -> list[dict[str, Any]]:
+def _call_deltas(name: str, cities: list[str]) -> list[dict[str, Any]]:
     deltas = []
     for index, city in enumerate(cities):
         start, rest = '{"city": ', f'"{city}"}}'
@@ -165,7 +166,7 @@ def model() -> Iterator[FaultServer]:
 
 @pytest.fixture
 def session(model: FaultServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """The place and the environment that a page is run in."""
+    """The directory and the environment in which a page runs."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENAI_BASE_URL", model.url)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-docs")
@@ -178,113 +179,117 @@ def session(model: FaultServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 # ── sessions ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def played(path: Path) -> Iterator[tuple[Block, str, str]]:
-    """Runs a page: each block that shows something, what it shows, and what came."""
+def run_page(path: Path) -> Iterator[tuple[Block, str, str]]:
+    """Runs a page; yields each block that shows output, the output shown, and the output printed."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
     printed = None
     for block in blocks(path):
-        if block.language == "python" and not block.is_marked("skip"):
-            printed = _run(block, path, namespace)
+        if block.language == "python" and not block.has_note("skip"):
+            printed = _run_python(block, path, namespace)
         elif block.language == "text" and block.follows and printed is not None:
-            if not block.is_marked("varies"):
+            if not block.has_note("varies"):
                 yield block, block.text, printed
             printed = None
         else:
             printed = None
-            if block.language == "console" and not block.is_marked("skip"):
-                for shown, came in _converse(block):
-                    if not block.is_marked("varies"):
-                        yield block, shown, came
+            if block.language == "console" and not block.has_note("skip"):
+                for shown, output in _run_console(block):
+                    if not block.has_note("varies"):
+                        yield block, shown, output
 
 
-def _run(block: Block, path: Path, namespace: dict[str, Any]) -> str:
-    code = compile("\n" * block.line + block.text, named(path), "exec", dont_inherit=True)
+def _run_python(block: Block, path: Path, namespace: dict[str, Any]) -> str:
+    code = compile("\n" * block.line + block.text, page_name(path), "exec", dont_inherit=True)
     with contextlib.redirect_stdout(io.StringIO()) as out:
         exec(code, namespace)
     return out.getvalue()
 
 
-def _converse(block: Block) -> Iterator[tuple[str, str]]:
-    """Each command of a terminal session that is ours: what it shows, and what came."""
+def _run_console(block: Block) -> Iterator[tuple[str, str]]:
+    """Runs or checks the commands of a terminal session; yields the output shown and printed of those that it runs."""
     status = 0
     for entry in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
         line, _, shown = entry.partition("\n")
         before, _, command = line.rpartition(" | ")
-        words = shlex.split(command, comments=True)
+        arguments = shlex.split(command, comments=True)
         if command.startswith("echo $?"):
             assert shown.strip() == str(status)
-        elif words[0] == "chatstream" or words[:3] == ["python", "-m", "chatstream"]:
-            argv = words[1 if words[0] == "chatstream" else 3 :]
+        elif arguments[0] == "chatstream" or arguments[:3] == ["python", "-m", "chatstream"]:
+            argv = arguments[1 if arguments[0] == "chatstream" else 3 :]
             if shown.strip():
-                status, came = _command(argv, stdin=before)
-                yield shown, came
+                status, printed = _run_command(argv, stdin=before)
+                yield shown, printed
             else:
                 cli.parser().parse_intermixed_args(argv)
         else:
-            check_command(words)
+            check_command(arguments)
 
 
-def _command(argv: list[str], stdin: str) -> tuple[int, str]:
+def _run_command(argv: list[str], stdin: str) -> tuple[int, str]:
     screen = io.StringIO()
     before, sys.stdin = sys.stdin, io.StringIO(stdin)
     try:
         with contextlib.redirect_stdout(screen), contextlib.redirect_stderr(screen):
             try:
                 status = cli.main(argv)
-            except SystemExit as left:
-                status = int(left.code or 0)
+            except SystemExit as exit:
+                status = int(exit.code or 0)
     finally:
         sys.stdin = before
     return status, screen.getvalue()
 
 
-def check_command(words: list[str]) -> None:
-    """A command that is not run here names what there is: a target of the Makefile, an extra of setup.cfg."""
-    assert words[0] in ("make", "pip", "python3", "export", "echo", "git"), f"no check knows {words}"
-    if words[0] == "make":
+def check_command(arguments: list[str]) -> None:
+    """A command that is not run here names an existing target of the Makefile or extra of setup.cfg."""
+    program = arguments[0]
+    assert program in ("make", "pip", "python3", "export", "echo", "git"), f"there is no check for {program}"
+    if program == "make":
         targets = re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-        assert set(words[1:]) <= set(targets)
-    if words[0] == "pip":
+        assert set(arguments[1:]) <= set(targets)
+    if program == "pip":
         setup = configparser.ConfigParser()
         setup.read(ROOT / "setup.cfg", encoding="utf-8")
-        extras = re.findall(r"\[(\w+)\]", " ".join(words))
+        extras = re.findall(r"\[(\w+)\]", " ".join(arguments))
         assert set(extras) <= set(setup["options.extras_require"])
-        pinned = [word for word in words if "==" in word]
-        assert all(word in local.INSTALL for word in pinned)
+        pinned = [argument for argument in arguments if "==" in argument]
+        assert all(requirement in local.INSTALL for requirement in pinned)
 
 
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(path, marks=[pytest.mark.e2e] if is_local(path) else [], id=named(path)) for path in PAGES],
+    [
+        pytest.param(path, marks=[pytest.mark.e2e] if needs_local_model(path) else [], id=page_name(path))
+        for path in PAGES
+    ],
 )
 @pytest.mark.usefixtures("session")
-def test_a_page_does_what_it_shows(path: Path) -> None:
-    if is_local(path) and find_spec("xllamacpp") is None and not os.environ.get("CHATSTREAM_REQUIRE_E2E"):
+def test_the_blocks_of_a_page_print_the_output_that_it_shows(path: Path) -> None:
+    if needs_local_model(path) and find_spec("xllamacpp") is None and not os.environ.get("CHATSTREAM_REQUIRE_E2E"):
         pytest.skip("llama.cpp (xllamacpp) is not installed")
-    for block, shown, came in played(path):
-        assert matches(shown, came), f"{named(path)}:{block.line} shows\n{shown}\nand this came:\n{came}"
+    for block, shown, printed in run_page(path):
+        assert matches(shown, printed), f"{page_name(path)}:{block.line} shows\n{shown}\nbut prints\n{printed}"
 
 
-@pytest.mark.parametrize("path", PAGES, ids=named)
-def test_few_blocks_are_kept_from_the_tests_and_each_says_why(path: Path) -> None:
-    known = ("python", "text", "console", "toml", "json", "{eval-rst}", "{toctree}")
-    assert [block.line for block in blocks(path) if block.language not in known] == []
-    assert sum(block.is_marked("skip") for block in blocks(path)) <= 1
+@pytest.mark.parametrize("path", PAGES, ids=page_name)
+def test_at_most_one_block_of_a_page_is_skipped_and_every_exception_states_its_reason(path: Path) -> None:
+    languages = ("python", "text", "console", "toml", "json", "{eval-rst}", "{toctree}")
+    assert [block.line for block in blocks(path) if block.language not in languages] == []
+    assert sum(block.has_note("skip") for block in blocks(path)) <= 1
     assert all(re.match(r"(skip|varies): \S|$", block.note) for block in blocks(path))
 
 
-# ── what is said beside the blocks ──────────────────────────────────────────────────────────────────────────────
+# ── the text beside the blocks ──────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("path", [*PAGES, ROOT / "CHANGELOG.md"], ids=named)
-def test_every_relative_link_leads_somewhere(path: Path) -> None:
+@pytest.mark.parametrize("path", [*PAGES, ROOT / "CHANGELOG.md"], ids=page_name)
+def test_every_relative_link_has_a_target(path: Path) -> None:
     page = _BLOCK.sub(lambda match: match["between"], path.read_text(encoding="utf-8"))
     for target in re.findall(r"\]\(([^)\s]+)\)", page):
         file, _, anchor = target.partition("#")
         if "://" not in target:
-            there = path.parent / file if file else path
-            assert there.is_file(), target
-            assert not anchor or anchor in _anchors(there), target
+            linked = path.parent / file if file else path
+            assert linked.is_file(), target
+            assert not anchor or anchor in _anchors(linked), target
 
 
 def _anchors(path: Path) -> list[str]:
@@ -292,14 +297,14 @@ def _anchors(path: Path) -> list[str]:
     return [re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings]
 
 
-def test_the_table_of_providers_is_that_of_the_code() -> None:
+def test_the_table_of_providers_matches_the_presets() -> None:
     page = (DOCS / "providers.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| (?:`([^`|]*)`)?[^|]*\| (?:`([^`|]*)`)?[^|]*\|", page, re.MULTILINE)
     assert {id: (url, key) for id, url, key in rows if id in presets.PRESETS} == {
-        id: ("" if id == "local" else ready["base_url"], ready.get("env_key", ""))
-        for id, ready in presets.PRESETS.items()
+        id: ("" if id == "local" else preset["base_url"], preset.get("env_key", ""))
+        for id, preset in presets.PRESETS.items()
     }
-    assert [id for id, ready in presets.PRESETS.items() if ready["developer_role"]] == ["openai", "azure"]
+    assert [id for id, preset in presets.PRESETS.items() if preset["developer_role"]] == ["openai", "azure"]
 
 
 def test_every_field_of_a_provider_is_documented() -> None:
@@ -308,7 +313,7 @@ def test_every_field_of_a_provider_is_documented() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "shown"),
     [
         ("request_max_retries", "4"),
         ("stream_max_retries", "5"),
@@ -319,14 +324,14 @@ def test_every_field_of_a_provider_is_documented() -> None:
         ("finish_grace", "2 s"),
     ],
 )
-def test_the_defaults_in_the_docs_are_those_of_the_code(name: str, words: str) -> None:
+def test_the_documented_default_of_a_setting_matches_the_code(name: str, shown: str) -> None:
     page = (DOCS / "reliability.md").read_text(encoding="utf-8")
     default = {each.name: each.default for each in fields(Provider)}[name]
-    assert words.removesuffix(" s") == f"{default:g}" if default is not None else words.startswith("as ")
-    assert re.search(rf"^\|[^\n]*`{name}`[^\n]*\| {words} \|$", page, re.MULTILINE)
+    assert shown.removesuffix(" s") == f"{default:g}" if default is not None else shown.startswith("as ")
+    assert re.search(rf"^\|[^\n]*`{name}`[^\n]*\| {shown} \|$", page, re.MULTILINE)
 
 
-def test_the_limits_in_the_docs_are_those_of_the_code() -> None:
+def test_the_documented_limits_match_the_code() -> None:
     page = (DOCS / "reliability.md").read_text(encoding="utf-8")
     shown = dict(re.findall(r"^\| `(\w+)` \| ([\d,]+) \|", page, re.MULTILINE))
     assert {name: int(size.replace(",", "")) for name, size in shown.items()} == {
@@ -334,13 +339,13 @@ def test_the_limits_in_the_docs_are_those_of_the_code() -> None:
     }
 
 
-def test_every_public_name_is_in_the_reference() -> None:
+def test_every_public_name_is_in_the_api_reference() -> None:
     page = (DOCS / "api.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\.\. auto\w+:: chatstream\.(\w+)(?:\(\))?$", page, re.MULTILINE)
     assert sorted(listed) == sorted(set(chatstream.__all__) - {"__version__"})
 
 
-def test_the_error_tree_is_that_of_the_code() -> None:
+def test_the_documented_error_tree_matches_the_code() -> None:
     assert (chatstream.errors.__doc__ or "").split("\n\n")[1].replace("\n    ", "\n").strip() in "\n".join(
         block.text for block in blocks(DOCS / "errors.md")
     )
@@ -352,17 +357,17 @@ def test_every_option_of_the_command_line_is_documented() -> None:
     assert [name for name in options if f"`{name}`" not in page] == []
 
 
-def test_the_changelog_tells_of_this_version() -> None:
+def test_the_changelog_has_an_entry_for_this_version() -> None:
     page = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert f"## [{chatstream.__version__}]" in page
 
 
-@pytest.mark.parametrize("path", [*PAGES, ROOT / "CHANGELOG.md"], ids=named)
-def test_every_attribute_of_a_public_name_exists(path: Path) -> None:
+@pytest.mark.parametrize("path", [*PAGES, ROOT / "CHANGELOG.md"], ids=page_name)
+def test_every_attribute_that_the_docs_name_exists(path: Path) -> None:
     page = _BLOCK.sub(lambda match: match["between"], path.read_text(encoding="utf-8"))
     for name, attribute in re.findall(r"`([A-Z][A-Za-z]+)\.([a-z]\w*)", page):
-        thing = getattr(chatstream, name, None)
-        assert thing is None or attribute in dir(thing), f"{name}.{attribute}"
+        value = getattr(chatstream, name, None)
+        assert value is None or attribute in dir(value), f"{name}.{attribute}"
 
 
 MODULES = ["chatstream", *(each.name for each in pkgutil.walk_packages(chatstream.__path__, "chatstream."))]
@@ -370,5 +375,5 @@ MODULES = ["chatstream", *(each.name for each in pkgutil.walk_packages(chatstrea
 
 @pytest.mark.parametrize("name", [name for name in MODULES if not name.endswith("__main__")])
 @pytest.mark.usefixtures("session")
-def test_the_examples_in_docstrings_are_true(name: str) -> None:
+def test_the_examples_in_the_docstrings_of_a_module_are_true(name: str) -> None:
     assert doctest.testmod(importlib.import_module(name)).failed == 0

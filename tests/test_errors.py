@@ -1,4 +1,4 @@
-"""What every error carries, and what none of them does."""
+"""The error classes: their attributes, messages, bases and pickles."""
 
 from __future__ import annotations
 
@@ -30,36 +30,36 @@ from chatstream import (
     errors,
 )
 
-REFUSED = (503, '{"error": "busy"}', "busy", "overloaded", 2.5)
-MADE: list[Any] = [
-    ChatStreamError("words"),
-    ConfigError("words"),
+REFUSAL = (503, '{"error": "busy"}', "busy", "overloaded", 2.5)
+ERRORS: list[Any] = [
+    ChatStreamError("reason"),
+    ConfigError("reason"),
     MissingEnvVar("A_KEY", "Get one."),
-    ConnectionFailed("words"),
-    UnexpectedStatus(*REFUSED),
-    RetryLimit(*REFUSED),
-    QuotaExceeded(*REFUSED),
-    StreamError("words"),
+    ConnectionFailed("reason"),
+    UnexpectedStatus(*REFUSAL),
+    RetryLimit(*REFUSAL),
+    QuotaExceeded(*REFUSAL),
+    StreamError("reason"),
     IdleTimeout(),
-    StreamTruncated("words"),
-    ProtocolViolation("words"),
-    StreamTooLarge("words"),
-    ProviderError("words", 7, "kind"),
-    DeadlineExceeded("words"),
-    Cancelled("words"),
+    StreamTruncated("reason"),
+    ProtocolViolation("reason"),
+    StreamTooLarge("reason"),
+    ProviderError("reason", 7, "kind"),
+    DeadlineExceeded("reason"),
+    Cancelled("reason"),
 ]
-named = pytest.mark.parametrize("error", MADE, ids=lambda error: type(error).__name__)
+every_error = pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 
 
-def test_all_of_the_tree_is_here():
+def test_every_error_class_is_tested_here_and_drawn_in_the_tree_of_the_module():
     classes = {value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)}
-    assert {type(error) for error in MADE} == classes
-    drawn = errors.__doc__.partition("Rules:")[0]
-    assert all(each.__name__ in drawn for each in classes)
+    assert {type(error) for error in ERRORS} == classes
+    tree = errors.__doc__.partition("Rules:")[0]
+    assert all(each.__name__ in tree for each in classes)
 
 
-@named
-def test_an_error_survives_a_pickle_and_a_copy(error):
+@every_error
+def test_an_error_keeps_its_attributes_when_it_is_pickled_or_copied(error):
     error.partial = Turn(response_id="r1")
     error.attempts = (Attempt(1, 503),)
     error.request_id = "req_7"
@@ -70,13 +70,13 @@ def test_an_error_survives_a_pickle_and_a_copy(error):
     del error.partial, error.attempts, error.request_id
 
 
-@named
-def test_an_error_knows_nothing_at_first(error):
+@every_error
+def test_a_new_error_has_no_partial_turn_attempts_or_request_id(error):
     assert (error.partial, error.attempts, error.request_id) == (None, (), None)
     assert error.retryable is (type(error) in (ConnectionFailed, RetryLimit, IdleTimeout, StreamTruncated))
 
 
-def test_errors_are_found_under_pythons_own_names_too():
+def test_errors_are_caught_by_their_base_classes_and_by_the_builtin_ones():
     assert issubclass(ConfigError, ValueError)
     assert issubclass(MissingEnvVar, ConfigError)
     assert issubclass(RetryLimit, UnexpectedStatus)
@@ -88,14 +88,14 @@ def test_errors_are_found_under_pythons_own_names_too():
         assert issubclass(each, builtins.TimeoutError)
 
 
-def test_a_missing_variable_is_named_with_what_to_do():
+def test_a_missing_environment_variable_is_named_with_the_instructions_of_the_provider():
     assert str(MissingEnvVar("A_KEY")) == "Missing environment variable: `A_KEY`."
     assert str(MissingEnvVar("A_KEY", "Get one.")) == "Missing environment variable: `A_KEY`. Get one."
 
 
-def test_a_status_tells_what_the_server_said():
-    error = RetryLimit(*REFUSED)
-    assert (error.status, error.body, error.message, error.code, error.retry_after) == REFUSED
+def test_a_status_error_shows_the_message_of_the_server_and_the_request_id():
+    error = RetryLimit(*REFUSAL)
+    assert (error.status, error.body, error.message, error.code, error.retry_after) == REFUSAL
     assert str(error) == "retries spent, last status 503: busy (retry after 2.5 s)"
     error.request_id = "req_7"
     assert str(error).endswith(", request id: req_7")
@@ -104,9 +104,9 @@ def test_a_status_tells_what_the_server_said():
     assert str(QuotaExceeded(429, "", "spent")) == "quota exceeded, status 429: spent"
 
 
-def test_a_stream_error_says_that_the_stream_broke():
-    lead = "stream disconnected before completion: "
-    assert str(StreamTruncated("words")) == lead + "words"
-    assert str(IdleTimeout()) == lead + "idle timeout waiting for SSE"
-    assert str(ProviderError("words")) == lead + "words"
-    assert str(ProviderError("words", 7)) == lead + "words (code: 7)"
+def test_a_stream_error_begins_with_stream_disconnected_before_completion():
+    prefix = "stream disconnected before completion: "
+    assert str(StreamTruncated("reason")) == prefix + "reason"
+    assert str(IdleTimeout()) == prefix + "idle timeout waiting for SSE"
+    assert str(ProviderError("reason")) == prefix + "reason"
+    assert str(ProviderError("reason", 7)) == prefix + "reason (code: 7)"

@@ -1,6 +1,6 @@
-"""Real servers, recorded: every answer is reported right, however its bytes are cut.
+"""Recorded answers of real servers are decoded into the expected result, whatever the size of their pieces.
 
-Where a `shared` folder lies beside the checkout, its corpus, its parsing cases and all of its recordings are run too.
+Where a folder ``shared`` lies beside the checkout, its corpus, its SSE cases and all of its recordings are decoded too.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import base64
 import json
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 EXPECTED: dict[str, dict[str, Any]] = json.loads((HERE / "expected.json").read_text("utf-8"))
 USAGE = ("input_tokens", "cached_input_tokens", "output_tokens", "reasoning_output_tokens", "total_tokens")
 
-beside = pytest.mark.skipif(not SHARED.is_dir(), reason="no shared material beside this checkout")
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="no folder `shared` beside this checkout")
 
 
 # ── reading a recording ─────────────────────────────────────────────────────────────────────────────────────────
@@ -36,26 +36,35 @@ beside = pytest.mark.skipif(not SHARED.is_dir(), reason="no shared material besi
 
 @dataclass
 class Recording:
-    """A whole HTTP answer, its framing and its encoding taken off."""
+    """An HTTP response; ``body`` without chunk framing and compression."""
 
     status: int
     headers: dict[str, str]
     body: bytes
 
 
-def read(path: Path) -> Recording:
+@dataclass
+class Outcome:
+    """How a stream ended, the turn received, and the error that ended it, if any."""
+
+    name: str
+    turn: Turn | None
+    error: ChatStreamError | None = None
+
+
+def read_recording(path: Path) -> Recording:
     head, _, body = path.read_bytes().partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     if headers.get("transfer-encoding") == "chunked" and re.match(rb"[0-9A-Fa-f]+\r\n", body):
-        body = joined_chunks(body)
+        body = join_chunks(body)
     if headers.get("content-encoding") == "gzip":
         body = zlib.decompressobj(31).decompress(body)
     return Recording(int(first.split()[1]), headers, body)
 
 
-def joined_chunks(body: bytes) -> bytes:
-    """What the chunks hold, up to the last one or to where the connection was cut."""
+def join_chunks(body: bytes) -> bytes:
+    """The data of the HTTP chunks, up to the last one or to where the connection was cut."""
     joined = b""
     while size := re.match(rb"([0-9A-Fa-f]+)\r\n", body):
         end = size.end() + int(size[1], 16)
@@ -64,40 +73,39 @@ def joined_chunks(body: bytes) -> bytes:
     return joined
 
 
-def cut(data: bytes, size: int) -> list[bytes]:
+def split(data: bytes, size: int) -> list[bytes]:
     return [data[i : i + size] for i in range(0, len(data), size)]
 
 
-def report(source: Iterable[bytes], choices: int) -> tuple[str, Turn | None, ChatStreamError | None]:
-    """How a stream ended, what was received of it, and its error."""
+def decode(source: Iterable[bytes], choices: int) -> Outcome:
     try:
         turn = collect(read_events(source, choices=choices))
     except ProviderError as error:
-        return "error", error.partial, error
+        return Outcome("error", error.partial, error)
     except StreamTruncated as error:
-        return "truncated", error.partial, error
+        return Outcome("truncated", error.partial, error)
     except ProtocolViolation as error:
-        return "protocol violation", error.partial, error
+        return Outcome("protocol violation", error.partial, error)
     unconfirmed = all(view.finish_reason is None for view in turn.choices)
-    return "unconfirmed" if unconfirmed else "completed", turn, None
+    return Outcome("unconfirmed" if unconfirmed else "completed", turn)
 
 
 def counts(usage: TokenUsage | None) -> dict[str, int] | None:
     return usage and {name: getattr(usage, name) for name in USAGE if getattr(usage, name) is not None}
 
 
-def words(text: str, expected: str | dict[str, Any]) -> str | dict[str, Any]:
-    """``text`` in the form in which it is expected: whole, or by its length and both ends."""
+def abridge(text: str, expected: str | dict[str, Any]) -> str | dict[str, Any]:
+    """``text`` in the form of the expected one: whole, or its length and both ends."""
     if isinstance(expected, str):
         return text
     begins, ends = len(expected["begins"]), len(expected["ends"])
     return {"length": len(text), "begins": text[:begins], "ends": text[-ends:]}
 
 
-# ── our own ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the recordings of this repository ───────────────────────────────────────────────────────────────────────────
 
 
-def test_every_recording_is_expected_and_none_is_too_large():
+def test_every_recording_has_an_expected_result_and_a_small_size():
     files = {str(path.relative_to(HERE).with_suffix("")): path.stat().st_size for path in HERE.glob("*/*.http")}
     assert set(files) == set(EXPECTED)
     assert max(files.values()) < 70_000
@@ -110,48 +118,43 @@ def test_every_recording_has_its_line_in_the_readme():
 
 
 STREAMS = [name for name, expected in EXPECTED.items() if expected["outcome"] != "refused"]
-WHOLE = [name for name in STREAMS if EXPECTED[name]["outcome"] == "completed"]
+COMPLETED = [name for name in STREAMS if EXPECTED[name]["outcome"] == "completed"]
 REFUSALS = [name for name, expected in EXPECTED.items() if expected["outcome"] == "refused"]
 
 
-@pytest.mark.parametrize("size", [10**9, 7, 1], ids=["whole", "in pieces of 7", "byte by byte"])
+@pytest.mark.parametrize("size", [10**9, 7, 1], ids=["in one piece", "in pieces of 7 bytes", "byte by byte"])
 @pytest.mark.parametrize("name", STREAMS)
-def test_a_recorded_stream_is_reported_right_however_it_is_cut(name, size):
+def test_a_recorded_stream_gives_the_expected_result_whatever_the_size_of_its_pieces(name, size):
     expected = EXPECTED[name]
-    recording = read(HERE / f"{name}.http")
+    recording = read_recording(HERE / f"{name}.http")
     assert recording.status == expected["status"] == 200
-    outcome, turn, error = report(cut(recording.body, size), expected["asked"])
-    assert outcome == expected["outcome"]
+    outcome = decode(split(recording.body, size), expected["asked"])
+    turn = outcome.turn
+    assert outcome.name == expected["outcome"]
     assert turn is not None
-    views = {view.index: view for view in seen(turn, expected)}
-    for choice in expected["choices"]:
-        view = views[choice["index"]]
-        assert words(view.turn.text, choice["text"]) == choice["text"]
-        assert (view.turn.reasoning, view.turn.refusal) == (choice["reasoning"], "")
-        assert [[call.call_id, call.name, call.arguments] for call in view.turn.function_calls] == choice["calls"]
-        assert view.turn.finish_reason == choice["finish_reason"]
+    assert_choices(turn, expected["choices"])
     assert (turn.response_id, turn.model) == (expected["response_id"], expected["model"])
     assert counts(turn.token_usage) == expected["usage"]
     if "error" in expected:
-        assert isinstance(error, ProviderError)
-        assert {"message": error.message, "code": error.code} == expected["error"]
+        assert isinstance(outcome.error, ProviderError)
+        assert {"message": outcome.error.message, "code": outcome.error.code} == expected["error"]
 
 
-@dataclass
-class View:
-    index: int
-    turn: Turn
+def assert_choices(turn: Turn, expected: list[dict[str, Any]]) -> None:
+    """The turn has the expected choices; a stream without any has an empty one."""
+    indexes = [choice["index"] for choice in expected] or [0]
+    views = dict(zip(indexes, turn.choices, strict=True))
+    for choice in expected:
+        view = views[choice["index"]]
+        assert abridge(view.text, choice["text"]) == choice["text"]
+        assert (view.reasoning, view.refusal) == (choice["reasoning"], "")
+        assert [[call.call_id, call.name, call.arguments] for call in view.function_calls] == choice["calls"]
+        assert view.finish_reason == choice["finish_reason"]
 
 
-def seen(turn: Turn, expected: dict[str, Any]) -> list[View]:
-    """The choices of a turn, which must be those that are expected; a stream without any has an empty one."""
-    indexes = [choice["index"] for choice in expected["choices"]] or [0]
-    return [View(index, view) for index, view in zip(indexes, turn.choices, strict=True)]
-
-
-@pytest.mark.parametrize("name", WHOLE)
-def test_the_status_tells_what_was_cut(name):
-    _, turn, _ = report([read(HERE / f"{name}.http").body], EXPECTED[name]["asked"])
+@pytest.mark.parametrize("name", COMPLETED)
+def test_the_statuses_of_a_turn_and_of_its_calls_follow_from_the_finish_reason(name):
+    turn = decode([read_recording(HERE / f"{name}.http").body], EXPECTED[name]["asked"]).turn
     assert turn is not None
     for view, choice in zip(turn.choices, EXPECTED[name]["choices"], strict=True):
         reason = choice["finish_reason"]
@@ -161,9 +164,9 @@ def test_the_status_tells_what_was_cut(name):
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_a_recorded_refusal_says_its_sentence(name):
+def test_a_recorded_refusal_gives_the_message_and_code_of_the_server(name):
     expected = EXPECTED[name]
-    recording = read(HERE / f"{name}.http")
+    recording = read_recording(HERE / f"{name}.http")
     assert recording.status == expected["status"] != 200
     detail = error_of_body(recording.body.decode())
     if expected["error"]["message"] is None:
@@ -173,9 +176,9 @@ def test_a_recorded_refusal_says_its_sentence(name):
     assert detail.code == expected["error"]["code"]
 
 
-@pytest.mark.parametrize("name", [name for name in WHOLE if "/plain_" not in name])
-def test_a_recorded_stream_cut_before_its_first_finish_reason_is_never_whole(name):
-    body = read(HERE / f"{name}.http").body
+@pytest.mark.parametrize("name", [name for name in COMPLETED if "/plain_" not in name])
+def test_a_recorded_stream_cut_before_its_first_finish_reason_raises_stream_truncated(name):
+    body = read_recording(HERE / f"{name}.http").body
     finish = re.search(rb'"finish_reason": ?"', body)
     assert finish is not None
     for end in range(0, finish.start(), max(finish.start() // 40, 1)):
@@ -183,25 +186,35 @@ def test_a_recorded_stream_cut_before_its_first_finish_reason_is_never_whole(nam
             collect(read_events([body[:end]], choices=EXPECTED[name]["asked"]))
 
 
-# ── beside the checkout ─────────────────────────────────────────────────────────────────────────────────────────
+# ── the corpus beside the checkout ──────────────────────────────────────────────────────────────────────────────
 
-# llama.cpp sends one usage per choice, and the answer's usage is their sum; the manifest has the last one.
-DISAGREED = {"llamacpp/rig-two-candidates-streaming-qwen3-1-7b-q4-k-m-gguf.sse"}
+# llama.cpp sends one usage per choice, and the usage of the answer is their sum; the manifest has the last one.
+DISAGREEMENTS = {"llamacpp/rig-two-candidates-streaming-qwen3-1-7b-q4-k-m-gguf.sse"}
 
 
-@beside
-def test_the_corpus_is_reported_as_its_manifest_says():
-    manifest = json.loads((SHARED / "corpus" / "manifest.json").read_text("utf-8"))
-    streams = [entry for entry in manifest if entry["kind"] == "stream"]
-    wrong = {entry["file"] for entry in streams if corpus_report(entry) != corpus_expected(entry)}
+def corpus(kind: str) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """The entries of the manifest of one kind (``stream`` or ``error``), each with its body."""
+    for entry in json.loads((SHARED / "corpus" / "manifest.json").read_text("utf-8")):
+        if entry["kind"] == kind:
+            yield entry, (SHARED / "corpus" / entry["file"]).read_bytes()
+
+
+def choices_of_entry(entry: dict[str, Any]) -> int:
+    return entry["request_options"].get("n") or 1
+
+
+@needs_shared
+def test_the_streams_of_the_corpus_give_the_results_of_its_manifest():
+    streams = list(corpus("stream"))
+    wrong = {entry["file"] for entry, body in streams if corpus_result(entry, body) != corpus_expected(entry)}
     assert len(streams) > 200
-    assert wrong <= DISAGREED
+    assert wrong <= DISAGREEMENTS
     assert len(wrong) <= 0.05 * len(streams)
 
 
-def corpus_report(entry: dict[str, Any]) -> tuple[Any, ...]:
-    body = (SHARED / "corpus" / entry["file"]).read_bytes()
-    outcome, turn, error = report([body], entry["request_options"].get("n") or 1)
+def corpus_result(entry: dict[str, Any], body: bytes) -> tuple[Any, ...]:
+    outcome = decode([body], choices_of_entry(entry))
+    turn, error = outcome.turn, outcome.error
     assert turn is not None
     choices = [
         (
@@ -213,13 +226,11 @@ def corpus_report(entry: dict[str, Any]) -> tuple[Any, ...]:
         )
         for view in turn.choices
     ]
-    if any(not call["call_id"] for choice in entry["expected"]["choices"] for call in choice["function_calls"]):
-        choices = [(*fields, without_ids(calls), reason) for *fields, calls, reason in choices]
-    told = (error.message, error.code) if isinstance(error, ProviderError) else None
+    reported = (error.message, error.code) if isinstance(error, ProviderError) else None
     usage = turn.token_usage
     all_counts = usage and {name: getattr(usage, name) for name in USAGE}
-    outcome = "completed" if outcome == "unconfirmed" else outcome
-    return outcome, turn.response_id, turn.model, choices, all_counts, told
+    name = "completed" if outcome.name == "unconfirmed" else outcome.name
+    return name, turn.response_id, turn.model, comparable(choices, entry), all_counts, reported
 
 
 def corpus_expected(entry: dict[str, Any]) -> tuple[Any, ...]:
@@ -234,55 +245,63 @@ def corpus_expected(entry: dict[str, Any]) -> tuple[Any, ...]:
         )
         for choice in expected["choices"]
     ] or [("", "", "", [], None)]
-    if any(not call["call_id"] for choice in expected["choices"] for call in choice["function_calls"]):
-        choices = [(*fields, without_ids(calls), reason) for *fields, calls, reason in choices]
     error = expected.get("error")
-    told = (error["message"], error.get("code")) if error else None
-    return expected["outcome"], expected["response_id"], expected["model"], choices, expected["usage"], told
+    reported = (error["message"], error.get("code")) if error else None
+    return (
+        expected["outcome"],
+        expected["response_id"],
+        expected["model"],
+        comparable(choices, entry),
+        expected["usage"],
+        reported,
+    )
+
+
+def comparable(choices: list[Any], entry: dict[str, Any]) -> list[Any]:
+    """The choices without call ids where the server sent none, because the library generates them."""
+    calls = [call for choice in entry["expected"]["choices"] for call in choice["function_calls"]]
+    if all(call["call_id"] for call in calls):
+        return choices
+    return [(*fields, without_ids(calls), reason) for *fields, calls, reason in choices]
 
 
 def without_ids(calls: list[tuple[str, str, str]]) -> list[tuple[str, str]]:
-    """Where the server gave no id, the library made one up."""
     return [(name, arguments) for _, name, arguments in calls]
 
 
-@beside
-def test_the_refusals_of_the_corpus_say_a_sentence():
-    manifest = json.loads((SHARED / "corpus" / "manifest.json").read_text("utf-8"))
-    for entry in manifest:
-        if entry["kind"] == "error":
-            message = error_of_body((SHARED / "corpus" / entry["file"]).read_text("utf-8")).message
-            assert message
-            assert not message.startswith(("{", "<")), entry["file"]
+@needs_shared
+def test_the_errors_of_the_corpus_give_a_message_in_prose():
+    for entry, body in corpus("error"):
+        message = error_of_body(body.decode("utf-8")).message
+        assert message
+        assert not message.startswith(("{", "<")), entry["file"]
 
 
-@beside
-def test_the_streams_of_the_corpus_say_the_same_byte_by_byte():
-    manifest = json.loads((SHARED / "corpus" / "manifest.json").read_text("utf-8"))
-    small = [entry for entry in manifest if entry["kind"] == "stream"]
-    for entry in small:
-        body = (SHARED / "corpus" / entry["file"]).read_bytes()[:20_000]
-        asked = entry["request_options"].get("n") or 1
-        assert told(report(cut(body, 1), asked)) == told(report([body], asked)), entry["file"]
+@needs_shared
+def test_the_streams_of_the_corpus_give_the_same_result_byte_by_byte():
+    for entry, body in corpus("stream"):
+        choices = choices_of_entry(entry)
+        one_piece, bytewise = ([body[:20_000]], split(body[:20_000], 1))
+        assert summary(decode(bytewise, choices)) == summary(decode(one_piece, choices)), entry["file"]
 
 
-def told(what: tuple[str, Turn | None, ChatStreamError | None]) -> tuple[Any, ...]:
-    outcome, turn, error = what
-    assert turn is not None
+def summary(outcome: Outcome) -> tuple[Any, ...]:
+    """Everything about an outcome but generated call ids."""
+    assert outcome.turn is not None
     views = [
         (
             view.text,
             view.reasoning,
             view.finish_reason,
-            without_ids([(c.call_id, c.name, c.arguments) for c in view.function_calls]),
+            without_ids([(call.call_id, call.name, call.arguments) for call in view.function_calls]),
         )
-        for view in turn.choices
+        for view in outcome.turn.choices
     ]
-    return outcome, views, turn.token_usage, str(error)
+    return outcome.name, views, outcome.turn.token_usage, str(outcome.error)
 
 
-@beside
-def test_every_parsing_case_gives_its_events():
+@needs_shared
+def test_every_sse_case_gives_its_events():
     cases = json.loads((SHARED / "sse" / "sse_cases.json").read_text("utf-8"))
     wrong = []
     for case in cases:
@@ -294,45 +313,46 @@ def test_every_parsing_case_gives_its_events():
     assert wrong == []
 
 
-@beside
-def test_every_recording_there_ends_in_a_right_and_typed_way():
+@needs_shared
+def test_every_recording_beside_the_checkout_ends_with_the_right_outcome():
     paths = sorted((SHARED / "real").glob("*/*.http"))
     assert len(paths) > 200
-    wrong = [(path.stem, problem) for path in paths if (problem := wrongly_ended(path))]
+    wrong = [(path.stem, problem) for path in paths if (problem := problem_of(path))]
     assert wrong == []
 
 
-def wrongly_ended(path: Path) -> str | None:
-    """What is wrong with how a recording ends, judged by the plainest reading of it."""
-    recording = read(path)
+def problem_of(path: Path) -> str | None:
+    """What is wrong with the outcome of a recording, judged by searching its bytes; None if nothing is."""
+    recording = read_recording(path)
     if recording.status != 200:
         detail = error_of_body(recording.body.decode())
         empty = not recording.body.strip()
-        return None if (detail.message or empty) and not detail.message.startswith("<") else "no sentence"
+        return None if (detail.message or empty) and not detail.message.startswith("<") else "no message"
     if path.stem == "models":
         return None
-    asked = number_asked(path.with_suffix(".req.json"))
-    outcome, turn, _ = report([recording.body], asked)
-    if turn is None:
+    choices = choices_of_request(path.with_suffix(".req.json"))
+    outcome = decode([recording.body], choices)
+    if outcome.turn is None:
         return "nothing received"
-    finished = re.search(rb'"finish_reason": ?"', recording.body)
-    done = b"data: [DONE]" in recording.body
-    streamed = not recording.body.lstrip().startswith(b"{")
-    failed = re.search(rb'^data: \{"error"', recording.body, re.MULTILINE)
-    if failed:
-        right = ("error", "protocol violation")
-    elif not streamed or (done and finished):
-        right = ("completed",)
-    elif done:
-        right = ("unconfirmed",)
-    elif finished and len(turn.choices) >= asked:
-        right = ("completed",)
-    else:
-        right = ("truncated",)
-    return None if outcome in right else f"{outcome}, not {right}"
+    right = right_outcomes(recording.body, enough_choices=len(outcome.turn.choices) >= choices)
+    return None if outcome.name in right else f"{outcome.name}, not {right}"
 
 
-def number_asked(request: Path) -> int:
+def right_outcomes(body: bytes, *, enough_choices: bool) -> tuple[str, ...]:
+    """The outcomes that are right for a body."""
+    finished = re.search(rb'"finish_reason": ?"', body)
+    done = b"data: [DONE]" in body
+    streamed = not body.lstrip().startswith(b"{")
+    if re.search(rb'^data: \{"error"', body, re.MULTILINE):
+        return "error", "protocol violation"
+    if not streamed or (done and finished):
+        return ("completed",)
+    if done:
+        return ("unconfirmed",)
+    return ("completed",) if finished and enough_choices else ("truncated",)
+
+
+def choices_of_request(request: Path) -> int:
     try:
         return int(json.loads(request.read_text("utf-8")).get("n", 1))
     except (FileNotFoundError, ValueError):

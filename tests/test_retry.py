@@ -1,4 +1,4 @@
-"""When to try again, and how long to wait: decisions only."""
+"""Whether a request is retried, after which delay, and how many retries all calls of a client share."""
 
 from __future__ import annotations
 
@@ -21,52 +21,52 @@ def headers(**fields: str) -> CaseInsensitiveDict[str]:
     return CaseInsensitiveDict({name.replace("_", "-"): value for name, value in fields.items()})
 
 
-# ── whether ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── whether to retry ────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 520, 529, 599])
-def test_what_may_pass_is_tried_again(status):
+def test_a_status_that_may_be_temporary_is_retryable(status):
     assert is_retryable(status, {})
 
 
 @pytest.mark.parametrize(
     "status", [201, 204, 301, 302, 307, 400, 401, 402, 403, 404, 405, 410, 413, 418, 422, 425, 426, 428, 431, 451]
 )
-def test_what_will_not_pass_is_not(status):
+def test_a_permanent_status_is_not_retryable(status):
     assert not is_retryable(status, {})
 
 
 @pytest.mark.parametrize("status", [200, 400, 429, 500])
-@pytest.mark.parametrize(("word", "obeyed"), [("true", True), ("false", False), (" TRUE ", True), ("False", False)])
-def test_the_server_is_obeyed_when_it_says_whether(status, word, obeyed):
-    assert is_retryable(status, headers(X_Should_Retry=word)) == obeyed
+@pytest.mark.parametrize(("value", "retryable"), [("true", True), ("false", False), (" TRUE ", True), ("False", False)])
+def test_x_should_retry_overrides_the_status(status, value, retryable):
+    assert is_retryable(status, headers(X_Should_Retry=value)) == retryable
 
 
-@pytest.mark.parametrize("word", ["", "yes", "1", "truefalse"])
-def test_a_word_that_is_neither_is_no_word(word):
-    assert is_retryable(500, headers(x_should_retry=word))
-    assert not is_retryable(400, headers(x_should_retry=word))
+@pytest.mark.parametrize("value", ["", "yes", "1", "truefalse"])
+def test_x_should_retry_is_ignored_unless_it_is_true_or_false(value):
+    assert is_retryable(500, headers(x_should_retry=value))
+    assert not is_retryable(400, headers(x_should_retry=value))
 
 
-# ── how long ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── how long to wait ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_backoff_begins_at_200_ms_and_doubles_up_to_its_cap():
+def test_the_backoff_starts_at_200_ms_and_doubles_up_to_its_maximum():
     assert [backoff(number, 1.0) for number in range(1, 9)] == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, MAX_DELAY, MAX_DELAY]
     assert MAX_DELAY == 10.0
     assert backoff(10**9, 1.0) == MAX_DELAY
 
 
-def test_the_backoff_is_within_a_tenth_either_way():
+def test_the_jitter_changes_the_backoff_by_at_most_ten_percent():
     assert backoff(1, 0.9) == pytest.approx(0.18)
     assert backoff(1, 1.1) == pytest.approx(0.22)
-    drawn = [backoff(2) for _ in range(500)]
-    assert all(0.36 <= delay < 0.44 + 1e-9 for delay in drawn)
-    assert max(drawn) > 0.41
-    assert min(drawn) < 0.39
+    delays = [backoff(2) for _ in range(500)]
+    assert all(0.36 <= delay < 0.44 + 1e-9 for delay in delays)
+    assert max(delays) > 0.41
+    assert min(delays) < 0.39
 
 
-def test_the_cap_holds_for_the_jitter_too():
+def test_the_backoff_with_jitter_never_exceeds_its_maximum():
     assert backoff(20, 1.1) == MAX_DELAY
 
 
@@ -74,7 +74,7 @@ def test_the_cap_holds_for_the_jitter_too():
     ("value", "seconds"),
     [("0", 0.0), ("1", 1.0), ("1.5", 1.5), (".5", 0.5), ("2.", 2.0), (" 3 ", 3.0), ("120", 120.0), ("0001", 1.0)],
 )
-def test_retry_after_in_seconds_and_decimals(value, seconds):
+def test_retry_after_may_be_whole_or_decimal_seconds(value, seconds):
     assert retry_after(headers(Retry_After=value), NOW) == seconds
 
 
@@ -82,13 +82,14 @@ def test_retry_after_in_seconds_and_decimals(value, seconds):
     "value",
     [
         formatdate(NOW + 90, usegmt=True),
-        formatdate(NOW + 90, usegmt=False),  # with -0000
-        time.strftime("%a %b %d %H:%M:%S %Y", time.gmtime(NOW + 90)),  # asctime
-        time.strftime("%A, %d-%b-%y %H:%M:%S GMT", time.gmtime(NOW + 90)),  # RFC 850
+        formatdate(NOW + 90, usegmt=False),
+        time.strftime("%a %b %d %H:%M:%S %Y", time.gmtime(NOW + 90)),
+        time.strftime("%A, %d-%b-%y %H:%M:%S GMT", time.gmtime(NOW + 90)),
     ],
+    ids=["imf-fixdate", "minus-0000", "asctime", "rfc-850"],
 )
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/New_York"])
-def test_retry_after_as_a_date_in_every_form_of_http_wherever_the_caller_lives(value, zone, monkeypatch):
+def test_retry_after_may_be_a_date_in_any_http_format_whatever_the_local_time_zone_is(value, zone, monkeypatch):
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:
@@ -100,13 +101,13 @@ def test_retry_after_as_a_date_in_every_form_of_http_wherever_the_caller_lives(v
 
 
 @pytest.mark.parametrize("clock", [0.0, NOW - 86_400, NOW, NOW + 86_400, 4e9])
-def test_a_wall_clock_that_is_wrong_has_no_effect_when_the_answer_has_a_date(clock):
+def test_a_wrong_wall_clock_has_no_effect_when_the_response_has_a_date_header(clock):
     fields = headers(Retry_After=formatdate(NOW + 5, usegmt=True), Date=DATE)
     assert retry_after(fields, clock) == 5.0
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Sun, 99 Nov 2026 00:00:00 GMT"])
-def test_a_date_that_is_none_leaves_the_wall_clock(date):
+def test_the_wall_clock_is_used_when_the_date_header_is_invalid(date):
     assert retry_after(headers(Retry_After=formatdate(NOW + 5, usegmt=True), Date=date), NOW) == 5.0
 
 
@@ -133,57 +134,60 @@ def test_a_date_that_is_none_leaves_the_wall_clock(date):
         "⑤",
     ],
 )
-def test_nonsense_is_ignored(value):
+def test_an_invalid_retry_after_or_retry_after_ms_is_ignored(value):
     assert retry_after(headers(Retry_After=value), NOW) is None
     assert retry_after(headers(Retry_After_Ms=value), NOW) is None
 
 
-@pytest.mark.parametrize("ago", [0, 1, 86_400, NOW])
-def test_a_date_that_is_past_is_ignored(ago):
-    assert retry_after(headers(Retry_After=formatdate(NOW - ago, usegmt=True)), NOW) is None
-    assert retry_after(headers(Retry_After=formatdate(NOW - ago, usegmt=True), Date=DATE), 0.0) is None
+@pytest.mark.parametrize("age", [0, 1, 86_400, NOW])
+def test_a_retry_after_date_in_the_past_is_ignored(age):
+    assert retry_after(headers(Retry_After=formatdate(NOW - age, usegmt=True)), NOW) is None
+    assert retry_after(headers(Retry_After=formatdate(NOW - age, usegmt=True), Date=DATE), 0.0) is None
 
 
 @pytest.mark.parametrize(
-    "value", ["inf", "Infinity", "9" * 400, "Sun, 06 Nov 99999 08:49:37 GMT", "Fri, 31 Dec 12345 23:59:59 GMT"]
+    "value",
+    ["inf", "Infinity", "9" * 400, "Sun, 06 Nov 99999 08:49:37 GMT", "Fri, 31 Dec 12345 23:59:59 GMT"],
+    ids=["inf", "Infinity", "400-digits", "year-99999", "year-12345"],
 )
-def test_a_wait_without_end_is_told_as_one(value):
+def test_a_retry_after_that_never_comes_is_infinite(value):
     assert retry_after(headers(Retry_After=value), NOW) == math.inf
     assert retry_after(headers(Retry_After=value, Date=DATE), NOW) == math.inf
 
 
-def test_a_date_in_the_far_future_is_told_as_it_is():
+def test_a_retry_after_date_decades_ahead_is_returned_unchanged():
     wait = retry_after(headers(Retry_After="Fri, 06 Nov 2099 08:49:37 GMT", Date=DATE), NOW)
     assert wait is not None
     assert 70 * 365 * 86_400 < wait < 75 * 366 * 86_400
 
 
-def test_nothing_asked_is_none():
+def test_a_response_without_retry_after_sets_no_delay():
     assert retry_after({}, NOW) is None
     assert retry_after(headers(Date=DATE), NOW) is None
 
 
 @pytest.mark.parametrize(("value", "seconds"), [("50", 0.05), ("1500", 1.5), ("0.5", 0.0005), (" 20 ", 0.02)])
-def test_retry_after_in_milliseconds_goes_before_seconds(value, seconds):
+def test_retry_after_ms_takes_precedence_over_retry_after(value, seconds):
     assert retry_after(headers(Retry_After_Ms=value, Retry_After="30"), NOW) == seconds
     assert retry_after(headers(Retry_After_Ms=value), NOW) == seconds
 
 
 @pytest.mark.parametrize("value", ["0", "0.0", "-1", "soon", ""])
-def test_azure_sends_0_milliseconds_beside_the_seconds_that_count(value):
+def test_a_retry_after_ms_that_is_zero_or_invalid_yields_to_retry_after(value):
+    # Azure sends 0 milliseconds beside the seconds that it means.
     assert retry_after(headers(Retry_After_Ms=value, Retry_After="30"), NOW) == 30.0
 
 
-# ── how often in all ────────────────────────────────────────────────────────────────────────────────────────────
+# ── the retry budget ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_burst_is_retried_freely_and_then_no_more():
+def test_a_budget_allows_twenty_retries_at_once_and_then_no_more():
     budget = RetryBudget()
     assert [budget.take() for _ in range(21)] == [True] * 20 + [False]
     assert not budget.take()
 
 
-def test_every_fourth_call_brings_a_retry():
+def test_every_fourth_call_adds_one_retry_to_the_budget():
     budget = RetryBudget()
     while budget.take():
         pass
@@ -194,18 +198,18 @@ def test_every_fourth_call_brings_a_retry():
     assert taken == [False, False, False, True, False, False, False, True]
 
 
-def test_what_is_saved_up_has_a_limit():
+def test_the_budget_never_holds_more_than_twenty_retries():
     budget = RetryBudget()
     for _ in range(1000):
         budget.deposit()
     assert sum(budget.take() for _ in range(1000)) == 20
 
 
-def test_a_hundred_failures_over_ten_threads_make_at_most_half_as_many_requests_again():
+def test_a_hundred_failing_calls_in_ten_threads_make_at_most_fifty_retries():
     budget = RetryBudget()
 
     def call(_: int) -> int:
-        """One call to a server that is down: how many requests it makes with 4 retries at most."""
+        """The requests that one call with up to four retries sends to a server that is down."""
         budget.deposit()
         requests = 1
         while requests <= 4 and budget.take():
@@ -217,13 +221,13 @@ def test_a_hundred_failures_over_ten_threads_make_at_most_half_as_many_requests_
     assert 100 < requests <= 150
 
 
-# ── what is told ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── what callers see ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_retry_is_told_in_one_line():
+def test_a_retry_info_prints_as_one_line():
     info = RetryInfo(1, 5, 0.2084, "unexpected status 503: overloaded", 503)
     assert str(info) == "stream error: unexpected status 503: overloaded; retrying 1/5 in 208ms"
 
 
-def test_an_attempt_holds_what_was_seen_of_it():
+def test_an_attempt_has_no_status_error_or_duration_by_default():
     assert Attempt(1) == Attempt(1, None, None, None, 0.0)

@@ -88,8 +88,8 @@ class OutputItemDone:
 class ChoiceEnd:
     """How one choice ended.
 
-    - ``finish_reason``: as the server spelled it. ``finish_kind``: its meaning, one of OpenAI's finish reasons, ``error``
-      or ``other``.
+    - ``finish_reason``: as the server spelled it. ``finish_kind``: its meaning, one of OpenAI's finish reasons,
+      ``error`` or ``other``.
     - ``status``: ``completed``; ``incomplete`` if it was cut off by ``length`` or ``content_filter`` or inside a call;
       ``unconfirmed`` if the server sent no finish reason.
     - ``extra``: other fields of the choice, unchanged: ``logprobs``, ``annotations``, ``audio``, ``citations``, …

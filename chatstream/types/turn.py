@@ -32,8 +32,8 @@ class Turn:
     - ``items``: reasoning, message and function calls, in this order, to be appended to `Prompt.input` as they are.
     - ``status``: ``completed``; ``incomplete`` if it was cut off by ``length`` or ``content_filter`` or inside a call,
       or if the stream has not ended; ``unconfirmed`` if the server sent no finish reason.
-    - ``finish_reason``: as the server spelled it. ``finish_kind``: its meaning, one of OpenAI's finish reasons, ``error``
-      or ``other``.
+    - ``finish_reason``: as the server spelled it. ``finish_kind``: its meaning, one of OpenAI's finish reasons,
+      ``error`` or ``other``.
     - ``timing``: times in seconds. ``extra``: other fields of the answer, unchanged: ``logprobs``, ``annotations``,
       ``audio``, ``citations``, ``search_results``, ``timings``, …
     """

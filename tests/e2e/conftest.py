@@ -1,4 +1,7 @@
-"""Real llama.cpp servers. Where it is not installed these tests are skipped, unless CHATSTREAM_REQUIRE_E2E is set."""
+"""Fixtures with real llama.cpp servers.
+
+Where llama.cpp is not installed these tests are skipped, unless CHATSTREAM_REQUIRE_E2E is set.
+"""
 
 from __future__ import annotations
 
@@ -30,28 +33,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def llama() -> Iterator[LocalServer]:
-    """The embedded model as users get it."""
+    """The embedded model with its default settings."""
     with LocalServer() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def tool_llama() -> Iterator[LocalServer]:
-    """The same model behind a template that knows tools; `fewshot` has the conversations for it."""
+    """The same model with a chat template that supports tools; `fewshot` has conversations for it."""
     with LocalServer(chat_template=TEMPLATE) as server:
         yield server
 
 
 @pytest.fixture
 def killable_llama() -> Iterator[LocalServer]:
-    """A server of the test's own, to be killed by its ``pid``."""
+    """A server for one test, which may kill it by its ``pid``."""
     with LocalServer() as server:
         yield server
 
 
 @pytest.fixture
 def connect() -> Iterator[Callable[..., Client]]:
-    """Makes a client of a server, or of the relay before one; its options are those of `Provider`."""
+    """Makes a client of a server or of a relay; its options are those of `Provider`."""
     with ExitStack() as stack:
 
         def connected(to: LocalServer | Relay, *, on_retry: Any = None, **options: Any) -> Client:
@@ -70,6 +73,6 @@ def client(connect: Callable[..., Client], llama: LocalServer) -> Client:
 
 @pytest.fixture
 def relay(llama: LocalServer) -> Iterator[Relay]:
-    """A wire to the embedded model, with a counter."""
-    with Relay(llama.base_url) as wire:
-        yield wire
+    """A relay to the embedded model."""
+    with Relay(llama.base_url) as relay:
+        yield relay

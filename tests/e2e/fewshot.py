@@ -1,7 +1,7 @@
-"""Conversations in which a 135M model makes real tool calls: a few earlier turns show it how.
+"""Conversations in which a model of 135 million parameters calls tools, because earlier turns show examples.
 
-Chat Completions message dicts, for a server whose template knows tools (`tools.jinja`). At temperature 0 the answers
-are always the same ones.
+They are Chat Completions message dicts for a server whose chat template supports tools (`tools.jinja`). At temperature
+0 the answers are always the same.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TOOLS = [_tool("get_weather", "Weather of a city"), _tool("get_time", "Local tim
 
 
 def _turn(number: int, question: str, *calls: tuple[str, str]) -> list[Message]:
-    made = [
+    tool_calls = [
         {
             "id": f"call_{number}_{position}",
             "type": "function",
@@ -35,23 +35,27 @@ def _turn(number: int, question: str, *calls: tuple[str, str]) -> list[Message]:
     ]
     results = [
         {"role": "tool", "tool_call_id": call["id"], "content": "18" if name == "get_weather" else "12:00"}
-        for call, (name, _) in zip(made, calls, strict=True)
+        for call, (name, _) in zip(tool_calls, calls, strict=True)
     ]
-    return [{"role": "user", "content": question}, {"role": "assistant", "content": None, "tool_calls": made}, *results]
+    return [
+        {"role": "user", "content": question},
+        {"role": "assistant", "content": None, "tool_calls": tool_calls},
+        *results,
+    ]
 
 
 def one_call(city: str = "Paris") -> list[Message]:
-    """Ends in a question that is answered with ``get_weather(city)``."""
-    shown = ["Rome", "Lima", "Berlin"]
-    turns = [_turn(number, f"weather in {each}", ("get_weather", each)) for number, each in enumerate(shown)]
+    """A conversation whose last question the model answers with ``get_weather(city)``."""
+    examples = ["Rome", "Lima", "Berlin"]
+    turns = [_turn(number, f"weather in {each}", ("get_weather", each)) for number, each in enumerate(examples)]
     return [*chain.from_iterable(turns), {"role": "user", "content": f"weather in {city}"}]
 
 
 def two_calls(city: str = "Paris", other: str = "Tokyo") -> list[Message]:
-    """Ends in a question that is answered with ``get_weather(city)`` and ``get_time(other)`` in one turn."""
-    shown = [("Rome", "Oslo"), ("Lima", "Cairo"), ("Berlin", "Madrid")]
+    """A conversation whose last question the model answers with ``get_weather(city)`` and ``get_time(other)``."""
+    examples = [("Rome", "Oslo"), ("Lima", "Cairo"), ("Berlin", "Madrid")]
     turns = [
-        _turn(number, f"weather in {here} and time in {there}", ("get_weather", here), ("get_time", there))
-        for number, (here, there) in enumerate(shown)
+        _turn(number, f"weather in {first} and time in {second}", ("get_weather", first), ("get_time", second))
+        for number, (first, second) in enumerate(examples)
     ]
     return [*chain.from_iterable(turns), {"role": "user", "content": f"weather in {city} and time in {other}"}]

@@ -1,4 +1,4 @@
-"""A wire with a counter: hands every byte on between clients and a real server, and tells of their connections."""
+"""A TCP relay: forwards all bytes between clients and a real server, and counts the connections of the clients."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 
 class Relay:
-    """Listens on loopback for ``base_url``; set another one, and new connections go there.
+    """Listens on loopback and forwards to ``target``, a base URL; when it changes, new connections use the new one.
 
-    ``connections`` counts those that clients opened, `client_closed` waits until one of them has been closed.
+    ``connections`` counts the connections that clients have opened.
     """
 
     def __init__(self, base_url: str) -> None:
@@ -26,7 +26,7 @@ class Relay:
         self._start(self._accept)
 
     def client_closed(self, connection: int, within: float) -> bool:
-        """Whether the client closes its ``connection`` (they count from 1) within so many seconds."""
+        """Whether the client closes its ``connection``, counted from 1, within ``within`` seconds."""
         return self._closed[connection].wait(within)
 
     def __enter__(self) -> Relay:
@@ -36,7 +36,7 @@ class Relay:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         for each in (self._listener, *self._sockets):
-            _shut(each)
+            _shut_down(each)
         for thread in self._threads:
             thread.join()
         for each in (self._listener, *self._sockets):
@@ -48,32 +48,32 @@ class Relay:
         thread.start()
 
     def _accept(self) -> None:
-        with suppress(OSError):  # shut at the end
+        with suppress(OSError):  # the listener is shut down on exit
             while True:
                 client, _ = self._listener.accept()
                 self._sockets.append(client)
                 self.connections += 1
-                gone = self._closed[self.connections] = threading.Event()
+                closed = self._closed[self.connections] = threading.Event()
                 parts = urlsplit(self.target)
                 try:
                     server = socket.create_connection((parts.hostname, parts.port))
                 except OSError:
-                    _shut(client)
+                    _shut_down(client)
                     continue
                 self._sockets.append(server)
-                self._start(_hand_on, client, server, gone)
-                self._start(_hand_on, server, client, threading.Event())
+                self._start(_forward, client, server, closed)
+                self._start(_forward, server, client, threading.Event())
 
 
-def _hand_on(source: socket.socket, target: socket.socket, ended: threading.Event) -> None:
+def _forward(source: socket.socket, target: socket.socket, ended: threading.Event) -> None:
     with suppress(OSError):
         while data := source.recv(65536):
             target.sendall(data)
     ended.set()
-    _shut(source)
-    _shut(target)
+    _shut_down(source)
+    _shut_down(target)
 
 
-def _shut(sock: socket.socket) -> None:
+def _shut_down(sock: socket.socket) -> None:
     with suppress(OSError):
         sock.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""The command line with the embedded model: ``--provider local`` in a process of its own."""
+"""The command line with ``--provider local``, in a separate process."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ ENVIRON = {**os.environ, "PYTHONPATH": str(Path(chatstream.__file__).parent.pare
 COMMAND = [sys.executable, "-X", "dev", "-W", "error", "-m", "chatstream", "-p", "local", "--temperature", "0"]
 
 
-def start(*words: str) -> Any:
-    return subprocess.Popen([*COMMAND, *words], env=ENVIRON, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def start(*arguments: str) -> Any:
+    return subprocess.Popen([*COMMAND, *arguments], env=ENVIRON, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def test_an_answer_and_its_stats() -> None:
+def test_an_answer_is_printed_and_its_stats_go_to_stderr() -> None:
     with start("Tell me about", "the sea.", "--max-tokens", "8", "--stats") as process:
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0
@@ -31,25 +31,25 @@ def test_an_answer_and_its_stats() -> None:
     assert re.fullmatch(rb"\[\S+: length; \d+ tokens in, 8 out; first after \d+\.\d\d s, \d+\.\d\d s]\n", err)
 
 
-def test_a_refusal_of_the_server_is_one_line() -> None:
+def test_a_refusal_by_the_server_is_printed_as_one_line() -> None:
     with start("sea " * 5000) as process:
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (1, b"")
     assert re.fullmatch(rb"chatstream: unexpected status 400: .* exceeds the available context size .*\n", err)
 
 
-def test_ctrl_c_keeps_what_has_come() -> None:
+def test_ctrl_c_keeps_the_text_received_and_exits_with_130() -> None:
     with start("Tell me about the sea.", "--max-tokens", "500") as process:
-        said = process.stdout.read(5)
+        start_of_text = process.stdout.read(5)
         process.send_signal(signal.SIGINT)
         rest, err = process.communicate(timeout=10)
     assert process.returncode == 130
-    assert (said + rest).endswith(b"\n")
+    assert (start_of_text + rest).endswith(b"\n")
     assert err == b""
 
 
-@pytest.mark.parametrize("stderr", [subprocess.PIPE, subprocess.STDOUT])
-def test_a_reader_that_has_enough(stderr: int) -> None:
+@pytest.mark.parametrize("stderr", [subprocess.PIPE, subprocess.STDOUT], ids=["separate-stderr", "stderr-in-stdout"])
+def test_a_closed_output_pipe_ends_the_command_without_an_error(stderr: int) -> None:
     command = [*COMMAND, "Tell me about the sea.", "--max-tokens", "500"]
     with subprocess.Popen(command, env=ENVIRON, stdout=subprocess.PIPE, stderr=stderr) as process:
         assert process.stdout

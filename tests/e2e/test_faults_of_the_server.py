@@ -1,4 +1,4 @@
-"""A real server that is killed, stopped and started again under a stream."""
+"""Streams whose real server is killed, suspended or restarted."""
 
 from __future__ import annotations
 
@@ -26,91 +26,91 @@ from chatstream import (
 )
 from chatstream.providers.local import LocalServer
 
-SEA = "Tell me about the sea."
-SURE: dict[str, Any] = {"temperature": 0, "seed": 1}
+QUESTION = "Tell me about the sea."
+DETERMINISTIC: dict[str, Any] = {"temperature": 0, "seed": 1}
 
 
-def send(server: LocalServer, number: signal.Signals) -> None:
+def send_signal(server: LocalServer, number: signal.Signals) -> None:
     assert server.pid is not None
     os.kill(server.pid, number)
 
 
-def read_three(stream: ResponseStream) -> list[str]:
+def read_three_pieces(stream: ResponseStream) -> list[str]:
     """The first three pieces of text."""
-    said: list[str] = []
-    while len(said) < 3:
+    pieces: list[str] = []
+    while len(pieces) < 3:
         event = next(stream)
         if isinstance(event, OutputTextDelta):
-            said.append(event.delta)
-    return said
+            pieces.append(event.delta)
+    return pieces
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_server_that_dies_is_a_truncated_stream(
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
+def test_a_server_that_is_killed_raises_stream_truncated_with_the_text_received(
     connect: Callable[..., Client], killable_llama: LocalServer, number: signal.Signals
 ) -> None:
-    stream = connect(killable_llama).stream(SEA, **SURE, ignore_eos=True, max_tokens=500)
-    said = read_three(stream)
-    send(killable_llama, number)
+    stream = connect(killable_llama).stream(QUESTION, **DETERMINISTIC, ignore_eos=True, max_tokens=500)
+    pieces = read_three_pieces(stream)
+    send_signal(killable_llama, number)
     with pytest.raises(StreamTruncated) as raised:
-        said.extend(event.delta for event in stream)
+        pieces.extend(event.delta for event in stream)
     error = raised.value
-    assert error.partial.text == stream.turn.text == "".join(said)
+    assert error.partial.text == stream.turn.text == "".join(pieces)
     assert error.partial.status == "incomplete"
     assert error.retryable
     assert len(error.attempts) == 1
     assert str(error).startswith("stream disconnected before completion: ")
 
 
-def test_a_server_that_stands_still_is_an_idle_timeout(
+def test_a_server_that_is_suspended_raises_idle_timeout_with_the_text_received(
     connect: Callable[..., Client], killable_llama: LocalServer
 ) -> None:
     client = connect(killable_llama, stream_idle_timeout=1.0, first_event_timeout=30.0)
-    stream = client.stream(SEA, **SURE, ignore_eos=True, max_tokens=500)
-    said = read_three(stream)
+    stream = client.stream(QUESTION, **DETERMINISTIC, ignore_eos=True, max_tokens=500)
+    pieces = read_three_pieces(stream)
 
     def read_rest() -> None:
         nonlocal last
         for event in stream:
             last = time.monotonic()
-            said.append(event.delta)
+            pieces.append(event.delta)
 
-    send(killable_llama, signal.SIGSTOP)
+    send_signal(killable_llama, signal.SIGSTOP)
     last = time.monotonic()
     with SchedulingDelay() as scheduling_delay, pytest.raises(IdleTimeout) as raised:
         read_rest()
     assert 0.5 < time.monotonic() - last < 1.1 + scheduling_delay.seconds
-    assert raised.value.partial.text == "".join(said)
+    assert raised.value.partial.text == "".join(pieces)
 
 
-def test_a_server_that_goes_on_in_time_loses_nothing(
+def test_a_server_that_resumes_before_the_idle_timeout_completes_its_answer(
     connect: Callable[..., Client], killable_llama: LocalServer
 ) -> None:
-    stream = connect(killable_llama).stream(SEA, **SURE, max_tokens=20, heartbeat=0.1)
-    read_three(stream)
-    send(killable_llama, signal.SIGSTOP)
+    stream = connect(killable_llama).stream(QUESTION, **DETERMINISTIC, max_tokens=20, heartbeat=0.1)
+    read_three_pieces(stream)
+    send_signal(killable_llama, signal.SIGSTOP)
     rest = []
     for event in stream:
         rest.append(event)
         if isinstance(event, Heartbeat):
-            send(killable_llama, signal.SIGCONT)
+            send_signal(killable_llama, signal.SIGCONT)
     assert any(isinstance(event, Heartbeat) for event in rest)
     assert isinstance(rest[-1], Completed)
     assert stream.turn.token_usage.output_tokens == 20
 
 
-def test_what_was_gathered_is_kept_when_the_server_stays_away(
+def test_the_error_keeps_the_text_received_when_no_restart_reaches_the_server(
     connect: Callable[..., Client], killable_llama: LocalServer
 ) -> None:
     client = connect(killable_llama, request_max_retries=1, stream_max_retries=1)
-    stream = client.stream(SEA, **SURE, ignore_eos=True, max_tokens=500)
+    stream = client.stream(QUESTION, **DETERMINISTIC, ignore_eos=True, max_tokens=500)
 
-    def kill_when_it_talks() -> None:
+    def kill_after_the_first_text() -> None:
         while not stream.turn.text:
             time.sleep(0.01)
-        send(killable_llama, signal.SIGKILL)
+        send_signal(killable_llama, signal.SIGKILL)
 
-    killer = threading.Thread(target=kill_when_it_talks)
+    killer = threading.Thread(target=kill_after_the_first_text)
     killer.start()
     with pytest.raises(ConnectionFailed, match="refused") as raised:
         stream.collect()
@@ -119,21 +119,21 @@ def test_what_was_gathered_is_kept_when_the_server_stays_away(
     assert [attempt.status for attempt in raised.value.attempts] == [200, None, None]
 
 
-def test_a_server_that_comes_back_is_asked_again_unseen(
+def test_aggregate_hides_a_restart_of_the_server_and_of_the_stream(
     connect: Callable[..., Client], killable_llama: LocalServer
 ) -> None:
-    def start_again(info: RetryInfo) -> None:
-        told.append(info)
+    def restart_server(info: RetryInfo) -> None:
+        retries.append(info)
         killable_llama.stop()
         relay.target = killable_llama.start().base_url
 
-    told: list[RetryInfo] = []
+    retries: list[RetryInfo] = []
     with Relay(killable_llama.base_url) as relay:
-        stream = connect(relay, on_retry=start_again).stream(SEA, **SURE, max_tokens=40)
-        send(killable_llama, signal.SIGKILL)
+        stream = connect(relay, on_retry=restart_server).stream(QUESTION, **DETERMINISTIC, max_tokens=40)
+        send_signal(killable_llama, signal.SIGKILL)
         events = list(stream.aggregate())
-    assert [info.number for info in told] == [1]
-    assert str(told[0]).startswith("stream error: stream disconnected before completion: ")
+    assert [info.number for info in retries] == [1]
+    assert str(retries[0]).startswith("stream error: stream disconnected before completion: ")
     assert len(events) == 2
     assert stream.turn.token_usage.output_tokens == 40
     assert [attempt.status for attempt in stream.attempts] == [200, 200]

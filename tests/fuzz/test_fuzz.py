@@ -1,6 +1,6 @@
-"""Any bytes at all, and real streams with a few bytes wrong: `read_events` ends in events or in an error of the house.
+"""Any bytes, and real streams with mutations: `read_events` yields events or raises a `ChatStreamError`.
 
-What `make fuzz` found is pinned below as plain tests.
+Inputs that `make fuzz` has found are tests of their own below.
 """
 
 from __future__ import annotations
@@ -15,31 +15,30 @@ import pytest
 from decoding import body_payloads
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from reading import check_answer, check_events
+from properties import check_read_events, check_sse
 from strategies import NOISY_BYTES, ODD_CHUNKS, TOKENS
 
 from chatstream.errors import ChatStreamError
 from chatstream.types.limits import Limits
 
 RECORDINGS = Path(__file__).resolve().parents[1] / "recordings"
-SHORT = 900  # bytes
+EXCERPT = 900  # bytes
 
-# The same examples in every run, as for the laws.
-law = settings(
+reproducible = settings(  # the same examples in every run
     deadline=None, derandomize=True, max_examples=150, database=None, suppress_health_check=list(HealthCheck)
 )
-PLACES = st.lists(st.integers(0, SHORT), max_size=12)
+PLACES = st.lists(st.integers(0, EXCERPT), max_size=12)
 
 
 def bodies() -> list[bytes]:
-    """Beginnings and ends of all recorded bodies."""
+    """The beginnings and ends of all recorded bodies."""
     found = [path.read_bytes().partition(b"\r\n\r\n")[2] for path in sorted(RECORDINGS.rglob("*.http"))]
-    return sorted({part for body in found for part in (body[:SHORT], body[-SHORT:])})
+    return sorted({part for body in found for part in (body[:EXCERPT], body[-EXCERPT:])})
 
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
-    """A recorded body in which a few places were cut out, said twice, or replaced."""
+    """A recorded body with a few parts removed, repeated or replaced."""
     data = bytearray(draw(st.sampled_from(bodies())))
     for _ in range(draw(st.integers(1, 5))):
         start = draw(st.integers(0, len(data)))
@@ -54,27 +53,27 @@ def odd_event() -> st.SearchStrategy[bytes]:
     return ODD_CHUNKS.map(lambda body: b"data: " + json.dumps(body).encode() + b"\n\n")
 
 
-# ── the laws ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── properties ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@law
+@reproducible
 @given(mutated(), PLACES, st.integers(1, 2))
-def test_a_real_stream_with_some_bytes_wrong_ends_in_the_same_way_however_it_is_cut(data, places, choices):
-    check_answer(data, places, choices)
-    check_events(data, places)
+def test_a_mutated_recording_gives_the_same_result_whatever_the_size_of_its_pieces(data, places, choices):
+    check_read_events(data, places, choices)
+    check_sse(data, places)
 
 
-@law
+@reproducible
 @given(NOISY_BYTES | st.binary(max_size=400), PLACES)
-def test_any_bytes_end_in_the_same_way_however_they_are_cut(data, places):
-    check_answer(data, places)
-    check_events(data, places)
+def test_any_bytes_give_the_same_result_whatever_the_size_of_their_pieces(data, places):
+    check_read_events(data, places)
+    check_sse(data, places)
 
 
-@settings(law, max_examples=25)
+@settings(reproducible, max_examples=25)
 @given(mutated() | st.binary(max_size=300), st.sampled_from([b"", b"data: ", b"\n", b": "]))
-def test_what_is_held_of_an_endless_stream_has_a_bound(data, start):
-    """Whatever repeats for ever: it is read in the memory of the limits, and ends at the last of them."""
+def test_an_endless_stream_raises_an_error_in_bounded_memory(data, start):
+    """Repeated data ends in an error at the stream limit at the latest, in memory proportional to the event limit."""
     limits = Limits(event_bytes=2**14, event_lines=100, stream_bytes=2**18)
 
     def endless() -> Iterator[bytes]:
@@ -92,12 +91,12 @@ def test_what_is_held_of_an_endless_stream_has_a_bound(data, start):
     assert peak < 40 * limits.event_bytes
 
 
-# ── counterexamples found ───────────────────────────────────────────────────────────────────────────────────────
+# ── inputs found by fuzzing ───────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("letter", ["x", "é", "日"])
-def test_the_excerpt_of_a_long_text_is_the_same_however_it_is_cut(letter):
-    """Up to twice 2048 bytes were kept, or just these, with half of a wide letter at their end."""
+def test_the_excerpt_of_a_long_text_is_the_same_whatever_the_size_of_its_pieces(letter):
+    """The excerpt had between 2048 and 4096 bytes, or ended inside a character of several bytes."""
     data = (letter * 5000).encode()
     for size in (2000, 1500, 1):
-        check_answer(data, range(0, len(data), size))
+        check_read_events(data, range(0, len(data), size))

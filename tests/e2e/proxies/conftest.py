@@ -1,4 +1,4 @@
-"""What the tests of proxies get: proxies of their own, and clients that ask through them."""
+"""Fixtures of the proxy tests: proxy programs, and clients that connect through them."""
 
 from __future__ import annotations
 
@@ -8,40 +8,41 @@ from typing import Any
 
 import pytest
 import trustme
+from proxy_programs import ProxyStarter
+from routes import ROUTES, Route
 from support import KEY
-from ways import WAYS, Proxies, Through
 
 from chatstream import Client, Provider
 
 
 @pytest.fixture
-def run(authority: trustme.CA) -> Iterator[Proxies]:
-    """Starts proxies."""
-    with Proxies(authority) as proxies:
-        yield proxies
+def start_proxy(authority: trustme.CA) -> Iterator[ProxyStarter]:
+    """Starts proxy programs."""
+    with ProxyStarter(authority) as starter:
+        yield starter
 
 
 @pytest.fixture
 def connect(short_waits: None) -> Iterator[Callable[..., Client]]:
-    """Makes a client of a URL that tries all twice; its options are those of `Provider`."""
+    """Makes a client of a URL that retries once; its options are those of `Provider`."""
     with ExitStack() as stack:
 
         def connected(url: str, *, on_retry: Any = None, **options: Any) -> Client:
-            own = {"request_max_retries": 1, "stream_max_retries": 1, "api_key": KEY, "model": "m1"}
-            provider = Provider(**{"name": "test", "base_url": url} | own | options)
+            defaults = {"request_max_retries": 1, "stream_max_retries": 1, "api_key": KEY, "model": "m1"}
+            provider = Provider(**{"name": "test", "base_url": url} | defaults | options)
             return stack.enter_context(Client(provider, on_retry=on_retry))
 
         yield connected
 
 
-@pytest.fixture(params=WAYS)
-def through(
+@pytest.fixture(params=ROUTES)
+def route(
     request: pytest.FixtureRequest,
-    run: Proxies,
+    start_proxy: ProxyStarter,
     connect: Callable[..., Client],
     monkeypatch: pytest.MonkeyPatch,
     trusted: None,
-) -> Iterator[Through]:
-    """Every way that there is, one after the other."""
+) -> Iterator[Route]:
+    """Every route, one after the other."""
     with ExitStack() as stack:
-        yield Through(request.param, run, connect, monkeypatch.setenv, stack.enter_context)
+        yield Route(request.param, start_proxy, connect, monkeypatch.setenv, stack.enter_context)

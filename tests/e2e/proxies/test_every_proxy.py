@@ -1,4 +1,4 @@
-"""What must hold behind every proxy: whole answers, live events, and no quiet end when something on the way dies."""
+"""What holds behind every proxy: whole answers, events in time, and an error whenever a part of the route fails."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import pytest
+from delivery import DeliveryProbe
+from routes import ROUTES_WITHOUT_VARIANTS, SINGLE_PROGRAMS, Route
 from support import REST, THREE, WORDS, cancelled, within
-from ways import FAMILIES, Through
 
 from chatstream import (
     Completed,
@@ -27,169 +28,168 @@ from chatstream import (
 from chatstream.providers.local import LocalServer
 from chatstream.testing import FaultServer, Step, Wire, cut, delta, forever, head, pause, reset, stall, text_answer
 
-SEA = "Tell me about the sea."
-SURE: dict[str, Any] = {"temperature": 0, "seed": 1, "ignore_eos": True}
-PATIENCE = 5.0  # seconds for what a noisy machine may delay
+QUESTION = "Tell me about the sea."
+DETERMINISTIC: dict[str, Any] = {"temperature": 0, "seed": 1, "ignore_eos": True}
+SLACK = 5.0  # seconds that a busy machine may delay a step by
 Serve = Callable[..., FaultServer]
 Framing = Literal["chunked", "close"]
 
-single = pytest.mark.parametrize("through", ["nginx", "haproxy", "squid", "stunnel"], indirect=True)
-families = pytest.mark.parametrize("through", FAMILIES, indirect=True)
+single_programs = pytest.mark.parametrize("route", SINGLE_PROGRAMS, indirect=True)
+routes_without_variants = pytest.mark.parametrize("route", ROUTES_WITHOUT_VARIANTS, indirect=True)
 framings = pytest.mark.parametrize("framing", ["chunked", "close"])
+endings = pytest.mark.parametrize("ending", [cut, reset], ids=["fin", "rst"])
 
 
-def is_held(through: Through, framing: Framing) -> bool:
-    """Whether the proxy keeps what comes until its buffer is full or the server has closed."""
-    return framing == "close" and through.way in ("nginx", "nginx-1.1")
+def is_buffered(route: Route, framing: Framing) -> bool:
+    """Whether the proxy keeps data until its buffer is full or the server has closed the connection."""
+    return framing == "close" and route.name in ("nginx", "nginx-http1.1")
 
 
-def read(stream: ResponseStream, pieces: int) -> list[str]:
+def read_first(stream: ResponseStream, count: int) -> list[str]:
     """The first pieces of text."""
-    said: list[str] = []
-    while len(said) < pieces:
+    pieces: list[str] = []
+    while len(pieces) < count:
         event = next(stream)
         if isinstance(event, OutputTextDelta):
-            said.append(event.delta)
-    return said
+            pieces.append(event.delta)
+    return pieces
 
 
 # ── whole answers ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("through", [*FAMILIES, "nginx-1.1-live"], indirect=True)
-def test_an_answer_of_the_model(through: Through, llama: LocalServer) -> None:
-    stream = through(llama).stream(SEA, **SURE, max_tokens=30)
-    said, moments = list[str](), list[float]()
+@pytest.mark.parametrize("route", [*ROUTES_WITHOUT_VARIANTS, "nginx-http1.1-unbuffered"], indirect=True)
+def test_an_answer_of_the_model_arrives_whole_and_event_by_event(route: Route, llama: LocalServer) -> None:
+    stream = route(llama).stream(QUESTION, **DETERMINISTIC, max_tokens=30)
+    pieces, times = list[str](), list[float]()
     for event in stream:
         if isinstance(event, OutputTextDelta):
-            said.append(event.delta)
-            moments.append(time.monotonic())
+            pieces.append(event.delta)
+            times.append(time.monotonic())
     assert isinstance(event, Completed)
-    assert stream.turn.text == "".join(said)
-    assert len(said) > 15
+    assert stream.turn.text == "".join(pieces)
+    assert len(pieces) > 15
     assert stream.turn.token_usage is not None
     assert stream.turn.token_usage.output_tokens == 30
     assert stream.turn.finish_reason == "length"
     assert len(stream.attempts) == 1
-    assert moments[-1] - moments[0] > 0.05  # llama.cpp asks nginx not to hold its events back
+    assert times[-1] - times[0] > 0.05  # llama.cpp tells nginx not to buffer its events
 
 
 @framings
-def test_each_event_is_here_before_the_next_is_written(through: Through, serve: Serve, framing: Framing) -> None:
-    def heard_it(wire: Wire) -> None:
-        in_time.append(heard.acquire(timeout=PATIENCE if not is_held(through, framing) else 0.1))
-
-    heard, in_time = threading.Semaphore(0), list[bool]()
-    steps: list[Step] = [step for each in THREE for step in (each, heard_it)]
-    stream = through(serve([head(framing=framing), *steps, *REST])).stream("Hi")
-    said = []
-    for piece in stream.text():
-        said.append(piece)
-        heard.release()
-    assert said == WORDS
-    assert in_time == [not is_held(through, framing)] * 3
-
-
-def test_one_connection_serves_three_answers(through: Through, serve: Serve) -> None:
-    client = through(serve(text_answer(*WORDS)), relayed=True)
-    assert [client.stream("Hi").collect().text for _ in range(3)] == ["".join(WORDS)] * 3
-    assert through.relay.connections == 1
-
-
-@families
-def test_a_long_question_and_a_long_answer(through: Through, serve: Serve) -> None:
-    server = serve(text_answer(*["sand and stone " * 1000] * 20))
-    question = "sea " * 200_000
-    assert len(through(server).stream(question).collect().text) == 300_000
-    assert server.requests[0].json["messages"][0]["content"] == question
-
-
-# ── something dies ──────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@framings
-@pytest.mark.parametrize("ending", [cut, reset])
-def test_a_server_that_goes_in_the_middle(
-    through: Through, serve: Serve, framing: Framing, ending: Callable[[], Step]
+def test_each_event_arrives_before_the_next_is_sent_unless_the_proxy_buffers(
+    route: Route, serve: Serve, framing: Framing
 ) -> None:
-    def two_are_read(wire: Wire) -> None:
-        read.wait(0.1 if is_held(through, framing) else PATIENCE)
+    buffered = is_buffered(route, framing)
+    probe = DeliveryProbe(0.1 if buffered else SLACK)
+    stream = route(serve([head(framing=framing), *probe.steps(THREE), *REST])).stream("Hi")
+    assert probe.read(stream) == WORDS
+    assert probe.in_time == [not buffered] * 3
 
-    read = threading.Event()
-    server = serve([head(framing=framing), *THREE[:2], two_are_read, ending()])
-    stream = through(server, stream_max_retries=0).stream("Hi")
-    said: list[str] = []
+
+def test_three_answers_arrive_over_one_connection(route: Route, serve: Serve) -> None:
+    client = route(serve(text_answer(*WORDS)), relayed=True)
+    assert [client.stream("Hi").collect().text for _ in range(3)] == ["".join(WORDS)] * 3
+    assert route.relay.connections == 1
+
+
+@routes_without_variants
+def test_a_long_prompt_and_a_long_answer_arrive_whole(route: Route, serve: Serve) -> None:
+    server = serve(text_answer(*["sand and stone " * 1000] * 20))
+    prompt = "sea " * 200_000
+    assert len(route(server).stream(prompt).collect().text) == 300_000
+    assert server.requests[0].json["messages"][0]["content"] == prompt
+
+
+# ── a part of the route fails ───────────────────────────────────────────────────────────────────────────────────
+
+
+@framings
+@endings
+def test_a_server_that_disconnects_during_its_answer_raises_stream_truncated(
+    route: Route, serve: Serve, framing: Framing, ending: Callable[[], Step]
+) -> None:
+    def wait_for_two(wire: Wire) -> None:
+        two_are_read.wait(0.1 if is_buffered(route, framing) else SLACK)
+
+    two_are_read = threading.Event()
+    server = serve([head(framing=framing), *THREE[:2], wait_for_two, ending()])
+    stream = route(server, stream_max_retries=0).stream("Hi")
+    pieces: list[str] = []
 
     def read_all() -> None:
         for piece in stream.text():
-            said.append(piece)
-            if len(said) == 2:
-                read.set()
+            pieces.append(piece)
+            if len(pieces) == 2:
+                two_are_read.set()
 
     with pytest.raises(StreamTruncated) as raised:
         read_all()
-    assert said == WORDS[:2] or is_held(through, framing)
-    assert raised.value.partial.text == "".join(said)
+    assert pieces == WORDS[:2] or is_buffered(route, framing)
+    assert raised.value.partial.text == "".join(pieces)
     assert raised.value.partial.status == "incomplete"
     assert raised.value.retryable
     assert len(server.requests) == 1
 
 
-@families
-def test_a_server_that_goes_unseen_is_asked_again(through: Through, serve: Serve) -> None:
+@routes_without_variants
+def test_collect_restarts_a_stream_that_breaks(route: Route, serve: Serve) -> None:
     server = serve([head(), *THREE, cut()], text_answer(*WORDS))
-    stream = through(server).stream("Hi")
+    stream = route(server).stream("Hi")
     assert stream.collect().text == "".join(WORDS)
     assert len(stream.attempts) == len(server.requests) == 2
 
 
 @pytest.mark.parametrize(
-    ("through", "number"),
-    [*((way, signal.SIGKILL) for way in FAMILIES), ("nginx-1.1-live", signal.SIGTERM)],
-    indirect=["through"],
+    ("route", "number"),
+    [*((name, signal.SIGKILL) for name in ROUTES_WITHOUT_VARIANTS), ("nginx-http1.1-unbuffered", signal.SIGTERM)],
+    indirect=["route"],
+    ids=lambda value: value.name if isinstance(value, signal.Signals) else None,
 )
-def test_a_model_that_is_killed(through: Through, killable_llama: LocalServer, number: signal.Signals) -> None:
-    stream = through(killable_llama).stream(SEA, **SURE, max_tokens=1500)
-    said = read(stream, 1)
+def test_a_model_server_that_is_killed_raises_stream_truncated(
+    route: Route, killable_llama: LocalServer, number: signal.Signals
+) -> None:
+    stream = route(killable_llama).stream(QUESTION, **DETERMINISTIC, max_tokens=1500)
+    pieces = read_first(stream, 1)
     assert killable_llama.pid is not None
     os.kill(killable_llama.pid, number)
     with pytest.raises(StreamTruncated) as raised:
-        said.extend(stream.text())
-    assert raised.value.partial.text == "".join(said)
+        pieces.extend(stream.text())
+    assert raised.value.partial.text == "".join(pieces)
     assert raised.value.partial.finish_reason is None
 
 
-@pytest.mark.parametrize("through", ["nginx", "haproxy", "squid-stunnel"], indirect=True)
-def test_a_model_that_stands_still(through: Through, killable_llama: LocalServer) -> None:
-    client = through(killable_llama, stream_idle_timeout=0.5, first_event_timeout=30.0)
-    stream = client.stream(SEA, **SURE, max_tokens=1500)
-    said = read(stream, 1)
+@pytest.mark.parametrize("route", ["nginx", "haproxy", "squid-stunnel"], indirect=True)
+def test_a_model_server_that_is_suspended_raises_idle_timeout(route: Route, killable_llama: LocalServer) -> None:
+    client = route(killable_llama, stream_idle_timeout=0.5, first_event_timeout=30.0)
+    stream = client.stream(QUESTION, **DETERMINISTIC, max_tokens=1500)
+    pieces = read_first(stream, 1)
     assert killable_llama.pid is not None
     os.kill(killable_llama.pid, signal.SIGSTOP)
     with pytest.raises(IdleTimeout) as raised:
-        said.extend(stream.text())
-    assert raised.value.partial.text == "".join(said)
+        pieces.extend(stream.text())
+    assert raised.value.partial.text == "".join(pieces)
 
 
-@families
-def test_a_proxy_that_is_killed(through: Through, serve: Serve) -> None:
-    stream = through(serve([head(), *THREE, stall()])).stream("Hi")
-    said = read(stream, 3)
-    through.proxy.process.kill()
+@routes_without_variants
+def test_a_proxy_that_is_killed_raises_stream_truncated(route: Route, serve: Serve) -> None:
+    stream = route(serve([head(), *THREE, stall()])).stream("Hi")
+    pieces = read_first(stream, 3)
+    route.proxy.process.kill()
     with pytest.raises(StreamTruncated) as raised:
-        said.extend(stream.text())
-    assert raised.value.partial.text == "".join(said) == "".join(WORDS)
+        pieces.extend(stream.text())
+    assert raised.value.partial.text == "".join(pieces) == "".join(WORDS)
 
 
 # ── no answer ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def refused(through: Through, port: int) -> ConnectionFailed | RetryLimit:
-    """The error when no answer begins, after a second try of which the caller is told."""
-    told: list[RetryInfo] = []
+def error_after_one_retry(route: Route, port: int) -> ConnectionFailed | RetryLimit:
+    """The error of a call whose two attempts get no answer."""
+    retries: list[RetryInfo] = []
     with pytest.raises((ConnectionFailed, RetryLimit)) as raised:
-        through(port, on_retry=told.append).stream("Hi")
-    assert len(told) == 1
+        route(port, on_retry=retries.append).stream("Hi")
+    assert len(retries) == 1
     assert len(raised.value.attempts) == 2
     assert raised.value.retryable
     assert "<" not in str(raised.value)
@@ -203,69 +203,73 @@ REFUSALS = {
 }
 
 
-@families
-def test_a_server_that_is_not_there(through: Through, refused_port: int) -> None:
-    error = refused(through, refused_port)
-    status, message = REFUSALS.get(through.way, (None, "EOF|closed|reset"))
+@routes_without_variants
+def test_a_port_without_a_server_raises_the_refusal_of_the_proxy(route: Route, refused_port: int) -> None:
+    error = error_after_one_retry(route, refused_port)
+    status, message = REFUSALS.get(route.name, (None, "EOF|closed|reset"))
     assert getattr(error, "status", None) == status
     assert message in str(error) or status is None
 
 
-@families
-@pytest.mark.parametrize("ending", [cut, reset])
-def test_a_server_that_goes_before_its_first_byte(through: Through, serve: Serve, ending: Callable[[], Step]) -> None:
+@routes_without_variants
+@endings
+def test_a_server_that_disconnects_before_its_first_byte_raises_status_502_or_connection_failed(
+    route: Route, serve: Serve, ending: Callable[[], Step]
+) -> None:
     server = serve([ending()])
-    error = refused(through, server.port)
-    assert getattr(error, "status", None) == (None if "stunnel" in through.way else 502)
-    # haproxy closes a connection that it kept alive without a word, so that the client asks again at once (row 6)
-    assert len(server.requests) == (3 if through.way == "haproxy" else 2)
+    error = error_after_one_retry(route, server.port)
+    assert getattr(error, "status", None) == (None if "stunnel" in route.name else 502)
+    # haproxy closes a kept-alive connection without a response, so the client sends the request again at once
+    assert len(server.requests) == (3 if route.name == "haproxy" else 2)
 
 
 # ── silence ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@families
-def test_our_idle_timeout_is_kept(through: Through, serve: Serve) -> None:
-    stream = through(serve([head(), *THREE, stall()]), stream_idle_timeout=0.8).stream("Hi")
-    said = read(stream, 2)
+@routes_without_variants
+def test_the_idle_timeout_of_the_client_holds_behind_a_proxy(route: Route, serve: Serve) -> None:
+    stream = route(serve([head(), *THREE, stall()]), stream_idle_timeout=0.8).stream("Hi")
+    pieces = read_first(stream, 2)
     with within(0.95), pytest.raises(IdleTimeout) as raised:
-        said.extend(stream.text())
-    assert raised.value.partial.text == "".join(said)
+        pieces.extend(stream.text())
+    assert raised.value.partial.text == "".join(pieces)
 
 
-@single
-def test_a_proxy_that_loses_patience_in_the_middle(through: Through, serve: Serve) -> None:
-    stream = through(serve([head(), *THREE, stall()]), timeout=1).stream("Hi")
+@single_programs
+def test_a_timeout_of_the_proxy_during_an_answer_raises_stream_truncated(route: Route, serve: Serve) -> None:
+    stream = route(serve([head(), *THREE, stall()]), timeout=1).stream("Hi")
     with within(3.0), pytest.raises(StreamTruncated) as raised:
         list(stream)
     assert raised.value.partial.text == "".join(WORDS)
 
 
-@single
-def test_a_proxy_that_loses_patience_before_the_headers(through: Through, serve: Serve) -> None:
-    client = through(serve([stall()]), timeout=1, request_max_retries=0)
+@single_programs
+def test_a_timeout_of_the_proxy_before_the_headers_raises_status_504_or_connection_failed(
+    route: Route, serve: Serve
+) -> None:
+    client = route(serve([stall()]), timeout=1, request_max_retries=0)
     with within(4.0), pytest.raises((ConnectionFailed, RetryLimit)) as raised:
         client.stream("Hi")
-    assert getattr(raised.value, "status", None) == (None if "stunnel" in through.way else 504)
+    assert getattr(raised.value, "status", None) == (None if "stunnel" in route.name else 504)
 
 
-@families
-def test_cancel_wakes_a_reader(through: Through, serve: Serve) -> None:
-    stream = through(serve([head(), *THREE, stall()])).stream("Hi")
-    said = read(stream, 3)
-    assert cancelled(stream, 0.1).partial.text == "".join(said)
+@routes_without_variants
+def test_cancel_wakes_a_blocked_reader_behind_a_proxy(route: Route, serve: Serve) -> None:
+    stream = route(serve([head(), *THREE, stall()])).stream("Hi")
+    pieces = read_first(stream, 3)
+    assert cancelled(stream, 0.1).partial.text == "".join(pieces)
 
 
-@families
-def test_a_stream_given_up_is_given_up_on_the_whole_way(through: Through, serve: Serve) -> None:
-    server = serve([head(), forever(delta("word "), pause(0.05))])  # haproxy hears of it when it writes
-    with through(server).stream("Hi") as stream:
-        read(stream, 3)
-    assert server.client_closed(within=PATIENCE)
+@routes_without_variants
+def test_closing_a_stream_makes_the_proxy_close_its_connection_to_the_server(route: Route, serve: Serve) -> None:
+    server = serve([head(), forever(delta("word "), pause(0.05))])  # haproxy notices it only when it writes
+    with route(server).stream("Hi") as stream:
+        read_first(stream, 3)
+    assert server.client_closed(within=SLACK)
 
 
-@single
-def test_a_deadline_holds_before_the_headers(through: Through, serve: Serve) -> None:
-    client = through(serve([stall()]))
+@single_programs
+def test_a_deadline_holds_while_a_proxy_waits_for_headers(route: Route, serve: Serve) -> None:
+    client = route(serve([stall()]))
     with within(0.6, least=0.4), pytest.raises(DeadlineExceeded):
         client.stream("Hi", deadline=0.4)

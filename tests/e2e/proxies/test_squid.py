@@ -1,4 +1,4 @@
-"""What squid alone does, as the proxy that HTTP_PROXY and HTTPS_PROXY name: it forbids, and asks for a password."""
+"""What only squid does, as the proxy in HTTP_PROXY and HTTPS_PROXY: it denies access and requires a password."""
 
 from __future__ import annotations
 
@@ -8,97 +8,107 @@ import traceback
 from collections.abc import Callable
 
 import pytest
+from proxy_programs import ProxyStarter
 from support import KEY, WORDS
-from ways import Proxies
 
 from chatstream import ChatStreamError, Client, ConnectionFailed, RetryInfo, UnexpectedStatus
 from chatstream.testing import FaultServer, text_answer
 
 Serve = Callable[..., FaultServer]
 Connect = Callable[..., Client]
-ONLY_KNOWN = "http_access deny !known"
-SCHEMES = ["http", "https"]
+UseProxy = Callable[[str], None]
+REQUIRE_PASSWORD = "http_access deny !authenticated"
 
 pytestmark = pytest.mark.usefixtures("trusted")
 
 
-@pytest.fixture(params=SCHEMES)
-def base_url(request: pytest.FixtureRequest, run: Proxies, serve: Serve) -> str:
-    """Of a server that answers: plain, and behind stunnel."""
+@pytest.fixture(params=["http", "https"])
+def base_url(request: pytest.FixtureRequest, start_proxy: ProxyStarter, serve: Serve) -> str:
+    """The base URL of a server, which over https stands behind stunnel."""
     server = serve(text_answer(*WORDS))
     if request.param == "http":
         return server.url
-    return run("stunnel", server.port).url.replace("http:", "https:")
+    return start_proxy("stunnel", server.port).url.replace("http:", "https:")
 
 
 @pytest.fixture
 def client(connect: Connect, base_url: str) -> Client:
-    """Of that server."""
+    """A client of that server."""
     return connect(base_url)
 
 
 @pytest.fixture
-def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Names a proxy in the environment."""
+def use_proxy(monkeypatch: pytest.MonkeyPatch) -> UseProxy:
+    """Sets a proxy in the environment."""
 
-    def used(url: str) -> None:
+    def use(url: str) -> None:
         monkeypatch.setenv("HTTP_PROXY", url)
         monkeypatch.setenv("HTTPS_PROXY", url)
 
-    return used
+    return use
 
 
-def told_of(error: ChatStreamError, log: pytest.LogCaptureFixture) -> str:
-    """All that anybody gets to read of an error."""
+def everything_about(error: ChatStreamError, log: pytest.LogCaptureFixture) -> str:
+    """All text that shows an error: its attributes, its traceback, its pickle, and the log."""
     shown = [str(error), repr(error), repr(vars(error)), repr(error.attempts), repr(error.args), log.text]
     return "\n".join([*shown, *traceback.format_exception(error), repr(pickle.dumps(error))])
 
 
-def test_a_password_that_is_right(run: Proxies, connect: Connect, base_url: str, use: Callable[[str], None]) -> None:
-    use(f"http://me:secret@{run('squid', more=ONLY_KNOWN).address}")
+def test_a_request_with_the_right_proxy_password_succeeds(
+    start_proxy: ProxyStarter, connect: Connect, base_url: str, use_proxy: UseProxy
+) -> None:
+    use_proxy(f"http://me:secret@{start_proxy('squid', more=REQUIRE_PASSWORD).address}")
     assert connect(base_url).stream("Hi").collect().text == "".join(WORDS)
 
 
-@pytest.mark.parametrize("who", ["", "me:wr0ng-passw0rd@", "wr0ng-passw0rd:secret@"])
-def test_a_password_that_is_wrong(
-    run: Proxies, client: Client, use: Callable[[str], None], who: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    "user", ["", "me:wr0ng-passw0rd@", "wr0ng-passw0rd:secret@"], ids=["nobody", "wrong-password", "unknown-user"]
+)
+def test_a_wrong_proxy_password_raises_connection_failed_without_showing_it(
+    start_proxy: ProxyStarter, client: Client, use_proxy: UseProxy, user: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    use(f"http://{who}{run('squid', more=ONLY_KNOWN).address}")
+    use_proxy(f"http://{user}{start_proxy('squid', more=REQUIRE_PASSWORD).address}")
     with pytest.raises(ConnectionFailed, match=r"proxy.*407") as raised:
         client.stream("Hi")
     assert not raised.value.retryable
     assert len(raised.value.attempts) == 1
-    assert "wr0ng" not in told_of(raised.value, caplog)
-    assert KEY not in told_of(raised.value, caplog)
+    assert "wr0ng" not in everything_about(raised.value, caplog)
+    assert KEY not in everything_about(raised.value, caplog)
 
 
-def test_a_proxy_that_is_not_there(
-    refused_port: int, connect: Connect, base_url: str, use: Callable[[str], None], caplog: pytest.LogCaptureFixture
+def test_an_unreachable_proxy_raises_connection_failed_without_showing_its_password(
+    refused_port: int, connect: Connect, base_url: str, use_proxy: UseProxy, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    told: list[RetryInfo] = []
-    use(f"http://me:s3cr3t-w0rd@127.0.0.1:{refused_port}")
+    retries: list[RetryInfo] = []
+    use_proxy(f"http://me:s3cr3t-w0rd@127.0.0.1:{refused_port}")
     with pytest.raises(ConnectionFailed, match=r"the proxy before .* failed: .*refused") as raised:
-        connect(base_url, on_retry=told.append).stream("Hi")
+        connect(base_url, on_retry=retries.append).stream("Hi")
     assert raised.value.retryable
-    assert (len(told), len(raised.value.attempts)) == (1, 2)
-    assert "s3cr3t" not in told_of(raised.value, caplog)
+    assert (len(retries), len(raised.value.attempts)) == (1, 2)
+    assert "s3cr3t" not in everything_about(raised.value, caplog)
 
 
-def test_a_proxy_that_forbids(
-    run: Proxies, connect: Connect, base_url: str, use: Callable[[str], None], caplog: pytest.LogCaptureFixture
+def test_a_proxy_that_denies_access_raises_an_error_with_status_403_and_is_not_retried(
+    start_proxy: ProxyStarter,
+    connect: Connect,
+    base_url: str,
+    use_proxy: UseProxy,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    use(f"http://me:s3cr3t-w0rd@{run('squid', more='http_access deny all').address}")
+    use_proxy(f"http://me:s3cr3t-w0rd@{start_proxy('squid', more='http_access deny all').address}")
     with pytest.raises((UnexpectedStatus, ConnectionFailed), match="403") as raised:
         connect(base_url).stream("Hi")
     assert not raised.value.retryable
     assert len(raised.value.attempts) == 1
-    assert "s3cr3t" not in told_of(raised.value, caplog)
+    assert "s3cr3t" not in everything_about(raised.value, caplog)
 
 
-def test_a_prompt_that_is_too_large(run: Proxies, connect: Connect, serve: Serve, use: Callable[[str], None]) -> None:
-    use(f"http://{run('squid', more='request_body_max_size 100 KB').address}")
+def test_a_prompt_over_the_body_limit_of_squid_raises_status_413(
+    start_proxy: ProxyStarter, connect: Connect, serve: Serve, use_proxy: UseProxy
+) -> None:
+    use_proxy(f"http://{start_proxy('squid', more='request_body_max_size 100 KB').address}")
     client = connect(serve(text_answer(*WORDS)).url)
     with pytest.raises(UnexpectedStatus, match="413") as raised:
         client.stream("sea " * 1_000_000)
@@ -106,9 +116,9 @@ def test_a_prompt_that_is_too_large(run: Proxies, connect: Connect, serve: Serve
     assert client.stream("Hi").collect().text == "".join(WORDS)
 
 
-def test_no_proxy_leads_past_it(
-    connect: Connect, base_url: str, refused_port: int, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+def test_a_host_in_no_proxy_is_reached_without_the_proxy(
+    connect: Connect, base_url: str, refused_port: int, use_proxy: UseProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use(f"http://127.0.0.1:{refused_port}")
+    use_proxy(f"http://127.0.0.1:{refused_port}")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     assert connect(base_url).stream("Hi").collect().text == "".join(WORDS)

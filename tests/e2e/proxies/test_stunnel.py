@@ -1,12 +1,12 @@
-"""What a TLS terminator adds: certificates, and connections that are there before their server is."""
+"""What a TLS terminator adds: certificates, and connections that open although their server is not running."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import pytest
+from proxy_programs import ProxyStarter
 from support import WORDS
-from ways import Proxies
 
 from chatstream import Client, ConnectionFailed, RetryInfo
 from chatstream.testing import FaultServer, text_answer
@@ -15,43 +15,52 @@ Serve = Callable[..., FaultServer]
 Connect = Callable[..., Client]
 
 
-def https(run: Proxies, port: int) -> str:
-    return run("stunnel", port).url.replace("http:", "https:")
+def start_tls(start_proxy: ProxyStarter, port: int) -> str:
+    """Starts stunnel before a port; returns its base URL."""
+    return start_proxy("stunnel", port).url.replace("http:", "https:")
 
 
-def test_a_certificate_that_nobody_knows(run: Proxies, serve: Serve, connect: Connect) -> None:
+def test_an_untrusted_certificate_raises_connection_failed_and_is_not_retried(
+    start_proxy: ProxyStarter, serve: Serve, connect: Connect
+) -> None:
     server = serve(text_answer(*WORDS))
-    with pytest.raises(ConnectionFailed, match="can't prove who it is") as raised:
-        connect(https(run, server.port)).stream("Hi")
+    with pytest.raises(ConnectionFailed, match=r"the certificate of 127\.0\.0\.1:\d+ was rejected") as raised:
+        connect(start_tls(start_proxy, server.port)).stream("Hi")
     assert not raised.value.retryable
     assert len(raised.value.attempts) == 1
     assert server.connections == 0
 
 
 @pytest.mark.usefixtures("trusted")
-def test_a_certificate_for_another_name(run: Proxies, serve: Serve, connect: Connect) -> None:
-    url = https(run, serve(text_answer(*WORDS)).port).replace("127.0.0.1", "localhost")
-    with pytest.raises(ConnectionFailed, match=r"can't prove who it is.*localhost") as raised:
+def test_a_certificate_for_another_name_raises_connection_failed_with_the_name_requested(
+    start_proxy: ProxyStarter, serve: Serve, connect: Connect
+) -> None:
+    url = start_tls(start_proxy, serve(text_answer(*WORDS)).port).replace("127.0.0.1", "localhost")
+    with pytest.raises(ConnectionFailed, match=r"the certificate of localhost:\d+ was rejected.*localhost") as raised:
         connect(url).stream("Hi")
     assert not raised.value.retryable
 
 
 @pytest.mark.usefixtures("trusted")
-def test_plain_http_to_a_port_that_speaks_tls(run: Proxies, serve: Serve, connect: Connect) -> None:
+def test_an_http_request_to_a_tls_port_raises_connection_failed(
+    start_proxy: ProxyStarter, serve: Serve, connect: Connect
+) -> None:
     server = serve(text_answer(*WORDS))
     with pytest.raises(ConnectionFailed, match="no response"):
-        connect(run("stunnel", server.port).url).stream("Hi")
+        connect(start_proxy("stunnel", server.port).url).stream("Hi")
     assert server.connections == 0
 
 
 @pytest.mark.usefixtures("trusted")
-def test_a_server_that_comes_back_while_we_wait(run: Proxies, connect: Connect, serve: Serve) -> None:
-    told: list[RetryInfo] = []
+def test_a_server_that_stops_behind_its_tls_terminator_raises_connection_failed_after_one_retry(
+    start_proxy: ProxyStarter, connect: Connect, serve: Serve
+) -> None:
+    retries: list[RetryInfo] = []
     first, second = serve(text_answer("one ")), serve(text_answer("two "))
-    client = connect(https(run, first.port), on_retry=told.append)
+    client = connect(start_tls(start_proxy, first.port), on_retry=retries.append)
     assert client.stream("Hi").collect().text == "one "
-    first.close()  # and with it the connection in the pool, which is replaced at once
+    first.close()  # closes the pooled connection too, which is replaced at once
     with pytest.raises(ConnectionFailed) as raised:
         client.stream("Hi")
-    assert (len(told), len(raised.value.attempts)) == (1, 2)
-    assert connect(https(run, second.port)).stream("Hi").collect().text == "two "
+    assert (len(retries), len(raised.value.attempts)) == (1, 2)
+    assert connect(start_tls(start_proxy, second.port)).stream("Hi").collect().text == "two "

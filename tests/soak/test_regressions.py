@@ -1,4 +1,4 @@
-"""What the soak found, as plain tests."""
+"""Regressions that the soak has found."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from chatstream import ConnectionFailed
 from chatstream.testing import cut, head, text_answer
 
 
-def test_a_pool_full_of_stale_connections_costs_one_more_request(serve, connect):
+def test_a_pool_full_of_stale_connections_costs_one_additional_request(serve, connect):
     """Each of a hundred kept connections was tried in turn, with the request sent a hundred times."""
     server = serve(*[text_answer("one")] * 4, [cut()])
     client = connect(server, request_max_retries=0)
@@ -22,7 +22,7 @@ def test_a_pool_full_of_stale_connections_costs_one_more_request(serve, connect)
     assert server.connections == 5
 
 
-def test_closing_a_client_leaves_the_adapters_of_a_given_session(serve, connect):
+def test_closing_a_client_keeps_the_adapters_of_the_session_given_to_it(serve, connect):
     """Another client of the same session may be about to use them."""
     with requests.Session() as session:
         client = connect(serve(text_answer("one")), session=session)
@@ -33,8 +33,8 @@ def test_closing_a_client_leaves_the_adapters_of_a_given_session(serve, connect)
         assert list(session.adapters.values()) == mounted
 
 
-def test_a_stream_that_another_thread_closes_while_it_begins_again_ends_quietly(serve, connect):
-    """`close` went on as `Cancelled` to the loop, when it came in the wait before a restart."""
+def test_a_stream_that_another_thread_closes_before_its_restart_ends_without_an_error(serve, connect):
+    """The loop raised `Cancelled` when `close` was called during the wait before a restart."""
     server = serve([head(), cut()], text_answer("one"))
     stream = connect(server, on_retry=lambda info: stream.close()).stream("?")
     assert list(stream) == []
