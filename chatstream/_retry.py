@@ -1,10 +1,10 @@
 """When to try again, and how long to wait: decisions only, no sleep and no I/O.
 
 Rules:
-- The server's word goes first: ``x-should-retry``, then ``retry-after-ms``, then ``Retry-After``.
-- Without it: 408, 409, 429 and 5xx are tried again after 200 ms × 2^(n−1), within a tenth either way.
-- A nonsense wait is ignored; one longer than the caller's limit is not slept but reported.
-- All calls of a client share one budget, so that a failing server is not asked several times as often.
+- The headers of the server take precedence: ``x-should-retry``, then ``retry-after-ms``, then ``Retry-After``.
+- Otherwise 408, 409, 429 and 5xx are retried after 200 ms × 2^(n−1), varied at random by up to 10 % either way.
+- A delay that makes no sense is ignored; one above the limit of the caller is reported instead of slept.
+- All calls of a client share one budget, so that a failing server does not receive several times as many requests.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NUMBER = r"(?i:[0-9]+(\.[0-9]*)?|\.[0-9]+|inf(inity)?)"
 
 @frozen
 class RetryInfo:
-    """Told to ``on_retry`` before each wait: retry ``number`` of at most ``limit``, after ``delay`` seconds."""
+    """Passed to ``on_retry`` before retry ``number`` of at most ``limit``, which follows after ``delay`` seconds."""
 
     number: int
     limit: int
@@ -46,20 +46,21 @@ def backoff(number: int, jitter: float | None = None) -> float:
 
 
 def is_retryable(status: int, headers: Mapping[str, str]) -> bool:
-    """Whether a refusal with ``status`` is worth another try (RFC 9110 15; ``x-should-retry`` as OpenAI sends it)."""
-    word = headers.get("x-should-retry", "").strip().lower()
-    if word in ("true", "false"):
-        return word == "true"
+    """Whether a response with ``status`` is worth a retry (RFC 9110 15; ``x-should-retry`` as OpenAI sends it)."""
+    value = headers.get("x-should-retry", "").strip().lower()
+    if value in ("true", "false"):
+        return value == "true"
     return status in RETRYABLE or status >= 500
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds that the server asks to wait; None if it does not say, infinity if never to come back.
+    """Seconds that the server requests to wait; None if it requests no delay, infinity for ``inf`` or a date past
+    the year 9999.
 
-    ``now`` is the wall clock as a Unix time, used only when the answer has no ``Date`` of its own to count from.
+    ``now`` is the wall clock as a Unix time, used only if the response has no ``Date`` header to count from.
     """
     milliseconds = _seconds(headers.get("retry-after-ms", ""))
-    if milliseconds:  # Azure sends 0 beside a real Retry-After
+    if milliseconds:  # Azure sends 0 beside a valid Retry-After
         return milliseconds / 1000
     value = headers.get("Retry-After", "").strip()
     seconds = _seconds(value)
@@ -78,7 +79,7 @@ def _seconds(value: str) -> float | None:
 
 
 def _unix_time(value: str) -> float | None:
-    """The time of an HTTP date (RFC 9110 5.6.7); infinity for a year past what a clock can show."""
+    """The time of an HTTP date (RFC 9110 5.6.7); infinity for a date past the year 9999."""
     try:
         date = parsedate_to_datetime(value)
         return (date if date.tzinfo else date.replace(tzinfo=timezone.utc)).timestamp()
@@ -88,10 +89,10 @@ def _unix_time(value: str) -> float | None:
 
 
 class RetryBudget:
-    """A token bucket that all calls of a client share: a retry takes one token, a call brings a quarter.
+    """A token bucket that all calls of a client share: a retry takes one token, and each call returns a quarter of one.
 
-    So a burst of failures is retried freely at first, and a server that is down gets at most a quarter more
-    requests than calls in the long run.
+    A short burst of failures is therefore retried freely, while a server that is down receives at most a quarter more
+    requests than there are calls in the long run.
     """
 
     CAPACITY = 20.0
@@ -102,12 +103,12 @@ class RetryBudget:
         self._lock = Lock()
 
     def deposit(self) -> None:
-        """Note that a call begins."""
+        """Return a quarter of a token, because a call begins."""
         with self._lock:
             self._tokens = min(self._tokens + self.PER_CALL, self.CAPACITY)
 
     def take(self) -> bool:
-        """Whether one more retry may be made."""
+        """Take one token for a retry; False if there is none."""
         with self._lock:
             if self._tokens < 1:
                 return False
