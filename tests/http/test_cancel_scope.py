@@ -1,4 +1,4 @@
-"""The clock and the cancel switch, with plain sockets."""
+"""`CancelScope`: the deadline, timeouts and cancel of a call."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ def test_a_cancelled_scope_stays_cancelled():
     scope.cancel()
     scope.reset()
     assert isinstance(scope.error, Cancelled)
-    for ask in (scope.check, scope.remaining, lambda: scope.sleep(9), lambda: scope.check_time_for(0)):
+    for operation in (scope.check, scope.remaining, lambda: scope.sleep(9), lambda: scope.check_time_for(0)):
         with pytest.raises(Cancelled):
-            ask()
+            operation()
 
 
 def test_the_first_error_of_a_scope_is_kept():
@@ -111,7 +111,7 @@ def test_cancel_ends_a_read_of_the_attached_socket():
     with within(0.08):
         assert ours.recv(1) == b""
     ours.close()
-    scope.cancel()  # a closed socket is no trouble
+    scope.cancel()  # has no effect on a closed socket
     theirs.close()
 
 

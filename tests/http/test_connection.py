@@ -1,4 +1,4 @@
-"""Connections whose every wait asks the scope: what the fault table does not see."""
+"""Connections whose waits observe the cancel scope: the cases that the fault tests do not cover."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_an_exchange_records_whether_its_connection_was_reused_and_its_request_s
 
 @pytest.mark.usefixtures("trusted")
 def test_a_fresh_tls_connection_is_not_taken_for_a_reused_one(serve, scoped_session, exchange, tls):
-    server = serve(status(200, "fine"), tls=tls)  # urllib3 connects it before there is a request
+    server = serve(status(200, "fine"), tls=tls)  # urllib3 connects before it sends the request
     scoped_session.post(server.url)
     assert (exchange.reused, exchange.sent) == (False, True)
     scoped_session.post(server.url)
@@ -42,12 +42,12 @@ def test_a_fresh_tls_connection_is_not_taken_for_a_reused_one(serve, scoped_sess
 
 def test_the_next_address_of_a_host_is_tried_if_one_refuses(serve, scoped_session, exchange, monkeypatch, refused_port):
     server = serve(status(200, "fine"))
-    real = socket.getaddrinfo
+    getaddrinfo = socket.getaddrinfo
 
-    def both(host: str, port: int, *args: Any) -> Any:
-        return real("127.0.0.1", refused_port, *args) + real("127.0.0.1", port, *args)
+    def two_addresses(host: str, port: int, *args: Any) -> Any:
+        return getaddrinfo("127.0.0.1", refused_port, *args) + getaddrinfo("127.0.0.1", port, *args)
 
-    monkeypatch.setattr(socket, "getaddrinfo", both)
+    monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
     assert scoped_session.post(f"http://two.invalid:{server.port}/").text == "fine"
 
 
@@ -58,10 +58,10 @@ def test_a_host_name_without_an_address_raises_connection_error(scoped_session, 
 
 
 def test_the_error_for_a_host_name_that_does_not_resolve_has_the_reason(scoped_session, exchange, monkeypatch):
-    def nobody(*args: Any) -> None:
+    def fail(*args: Any) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "unknown")
 
-    monkeypatch.setattr(socket, "getaddrinfo", nobody)
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
     with pytest.raises(requests.ConnectionError, match="unknown"):
         scoped_session.post("http://nowhere.invalid/")
 
@@ -73,8 +73,8 @@ def test_connecting_raises_connect_timeout_after_its_timeout(scoped_session, exc
 
 def test_an_exchange_records_a_request_sent_through_a_proxy(serve, scoped_session, exchange):
     proxy = serve(status(200, "fine"))
-    answer = scoped_session.post("http://api.invalid/", proxies={"http": f"http://127.0.0.1:{proxy.port}"})
-    assert answer.text == "fine"
+    response = scoped_session.post("http://api.invalid/", proxies={"http": f"http://127.0.0.1:{proxy.port}"})
+    assert response.text == "fine"
     assert exchange.sent
     assert proxy.requests[0].path == "http://api.invalid/"
 

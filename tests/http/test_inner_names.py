@@ -1,7 +1,7 @@
-"""The names of other libraries that are not public, and that this library uses: all of them, in one place.
+"""All internal names of other libraries that this library uses.
 
-They are why setup.cfg bounds urllib3 and requests below their next major versions. A name that a new version renames
-fails here, before it fails in a stream.
+Because of them setup.cfg requires versions of urllib3 and requests below the next major ones. If a new version renames
+one, a test fails here.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ USED = {
 @pytest.mark.parametrize("owner", USED)
 def test_every_internal_name_that_is_used_exists_in_the_installed_version(owner):
     make, names = USED[owner]
-    thing = make()  # type: ignore[operator]
-    assert [name for name in names if not hasattr(thing, name)] == []
+    owning = make()  # type: ignore[operator]
+    assert [name for name in names if not hasattr(owning, name)] == []
 
 
 @pytest.mark.parametrize("path", INHERITING)

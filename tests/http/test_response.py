@@ -1,4 +1,4 @@
-"""One request and its answer below HTTP: what the fault table does not see."""
+"""Sockets, chunks and exchanges below HTTP: the cases that the fault tests do not cover."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     theirs.close()
 
 
-# ── the file a response is read from ────────────────────────────────────────────────────────────────────────────
+# ── the file from which a response is read ──────────────────────────────────────────────────────────────────────
 
 
 def test_reading_a_scoped_file_returns_the_available_bytes_and_then_the_end(pair):
@@ -39,8 +39,8 @@ def test_reading_a_scoped_file_returns_the_available_bytes_and_then_the_end(pair
         assert (file.read(9), file.ended) == (b"", True)
 
 
-def gives_up(file: ScopedFile, scope: CancelScope, seconds: float) -> None:
-    """Reading ends when the scope has allowed so many seconds, and these are over."""
+def assert_read_times_out(file: ScopedFile, scope: CancelScope, seconds: float) -> None:
+    """Set a timeout of ``seconds``, and check that a read ends when it has passed."""
     with within(seconds + 0.1, least=seconds):
         scope.set_timeout(seconds, IdleTimeout)
         with pytest.raises(IdleTimeout):
@@ -50,14 +50,14 @@ def gives_up(file: ScopedFile, scope: CancelScope, seconds: float) -> None:
 def test_a_read_ends_at_the_timeout_of_its_scope(pair):
     scope = CancelScope()
     with ScopedFile(pair[0], scope) as file:
-        gives_up(file, scope, 0.05)
+        assert_read_times_out(file, scope, 0.05)
 
 
 def test_a_socket_timeout_before_that_of_the_scope_does_not_end_a_read(pair, monkeypatch):
     ours, theirs = pair
     scope = CancelScope()
-    asked = itertools.chain([0.01], itertools.repeat(9.0))  # how long the first recv may take, and all others
-    monkeypatch.setattr(CancelScope, "remaining", lambda _: next(asked))
+    timeouts = itertools.chain([0.01], itertools.repeat(9.0))  # of the first recv, and of all others
+    monkeypatch.setattr(CancelScope, "remaining", lambda _: next(timeouts))
     with ScopedFile(ours, scope) as file:
         theirs.sendall(b"a")
         assert file.read(1) == b"a"
@@ -73,7 +73,7 @@ def test_a_shortened_timeout_applies_to_the_next_read(pair):
     with ScopedFile(ours, scope) as file:
         theirs.sendall(b"a")
         assert file.read(1) == b"a"
-        gives_up(file, scope, 0.02)
+        assert_read_times_out(file, scope, 0.02)
 
 
 def test_cancel_ends_a_read_of_a_scoped_file(pair):
@@ -91,7 +91,7 @@ def test_signals_in_the_main_thread_do_not_extend_the_timeout_of_a_read(pair):
     signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
     try:
         with ScopedFile(pair[0], scope) as file:
-            gives_up(file, scope, 0.06)
+            assert_read_times_out(file, scope, 0.06)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -125,7 +125,7 @@ def test_a_scoped_file_keeps_its_socket_open(pair):
     file.close()
 
 
-# ── whole chunks at once ────────────────────────────────────────────────────────────────────────────────────────
+# ── complete chunks ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_a_connection_closed_inside_a_chunk_size_is_not_the_end_of_the_body(serv
     assert exchange.response.file.ended
 
 
-# ── whose the connection is ─────────────────────────────────────────────────────────────────────────────────────
+# ── exchanges ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_an_exchange_can_be_released_only_once(pair):

@@ -1,4 +1,4 @@
-"""POST → bytes: sessions, connections and what is read of an answer."""
+"""POST → bytes: `Transport`, its sessions and connections, and the reading of a response."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ def transport() -> Iterator[Transport]:
 
 
 def request(server: FaultServer, **fields: Any) -> Request:
-    return Request(**{"url": server.url + "/chat", "headers": {"X-Word": "hello"}, "body": b"{}"} | fields)
+    return Request(**{"url": server.url + "/chat", "headers": {"X-Example": "hello"}, "body": b"{}"} | fields)
 
 
 @pytest.fixture
 def post() -> Iterator[Any]:
-    """Sends a request to a server, and closes what came of it."""
+    """A function that posts a request to a server; the replies are closed at the end."""
     replies: list[Reply] = []
 
-    def posted(transport: Transport, server: FaultServer, scope: CancelScope | None = None) -> Reply:
+    def post_to(transport: Transport, server: FaultServer, scope: CancelScope | None = None) -> Reply:
         replies.append(transport.post(request(server), scope or CancelScope()))
         return replies[-1]
 
-    yield posted
+    yield post_to
     for reply in replies:
         reply.close()
 
@@ -77,7 +77,7 @@ def test_only_the_headers_of_the_request_and_those_that_http_needs_are_sent(tran
     assert sent.pop("host") == f"127.0.0.1:{server.port}"
     assert "gzip" in sent.pop("accept-encoding")
     sent.pop("user-agent", None)
-    assert sent == {"x-word": "hello", "content-length": "2", "authorization": f"Bearer {KEY}"}
+    assert sent == {"x-example": "hello", "content-length": "2", "authorization": f"Bearer {KEY}"}
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_wait_returns_true_for_bytes_that_are_buffered(post, transport, serve):
 def test_wait_returns_true_for_bytes_that_are_decoded_but_not_read(post, transport, serve):
     reply = post(transport, serve([head(), chunk(b"x" * 100_000), stall()]))
     assert len(reply.read()) <= 65536
-    assert reply.wait(1)  # the rest may still be on its way
+    assert reply.wait(1)  # the rest may not have arrived yet
 
 
 def test_cancel_ends_a_wait_for_bytes(post, transport, serve):
@@ -205,11 +205,13 @@ def test_cancel_ends_a_wait_for_bytes(post, transport, serve):
         reply.wait(9)
 
 
-# ── the beginning of a body, and its end ────────────────────────────────────────────────────────────────────────
+# ── error bodies and draining ───────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
-    "more", [[end()], [cut()], [stall()], [pause(0.01), reset()]], ids=["end", "fin", "silence", "rst"]
+    "more",
+    [[end()], [cut()], [stall()], [pause(0.01), reset()]],
+    ids=["end", "closed connection", "silence", "connection reset"],
 )
 def test_read_body_returns_the_bytes_that_arrive_in_time(post, transport, serve, more):
     reply = post(transport, serve([head(400), chunk(b"one"), chunk(b"two"), *more]))
@@ -247,7 +249,11 @@ def test_draining_returns_the_connection_to_the_pool(post, transport, serve):
 
 
 @pytest.mark.usefixtures("default_drain_time")
-@pytest.mark.parametrize("more", [stall(), drip(b"0" * 99, 0.01), forever(chunk(b"x" * 100))])
+@pytest.mark.parametrize(
+    "more",
+    [stall(), drip(b"0" * 99, 0.01), forever(chunk(b"x" * 100))],
+    ids=["silence", "single bytes", "endless chunks"],
+)
 def test_draining_takes_at_most_a_tenth_of_a_second(post, transport, serve, more):
     server = serve([head(), chunk(b"one"), more])
     reply = post(transport, server)
@@ -319,7 +325,7 @@ def test_a_closed_transport_can_be_used_again(post, transport, serve):
 def test_closing_a_reply_whose_connection_is_already_pooled_does_not_affect_the_next_call(
     post, transport, serve, monkeypatch
 ):
-    """Another thread closes while the connection is in the pool again, and urllib3 has not let go of it yet."""
+    """Another thread closes the reply after urllib3 has returned the connection to the pool, but still refers to it."""
     server = serve(FINE)
     put = HTTPConnectionPool._put_conn
 
@@ -328,21 +334,21 @@ def test_closing_a_reply_whose_connection_is_already_pooled_does_not_affect_the_
         reply.close()
 
     reply = post(transport, server)
-    with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(HTTPConnectionPool, "_put_conn", put_and_close)
+    with monkeypatch.context() as patch:
+        patch.setattr(HTTPConnectionPool, "_put_conn", put_and_close)
         assert read_all(reply) == b"fine"
-    together = [post(transport, server) for _ in range(2)]
-    assert [read_all(each) for each in together] == [b"fine", b"fine"]
-    assert [each.reused for each in together] == [True, False]
+    replies = [post(transport, server) for _ in range(2)]
+    assert [read_all(each) for each in replies] == [b"fine", b"fine"]
+    assert [each.reused for each in replies] == [True, False]
     assert server.connections == 2
 
 
 def test_the_connection_of_a_closed_reply_is_not_returned_to_the_pool(post, transport, serve, monkeypatch):
-    """Else who reads it, in another thread, would close it under the call that has it then."""
+    """Otherwise a thread that still reads the reply would close the connection while another call uses it."""
     put: list[Any] = []
     reply = post(transport, serve(FINE))
-    with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(HTTPConnectionPool, "_put_conn", lambda pool, connection: put.append(connection))
+    with monkeypatch.context() as patch:
+        patch.setattr(HTTPConnectionPool, "_put_conn", lambda pool, connection: put.append(connection))
         reply.close()
     assert put == []
 
@@ -385,7 +391,7 @@ def test_a_direct_transport_ignores_the_proxies_of_the_environment(post, serve, 
     transport.close()
 
 
-# ── a session of the caller's own ───────────────────────────────────────────────────────────────────────────────
+# ── a session of the caller ─────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.fixture
@@ -401,23 +407,23 @@ def test_the_default_adapter_of_a_session_is_replaced(post, session, serve):
 
 
 def test_a_custom_adapter_of_a_session_is_kept(post, session, serve):
-    class Own(HTTPAdapter):
+    class CustomAdapter(HTTPAdapter):
         pass
 
-    own = Own()
-    session.mount("http://127.0.0.1", own)
+    adapter = CustomAdapter()
+    session.mount("http://127.0.0.1", adapter)
     reply = post(Transport(session), serve(FINE))
-    assert session.get_adapter("http://127.0.0.1/") is own
-    assert reply.wait(0)  # it can't tell
+    assert session.get_adapter("http://127.0.0.1/") is adapter
+    assert reply.wait(0)  # such an adapter does not know whether bytes have arrived
     assert read_all(reply) == b"fine"
 
 
 @pytest.mark.parametrize("script", [[stall()], [head(), stall()]], ids=["headers", "body"])
 def test_with_a_custom_adapter_a_silent_server_raises_idle_timeout(post, session, serve, script):
-    class Own(HTTPAdapter):
+    class CustomAdapter(HTTPAdapter):
         pass
 
-    session.mount("http://", Own())
+    session.mount("http://", CustomAdapter())
     server, scope = serve(script), CancelScope()
     with within(0.25, least=0.1):
         scope.set_timeout(0.1, IdleTimeout)
@@ -435,15 +441,15 @@ def test_the_proxies_and_headers_of_a_session_are_used(session, serve):
 
 
 def test_a_response_hook_of_a_session_may_repeat_the_request(post, session, serve):
-    def again(response: requests.Response, **options: Any) -> requests.Response:
-        """What digest authentication does."""
+    def repeat(response: requests.Response, **options: Any) -> requests.Response:
+        """Repeat a request as digest authentication does."""
         if response.status_code != 401:
             return response
         assert response.content == b"who?"
         response.close()
         return response.connection.send(response.request, **options)
 
-    session.hooks["response"].append(again)
+    session.hooks["response"].append(repeat)
     server, transport = serve(status(401, "who?"), FINE), Transport(session)
     assert read_all(post(transport, server)) == b"fine"
     assert post(transport, server).reused
