@@ -1,8 +1,8 @@
-"""Whole streams in the spellings of many servers, each with what a right client must report; and every way to cut them.
+"""Hypothesis strategies: complete streams in the formats of many servers, with the result that a client must report.
 
-    what the model said (`Said`) ─spelled as some server would─▶ bytes
+    the content of each choice (`ExpectedChoice`) ─encoded in the format of some server─▶ bytes
 
-Nothing here uses the library: what a stream means is known before it is written.
+Nothing here uses the library: the expected result is known before the bytes are generated.
 """
 
 from __future__ import annotations
@@ -14,53 +14,53 @@ from typing import Any
 from hypothesis import strategies as st
 
 Draw = Any
-REASONS = ("stop", "eos", "eos_token", "tool_calls", "function_call", "tired")
+REASONS = ("stop", "eos", "eos_token", "tool_calls", "function_call", "unknown")
 CUT_REASONS = ("length", "content_filter")
-MAY_BE_EMPTY = ("openai", "repeated", "same index", "alternating", "index only", "one chunk")  # a call's arguments
+MAY_HAVE_NO_ARGUMENTS = ("openai", "repeated", "same index", "alternating", "index only", "one chunk")  # call styles
 
 
 @dataclass
-class Call:
-    """A call as it was meant; ``call_id`` is None where the server gives none."""
+class ExpectedCall:
+    """A call that the client must report; ``call_id`` is None where the server sends none."""
 
     name: str
     arguments: str
     call_id: str | None
-    whole: bool = True
+    complete: bool = True
 
 
 @dataclass
-class Said:
-    """What one choice said."""
+class ExpectedChoice:
+    """The content of one choice that the client must report."""
 
     text: str = ""
     reasoning: str = ""
     refusal: str = ""
-    calls: list[Call] = field(default_factory=list)
+    calls: list[ExpectedCall] = field(default_factory=list)
     finish_reason: str | None = None
 
     @property
     def status(self) -> str:
-        if self.finish_reason in CUT_REASONS or not all(call.whole for call in self.calls):
+        if self.finish_reason in CUT_REASONS or not all(call.complete for call in self.calls):
             return "incomplete"
         return "completed" if self.finish_reason else "unconfirmed"
 
 
 @dataclass
 class Stream:
-    """The bytes, and what they mean. Before ``complete_at`` bytes of it nobody may take it for whole."""
+    """The bytes and the expected result. A stream of fewer than ``complete_at`` bytes is incomplete."""
 
     data: bytes
-    said: list[Said]
+    choices: list[ExpectedChoice]
     usage: dict[str, int] | None
     response_id: str | None
     model: str | None
     complete_at: int
 
 
-# ── what is said ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── content ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-WORDS = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(
     [
         "",
         " ",
@@ -81,55 +81,55 @@ WORDS = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(
     ]
 )
 NAMES = st.sampled_from(["get_weather", "f", "sömething", "a.b-c"])
-VALUES = st.none() | st.booleans() | st.integers(-9, 9) | WORDS
-OBJECTS = st.dictionaries(WORDS, VALUES | st.lists(VALUES, max_size=2), max_size=3)
+VALUES = st.none() | st.booleans() | st.integers(-9, 9) | TEXTS
+OBJECTS = st.dictionaries(TEXTS, VALUES | st.lists(VALUES, max_size=2), max_size=3)
 
 
-def broken_up(draw: Draw, text: str) -> list[str]:
-    """``text`` in fragments, some of them empty."""
+def fragments_of(draw: Draw, text: str) -> list[str]:
+    """``text`` cut into fragments, some of them empty."""
     places = sorted(draw(st.lists(st.integers(0, len(text)), max_size=4)))
     return [text[start:end] for start, end in zip([0, *places], [*places, len(text)], strict=True)]
 
 
 @st.composite
-def said(draw: Draw, style: str, may_be_cut: bool = True) -> Said:
-    one = Said(draw(WORDS) + draw(WORDS))
+def expected_choices(draw: Draw, style: str, may_be_cut: bool = True) -> ExpectedChoice:
+    one = ExpectedChoice(draw(TEXTS) + draw(TEXTS))
     if draw(st.booleans()):
-        one.reasoning = draw(WORDS)
+        one.reasoning = draw(TEXTS)
     if draw(st.integers(0, 4)) == 0:
-        one.refusal = draw(WORDS)
+        one.refusal = draw(TEXTS)
     if style:
         number = 1 if style == "legacy" else draw(st.integers(1, 3))
         for i in range(number):
-            may_be_empty = style in MAY_BE_EMPTY or (style == "bare" and number == 1)
-            nothing = may_be_empty and draw(st.integers(0, 2)) == 0
+            may_have_none = style in MAY_HAVE_NO_ARGUMENTS or (style == "bare" and number == 1)
+            has_none = may_have_none and draw(st.integers(0, 2)) == 0
             arguments = (
-                "" if nothing else json.dumps(draw(OBJECTS), ensure_ascii=style != "objects" and draw(st.booleans()))
+                "" if has_none else json.dumps(draw(OBJECTS), ensure_ascii=style != "objects" and draw(st.booleans()))
             )
             call_id = None if style in ("legacy", "bare", "index only") else f"call-{i}-{draw(st.integers(0, 99))}"
-            one.calls.append(Call(draw(NAMES), arguments, call_id))
+            one.calls.append(ExpectedCall(draw(NAMES), arguments, call_id))
     one.finish_reason = draw(st.sampled_from(REASONS + CUT_REASONS))
     if may_be_cut and one.finish_reason in CUT_REASONS and one.calls and style in ("openai", "repeated", "same index"):
         last = one.calls[-1]
         last.arguments = last.arguments[: draw(st.integers(0, max(len(last.arguments) - 1, 0)))]
-        last.whole = False
+        last.complete = False
     if one.finish_reason in CUT_REASONS:
         for call in one.calls:
-            call.whole = call.whole and call.arguments != ""
+            call.complete = call.complete and call.arguments != ""
     return one
 
 
-# ── how it is spelled: deltas ───────────────────────────────────────────────────────────────────────────────────
+# ── encoding as deltas ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def spell_text(draw: Draw, text: str) -> list[dict[str, Any]]:
+def encode_text(draw: Draw, text: str) -> list[dict[str, Any]]:
     style = draw(st.sampled_from(["text", "text", "parts", "mixed"]))
-    spellings = {
+    formats = {
         "text": lambda part: part,
         "parts": lambda part: [{"type": "text", "text": part}],
         "mixed": lambda part: [part, {"type": "reference", "ids": [1]}] if len(part) % 2 else part,
     }
-    return [{"content": spellings[style](part)} for part in broken_up(draw, text)]
+    return [{"content": formats[style](part)} for part in fragments_of(draw, text)]
 
 
 REASONING = {
@@ -144,9 +144,9 @@ REASONING = {
 }
 
 
-def spell_reasoning(draw: Draw, reasoning: str) -> list[dict[str, Any]]:
-    spelling = REASONING[draw(st.sampled_from(sorted(REASONING)))]
-    return [spelling(part) for part in broken_up(draw, reasoning)]
+def encode_reasoning(draw: Draw, reasoning: str) -> list[dict[str, Any]]:
+    encode = REASONING[draw(st.sampled_from(sorted(REASONING)))]
+    return [encode(part) for part in fragments_of(draw, reasoning)]
 
 
 CALL_STYLES = [
@@ -164,12 +164,12 @@ CALL_STYLES = [
 ]
 
 
-def spell_calls(draw: Draw, calls: list[Call], style: str) -> list[dict[str, Any]]:
+def encode_calls(draw: Draw, calls: list[ExpectedCall], style: str) -> list[dict[str, Any]]:
     start = draw(st.sampled_from([0, 0, 1, 5]))
     empty_id = draw(st.sampled_from([{}, {"id": ""}, {"id": None}]))
     kind = draw(st.sampled_from([{}, {"type": "function"}, {"type": ""}]))
 
-    def first(i: int, call: Call, arguments: Any, **more: Any) -> dict[str, Any]:
+    def first(i: int, call: ExpectedCall, arguments: Any, **more: Any) -> dict[str, Any]:
         index = {} if style in ("whole", "bare", "one chunk") else {"index": 0 if style == "same index" else i + start}
         own = empty_id if call.call_id is None else {"id": call.call_id}
         return {**index, **own, **kind, "function": {"name": call.name, "arguments": arguments}, **more}
@@ -181,7 +181,7 @@ def spell_calls(draw: Draw, calls: list[Call], style: str) -> list[dict[str, Any
 
     if style == "legacy":
         (call,) = calls
-        fragments = [{"arguments": part} for part in broken_up(draw, call.arguments)]
+        fragments = [{"arguments": part} for part in fragments_of(draw, call.arguments)]
         return [{"function_call": fragment} for fragment in ({"name": call.name, "arguments": ""}, *fragments)]
     if style == "one chunk":
         return [{"tool_calls": [first(i, call, call.arguments) for i, call in enumerate(calls)]}]
@@ -191,7 +191,7 @@ def spell_calls(draw: Draw, calls: list[Call], style: str) -> list[dict[str, Any
         return [{"tool_calls": [first(i, call, json.loads(call.arguments))]} for i, call in enumerate(calls)]
     each = []
     for i, call in enumerate(calls):
-        parts = broken_up(draw, call.arguments)
+        parts = fragments_of(draw, call.arguments)
         if style == "repeated":
             each.append([first(i, call, part) for part in parts])
         elif style == "late id":
@@ -209,27 +209,27 @@ def spell_calls(draw: Draw, calls: list[Call], style: str) -> list[dict[str, Any
     return [{"tool_calls": [fragment]} for fragment in fragments]
 
 
-# ── how it is spelled: chunks ───────────────────────────────────────────────────────────────────────────────────
+# ── encoding as chunks ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def spell_choice(draw: Draw, index: int, one: Said, style: str, bare_index: bool) -> list[dict[str, Any]]:
-    """The entries for ``choices`` that this choice is spread over."""
+def encode_choice(draw: Draw, index: int, one: ExpectedChoice, style: str, bare_index: bool) -> list[dict[str, Any]]:
+    """The entries of ``choices`` into which this choice is divided."""
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": draw(st.sampled_from(["", None]))}]
     if one.reasoning:
-        deltas += spell_reasoning(draw, one.reasoning)
-    deltas += spell_text(draw, one.text)
+        deltas += encode_reasoning(draw, one.reasoning)
+    deltas += encode_text(draw, one.text)
     if one.refusal:
-        deltas += [{"refusal": part} for part in broken_up(draw, one.refusal)]
+        deltas += [{"refusal": part} for part in fragments_of(draw, one.refusal)]
     if one.calls:
-        deltas += spell_calls(draw, one.calls, style)
+        deltas += encode_calls(draw, one.calls, style)
     own = {} if bare_index else {"index": index}
     unfinished = draw(st.sampled_from([{}, {"finish_reason": None}, {"finish_reason": ""}]))
     entries = [{**own, "delta": delta, **unfinished} for delta in deltas]
     if draw(st.integers(0, 4)) == 0:
         entries.insert(1, {**own, "delta": None, **unfinished})
     if one.finish_reason:
-        place = draw(st.sampled_from(["apart", "with the last", "twice", "every tool chunk"]))
-        if place in ("apart", "twice"):
+        place = draw(st.sampled_from(["own chunk", "last chunk", "twice", "every tool chunk"]))
+        if place in ("own chunk", "twice"):
             entries += [{**own, "delta": {}, "finish_reason": one.finish_reason}] * (1 + (place == "twice"))
         else:
             entries[-1]["finish_reason"] = one.finish_reason
@@ -240,8 +240,8 @@ def spell_choice(draw: Draw, index: int, one: Said, style: str, bare_index: bool
     return entries
 
 
-def spread(draw: Draw, choices: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
-    """The entries of all choices in chunks: each choice in its own order, the choices in any."""
+def distribute(draw: Draw, choices: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
+    """The entries of all choices in chunks: each choice keeps its order, and the choices are interleaved at random."""
     left = [list(entries) for entries in choices]
     chunks: list[list[dict[str, Any]]] = []
     while any(left):
@@ -259,51 +259,51 @@ def spread(draw: Draw, choices: list[list[dict[str, Any]]]) -> list[list[dict[st
     return chunks
 
 
-def spell_usage(usage: dict[str, int]) -> dict[str, Any]:
-    spelled: dict[str, Any] = {
+def encode_usage(usage: dict[str, int]) -> dict[str, Any]:
+    encoded: dict[str, Any] = {
         "prompt_tokens": usage["input_tokens"],
         "completion_tokens": usage["output_tokens"],
         "total_tokens": usage["total_tokens"],
     }
     if "cached_input_tokens" in usage:
-        spelled["prompt_tokens_details"] = {"cached_tokens": usage["cached_input_tokens"]}
-    return spelled
+        encoded["prompt_tokens_details"] = {"cached_tokens": usage["cached_input_tokens"]}
+    return encoded
 
 
 def add_usage(draw: Draw, bodies: list[dict[str, Any]], usage: dict[str, int]) -> None:
-    spelled = spell_usage(usage)
-    place = draw(st.sampled_from(["behind", "last chunk", "every chunk", "x_groq", "thrice", "null before"]))
+    encoded = encode_usage(usage)
+    place = draw(st.sampled_from(["extra chunk", "last chunk", "every chunk", "x_groq", "three times", "null before"]))
     if place in ("every chunk", "null before"):
         for i, body in enumerate(bodies[:-1]):
-            body["usage"] = None if place == "null before" else {**spelled, "completion_tokens": i}
+            body["usage"] = None if place == "null before" else {**encoded, "completion_tokens": i}
     if place in ("last chunk", "every chunk", "null before"):
-        bodies[-1]["usage"] = spelled
-    if place in ("x_groq", "thrice"):
-        bodies[-1]["x_groq"] = {"usage": spelled}
-    if place == "thrice":
-        bodies[-1]["usage"] = spelled
-    if place in ("behind", "thrice"):
-        bodies.append({"choices": [], "usage": spelled})
+        bodies[-1]["usage"] = encoded
+    if place in ("x_groq", "three times"):
+        bodies[-1]["x_groq"] = {"usage": encoded}
+    if place == "three times":
+        bodies[-1]["usage"] = encoded
+    if place in ("extra chunk", "three times"):
+        bodies.append({"choices": [], "usage": encoded})
 
 
-# ── how it is spelled: bytes ────────────────────────────────────────────────────────────────────────────────────
+# ── encoding as bytes ───────────────────────────────────────────────────────────────────────────────────────────
 
 
 @st.composite
 def streams(draw: Draw) -> Stream:
-    """A stream of one to three choices that is whole."""
+    """A complete stream of one to three choices."""
     number = draw(st.sampled_from([1, 1, 1, 2, 3]))
     styles = [draw(st.sampled_from(["", *CALL_STYLES])) for _ in range(number)]
-    choices = [draw(said(style)) for style in styles]
+    choices = [draw(expected_choices(style)) for style in styles]
     ending = draw(st.sampled_from(["[DONE]", "[DONE]", "DONE", ""]))
     if ending and draw(st.integers(0, 5)) == 0:
         for one in choices:
             one.finish_reason = None
             for call in one.calls:
-                call.whole = call.whole or call.arguments == ""
+                call.complete = call.complete or call.arguments == ""
     bare_index = number == 1 and draw(st.booleans())
-    entries = [spell_choice(draw, i, one, styles[i], bare_index) for i, one in enumerate(choices)]
-    bodies: list[dict[str, Any]] = [{"choices": chunk} for chunk in spread(draw, entries)]
+    entries = [encode_choice(draw, i, one, styles[i], bare_index) for i, one in enumerate(choices)]
+    bodies: list[dict[str, Any]] = [{"choices": chunk} for chunk in distribute(draw, entries)]
     usage = draw(usages())
     if usage:
         add_usage(draw, bodies, usage)
@@ -339,13 +339,13 @@ NOISE = [
 
 
 def frame(draw: Draw, bodies: list[dict[str, Any]], ending: str, reasons: list[str | None]) -> tuple[bytes, int]:
-    """The bytes of the events, and how many of them must be there before the answer can be whole."""
+    """The bytes of the events, and after how many of them the answer is complete."""
     end = draw(st.sampled_from(["\n", "\n", "\r\n", "\r"]))
     field_name = draw(st.sampled_from(["data: ", "data:"]))
     ascii_only = draw(st.booleans())
     indent = draw(st.sampled_from([None, None, None, 1]))
     noisy = draw(st.booleans())
-    forgets_the_last_blank_line = draw(st.integers(0, 3)) == 0
+    omits_last_blank_line = draw(st.integers(0, 3)) == 0
     out = "\ufeff" if draw(st.integers(0, 5)) == 0 else ""
     waiting = set(range(len(reasons)))
     complete_at = 0
@@ -366,19 +366,19 @@ def frame(draw: Draw, bodies: list[dict[str, Any]], ending: str, reasons: list[s
         out += event(ending) + end
         if waiting:
             complete_at = len((out[: -2 * len(end)]).encode())
-    if forgets_the_last_blank_line:
+    if omits_last_blank_line:
         out = out[: -draw(st.sampled_from([1, 2])) * len(end)]
     elif noisy:
         out += ": bye" + end + end
     return out.encode(), complete_at
 
 
-# ── every way to cut them ───────────────────────────────────────────────────────────────────────────────────────
+# ── splitting ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @st.composite
 def pieces(draw: Draw, data: bytes) -> list[bytes]:
-    """``data`` in pieces: all bytes alone, equal sizes, or cut anywhere."""
+    """``data`` in pieces: single bytes, equal sizes, or split anywhere."""
     how = draw(st.sampled_from(["bytes", "equal", "anywhere", "anywhere"]))
     if how == "bytes":
         return [data[i : i + 1] for i in range(len(data))]
@@ -413,37 +413,41 @@ JSON_VALUES = st.recursive(
 )
 
 
-def odd(**fields: st.SearchStrategy[Any] | None) -> st.SearchStrategy[dict[str, Any]]:
-    """Objects that have some of these fields, now and then with a value that is none of theirs."""
+def partial_objects(**fields: st.SearchStrategy[Any] | None) -> st.SearchStrategy[dict[str, Any]]:
+    """Objects with some of these fields, in some cases with a value of another type."""
     values = {name: JSON_VALUES if value is None else JSON_VALUES | value | value for name, value in fields.items()}
     return st.fixed_dictionaries({}, optional=values)
 
 
-ODD_CALLS = odd(index=None, id=None, type=None, function=odd(name=None, arguments=None), custom=None)
-ODD_DELTAS = odd(
-    content=st.lists(odd(text=None, thinking=None), max_size=2),
-    reasoning=odd(text=None, content=None),
-    reasoning_details=st.lists(odd(text=None, summary=None), max_size=2),
+ODD_CALLS = partial_objects(
+    index=None, id=None, type=None, function=partial_objects(name=None, arguments=None), custom=None
+)
+ODD_DELTAS = partial_objects(
+    content=st.lists(partial_objects(text=None, thinking=None), max_size=2),
+    reasoning=partial_objects(text=None, content=None),
+    reasoning_details=st.lists(partial_objects(text=None, summary=None), max_size=2),
     refusal=None,
     tool_calls=st.lists(ODD_CALLS | JSON_VALUES, max_size=3),
-    function_call=odd(name=None, arguments=None),
+    function_call=partial_objects(name=None, arguments=None),
     annotations=None,
 )
-ODD_CHOICES = odd(index=None, delta=ODD_DELTAS, message=None, finish_reason=None, error=None, usage=None, logprobs=None)
-ODD_ERRORS = odd(message=None, code=None, type=None, metadata=odd(raw=None))
-ODD_CHUNKS = odd(
+ODD_CHOICES = partial_objects(
+    index=None, delta=ODD_DELTAS, message=None, finish_reason=None, error=None, usage=None, logprobs=None
+)
+ODD_ERRORS = partial_objects(message=None, code=None, type=None, metadata=partial_objects(raw=None))
+ODD_CHUNKS = partial_objects(
     id=None,
     model=None,
     choices=st.lists(ODD_CHOICES | JSON_VALUES, max_size=3),
-    usage=odd(prompt_tokens=None, prompt_tokens_details=None, total_tokens=None),
-    x_groq=odd(usage=None),
+    usage=partial_objects(prompt_tokens=None, prompt_tokens_details=None, total_tokens=None),
+    x_groq=partial_objects(usage=None),
     citations=None,
 )
-ODD_BODIES = ODD_CHUNKS | odd(
+ODD_BODIES = ODD_CHUNKS | partial_objects(
     error=ODD_ERRORS,
     error_type=None,
     message=None,
     code=None,
-    detail=st.lists(odd(msg=None, loc=None), max_size=2),
-    base_resp=odd(status_code=None, status_msg=None),
+    detail=st.lists(partial_objects(msg=None, loc=None), max_size=2),
+    base_resp=partial_objects(status_code=None, status_msg=None),
 )

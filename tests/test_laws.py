@@ -1,4 +1,4 @@
-"""The laws: what holds for every stream, however it is spelled and however it is cut."""
+"""Properties of every stream, whatever its format and however its bytes are split."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from decoding import body_payloads, run_machine, sse_events
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from strategies import JSON_VALUES, NOISY_BYTES, ODD_BODIES, ODD_CHUNKS, Call, Said, pieces, streams
+from strategies import JSON_VALUES, NOISY_BYTES, ODD_BODIES, ODD_CHUNKS, ExpectedCall, ExpectedChoice, pieces, streams
 
 from chatstream import Prompt, aggregate, collect, read_events
 from chatstream._decode.chunks import ChunkReader
@@ -36,30 +36,35 @@ from chatstream.types.items import FunctionCall, FunctionCallOutput, Message, Re
 from chatstream.types.limits import Limits
 from chatstream.types.turn import Turn
 
-# The same examples in every run: a law that fails, fails for everyone.
+# The examples are the same in every run, so that a failure is reproducible.
 settings.register_profile(
-    "laws", deadline=None, derandomize=True, max_examples=100, database=None, suppress_health_check=list(HealthCheck)
+    "properties",
+    deadline=None,
+    derandomize=True,
+    max_examples=100,
+    database=None,
+    suppress_health_check=list(HealthCheck),
 )
-law = settings(settings.get_profile("laws"))
-often = settings(law, max_examples=250)
+property_test = settings(settings.get_profile("properties"))
+more_examples = settings(property_test, max_examples=250)
 
 
 def events_of(source: Iterable[bytes], choices: int) -> Iterator[ResponseEvent]:
-    """As `read_events`, with ids for calls that have none that are the same each time."""
+    """As `read_events`, but the ids generated for calls are the same each time."""
     numbers = count(1)
-    machine = Machine(choices, new_call_id=lambda: f"made-{next(numbers)}")
+    machine = Machine(choices, new_call_id=lambda: f"generated-{next(numbers)}")
     return run_machine(machine, ChunkReader().read(body_payloads(source)))
 
 
 def outcome(source: Iterable[bytes], choices: int = 1) -> tuple[list[ResponseEvent], str]:
-    """All that can be seen of a stream: its events, and how it ended."""
-    seen: list[ResponseEvent] = []
+    """Everything that a stream delivers: its events, and its error if it has one."""
+    events: list[ResponseEvent] = []
     try:
         for event in events_of(source, choices):
-            seen.append(event)
+            events.append(event)
     except ChatStreamError as error:
-        return seen, f"{type(error).__name__}: {error}"
-    return seen, "whole"
+        return events, f"{type(error).__name__}: {error}"
+    return events, "complete"
 
 
 def reported(turn: Turn) -> list[tuple[Any, ...]]:
@@ -76,19 +81,19 @@ def reported(turn: Turn) -> list[tuple[Any, ...]]:
     ]
 
 
-def meant(one: Said) -> tuple[Any, ...]:
-    calls = [(call.name, call.arguments, "completed" if call.whole else "incomplete") for call in one.calls]
+def expected(one: ExpectedChoice) -> tuple[Any, ...]:
+    calls = [(call.name, call.arguments, "completed" if call.complete else "incomplete") for call in one.calls]
     return (one.text, one.reasoning, one.refusal, calls, one.finish_reason, one.status)
 
 
-# ── what was meant ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── content ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@law
+@property_test
 @given(streams())
 def test_the_turn_has_the_content_that_the_stream_encodes(stream):
-    turn = collect(read_events([stream.data], choices=len(stream.said)))
-    assert reported(turn) == [meant(one) for one in stream.said]
+    turn = collect(read_events([stream.data], choices=len(stream.choices)))
+    assert reported(turn) == [expected(one) for one in stream.choices]
     assert (turn.response_id, turn.model) == (stream.response_id, stream.model)
     usage = turn.token_usage
     counts = (
@@ -97,11 +102,11 @@ def test_the_turn_has_the_content_that_the_stream_encodes(stream):
     assert counts == stream.usage
 
 
-@law
+@property_test
 @given(streams())
 def test_call_ids_of_the_server_are_kept_missing_ones_are_generated_and_all_differ(stream):
-    turn = collect(read_events([stream.data], choices=len(stream.said)))
-    for view, one in zip(turn.choices, stream.said, strict=True):
+    turn = collect(read_events([stream.data], choices=len(stream.choices)))
+    for view, one in zip(turn.choices, stream.choices, strict=True):
         ids = [call.call_id for call in view.function_calls]
         assert len(set(ids)) == len(ids)
         for call_id, call in zip(ids, one.calls, strict=True):
@@ -111,17 +116,17 @@ def test_call_ids_of_the_server_are_kept_missing_ones_are_generated_and_all_diff
                 assert re.fullmatch("call_[0-9a-f]{24}", call_id)
 
 
-# ── cutting ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── splitting ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@law
+@property_test
 @given(st.data(), streams())
 def test_splitting_a_stream_elsewhere_changes_neither_its_events_nor_its_error(data, stream):
     cut = data.draw(pieces(stream.data))
-    assert outcome(cut, len(stream.said)) == outcome([stream.data], len(stream.said))
+    assert outcome(cut, len(stream.choices)) == outcome([stream.data], len(stream.choices))
 
 
-@law
+@property_test
 @given(st.data(), NOISY_BYTES)
 @example(None, b'\n\n{"choices": []}')
 @example(None, b'\xef\xbb\xbf[{"error": "no"}]')
@@ -133,21 +138,21 @@ def test_splitting_arbitrary_bytes_elsewhere_changes_neither_the_events_nor_the_
     assert outcome(cut) == outcome([noise] if noise else [])
 
 
-@law
+@property_test
 @given(st.data(), NOISY_BYTES)
 def test_splitting_arbitrary_bytes_elsewhere_changes_no_sse_event_no_tail_and_no_comment_count(data, noise):
-    def seen(source: Iterable[bytes]) -> tuple[Any, ...]:
+    def decode(source: Iterable[bytes]) -> tuple[Any, ...]:
         decoder = SSEDecoder()
         events = [(event.event, event.data) for event in sse_events(source, decoder=decoder)]
-        return events, decoder.comments, decoder.tail.lstrip(b"\n")  # blank lines before it are nothing
+        return events, decoder.comments, decoder.tail.lstrip(b"\n")  # blank lines before it have no meaning
 
-    assert seen(data.draw(pieces(noise))) == seen([noise] if noise else [])
+    assert decode(data.draw(pieces(noise))) == decode([noise] if noise else [])
 
 
-@law
+@property_test
 @given(st.data(), NOISY_BYTES, st.integers(1, 40), st.integers(1, 6))
 def test_splitting_arbitrary_bytes_elsewhere_does_not_change_which_limit_is_exceeded(data, noise, size, lines):
-    noise = re.sub(rb"(\r\n|\r|\n){3,}", b"\n\n", noise).lstrip(b"\r\n")  # a blank line too many may count by a byte
+    noise = re.sub(rb"(\r\n|\r|\n){3,}", b"\n\n", noise).lstrip(b"\r\n")  # an extra blank line may count as one byte
     limits = Limits(event_bytes=size, event_lines=lines)
 
     def ending(source: Iterable[bytes]) -> str:
@@ -156,19 +161,19 @@ def test_splitting_arbitrary_bytes_elsewhere_does_not_change_which_limit_is_exce
                 pass
         except ChatStreamError as error:
             return type(error).__name__
-        return "whole"
+        return "complete"
 
     assert ending(data.draw(pieces(noise))) == ending([noise] if noise else [])
 
 
-@law
+@property_test
 @given(NOISY_BYTES)
 def test_the_sse_events_of_arbitrary_bytes_are_those_of_the_whatwg_algorithm(noise):
-    assert [(event.event, event.data) for event in sse_events([noise] if noise else [])] == specified(noise)
+    assert [(event.event, event.data) for event in sse_events([noise] if noise else [])] == whatwg_events(noise)
 
 
-def specified(data: bytes) -> list[tuple[str, str]]:
-    """WHATWG HTML 9.2.6, word for word, on a whole stream at once."""
+def whatwg_events(data: bytes) -> list[tuple[str, str]]:
+    """The algorithm of WHATWG HTML 9.2.6, applied to the whole stream at once."""
     text = data.decode("utf-8", "replace").removeprefix("\ufeff")
     dispatched = []
     name, lines = "", []
@@ -187,26 +192,26 @@ def specified(data: bytes) -> list[tuple[str, str]]:
     return dispatched
 
 
-# ── the shape of every answer ───────────────────────────────────────────────────────────────────────────────────
+# ── the order of events ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-@law
+@property_test
 @given(streams())
 def test_created_is_the_first_event_completed_is_the_last_and_each_occurs_once(stream):
-    kinds = [type(event) for event in events_of([stream.data], len(stream.said))]
+    kinds = [type(event) for event in events_of([stream.data], len(stream.choices))]
     assert kinds[0] is Created
     assert kinds[-1] is Completed
     assert kinds.count(Created) == kinds.count(Completed) == 1
 
 
-@law
+@property_test
 @given(streams())
 def test_the_deltas_of_a_choice_join_to_its_message_and_its_reasoning(stream):
-    seen = list(events_of([stream.data], len(stream.said)))
-    whole = [event for event in aggregate(seen) if isinstance(event, OutputItemDone)]
-    for index in range(len(stream.said)):
-        joined = {kind: joined_deltas(seen, kind, index) for kind in (OutputTextDelta, ReasoningDelta, RefusalDelta)}
-        own = [event.item for event in whole if event.choice == index]
+    events = list(events_of([stream.data], len(stream.choices)))
+    items = [event for event in aggregate(events) if isinstance(event, OutputItemDone)]
+    for index in range(len(stream.choices)):
+        joined = {kind: joined_deltas(events, kind, index) for kind in (OutputTextDelta, ReasoningDelta, RefusalDelta)}
+        own = [event.item for event in items if event.choice == index]
         messages = [item for item in own if isinstance(item, Message)]
         assert (
             "".join(part.text for item in messages for part in item.content if hasattr(part, "text"))
@@ -219,16 +224,16 @@ def test_the_deltas_of_a_choice_join_to_its_message_and_its_reasoning(stream):
         assert "".join(item.text for item in own if isinstance(item, Reasoning)) == joined[ReasoningDelta]
 
 
-def joined_deltas(seen: list[ResponseEvent], kind: type, index: int) -> str:
-    return "".join(event.delta for event in seen if type(event) is kind and event.choice == index)  # type: ignore[union-attr]
+def joined_deltas(events: list[ResponseEvent], kind: type, index: int) -> str:
+    return "".join(event.delta for event in events if type(event) is kind and event.choice == index)  # type: ignore[union-attr]
 
 
-@law
+@property_test
 @given(streams())
 def test_the_deltas_of_a_call_join_to_its_arguments_and_come_before_the_complete_call(stream):
     open_calls: dict[tuple[int, str], str] = {}
     done: set[tuple[int, str]] = set()
-    for event in events_of([stream.data], len(stream.said)):
+    for event in events_of([stream.data], len(stream.choices)):
         if isinstance(event, FunctionCallDelta):
             key = (event.choice, event.call_id)
             assert key not in done
@@ -241,11 +246,11 @@ def test_the_deltas_of_a_call_join_to_its_arguments_and_come_before_the_complete
     assert not open_calls
 
 
-@law
+@property_test
 @given(streams())
 def test_no_delta_is_empty_except_the_first_of_a_call(stream):
     known = set()
-    for event in events_of([stream.data], len(stream.said)):
+    for event in events_of([stream.data], len(stream.choices)):
         if isinstance(event, FunctionCallDelta):
             assert event.delta or (event.choice, event.call_id) not in known
             known.add((event.choice, event.call_id))
@@ -253,30 +258,30 @@ def test_no_delta_is_empty_except_the_first_of_a_call(stream):
             assert event.delta
 
 
-@law
+@property_test
 @given(streams())
 def test_aggregate_applied_twice_equals_aggregate_applied_once(stream):
-    seen = list(events_of([stream.data], len(stream.said)))
-    once = list(aggregate(seen))
-    assert list(aggregate(once)) == once
-    assert collect(once) == collect(seen)
+    events = list(events_of([stream.data], len(stream.choices)))
+    aggregated = list(aggregate(events))
+    assert list(aggregate(aggregated)) == aggregated
+    assert collect(aggregated) == collect(events)
 
 
-@law
+@property_test
 @given(streams(), st.lists(st.integers(0, 100), max_size=4))
 def test_heartbeats_change_neither_the_turn_nor_the_items(stream, places):
-    seen = list(events_of([stream.data], len(stream.said)))
-    with_beats = list(seen)
+    events = list(events_of([stream.data], len(stream.choices)))
+    with_heartbeats = list(events)
     for place in places:
-        with_beats.insert(place % len(seen), Heartbeat())
-    assert collect(with_beats) == collect(seen)
-    assert [event for event in aggregate(with_beats) if type(event) is not Heartbeat] == list(aggregate(seen))
+        with_heartbeats.insert(place % len(events), Heartbeat())
+    assert collect(with_heartbeats) == collect(events)
+    assert [event for event in aggregate(with_heartbeats) if type(event) is not Heartbeat] == list(aggregate(events))
 
 
-@law
+@property_test
 @given(streams())
 def test_the_items_of_a_turn_can_be_sent_in_the_next_request(stream):
-    turn = collect(read_events([stream.data], choices=len(stream.said)))
+    turn = collect(read_events([stream.data], choices=len(stream.choices)))
     outputs = [FunctionCallOutput(call.call_id, "done") for call in turn.function_calls]
     body = request_body(Prompt(input=[Message("user", "?"), *turn.items, *outputs]), model="m", fields={})
     assert json.loads(json.dumps(body)) == body
@@ -287,43 +292,43 @@ def test_the_items_of_a_turn_can_be_sent_in_the_next_request(stream):
 # ── streams that are cut off ────────────────────────────────────────────────────────────────────────────────────
 
 
-@law
+@property_test
 @given(st.data(), streams())
 def test_a_stream_cut_before_its_last_finish_reason_raises_stream_truncated(data, stream):
     end = data.draw(st.integers(0, stream.complete_at - 1))
     with pytest.raises(StreamTruncated) as caught:
-        collect(read_events(data.draw(pieces(stream.data[:end])), choices=len(stream.said)))
+        collect(read_events(data.draw(pieces(stream.data[:end])), choices=len(stream.choices)))
     partial = caught.value.partial
     assert partial is not None
     assert partial.status == "incomplete"
-    for index, view in enumerate(partial.choices[: len(stream.said)]):
-        if len(partial.choices) == len(stream.said):
-            assert stream.said[index].text.startswith(view.text)
-            assert stream.said[index].reasoning.startswith(view.reasoning)
+    for index, view in enumerate(partial.choices[: len(stream.choices)]):
+        if len(partial.choices) == len(stream.choices):
+            assert stream.choices[index].text.startswith(view.text)
+            assert stream.choices[index].reasoning.startswith(view.reasoning)
 
 
-@law
+@property_test
 @given(st.data(), streams())
 def test_a_stream_cut_after_its_last_finish_reason_keeps_all_finish_reasons(data, stream):
     end = data.draw(st.integers(stream.complete_at, len(stream.data)))
-    turn = collect(read_events([stream.data[:end]], choices=len(stream.said)))
-    for view, one in zip(turn.choices, stream.said, strict=True):
+    turn = collect(read_events([stream.data[:end]], choices=len(stream.choices)))
+    for view, one in zip(turn.choices, stream.choices, strict=True):
         assert one.text.startswith(view.text)
         assert view.finish_reason == one.finish_reason
 
 
-@law
+@property_test
 @given(st.data(), streams())
 def test_the_deltas_of_a_cut_stream_are_a_prefix_of_those_of_the_whole_stream(data, stream):
     end = data.draw(st.integers(0, len(stream.data)))
-    whole, _ = outcome([stream.data], len(stream.said))
-    cut, _ = outcome([stream.data[:end]] if end else [], len(stream.said))
+    whole, _ = outcome([stream.data], len(stream.choices))
+    cut, _ = outcome([stream.data[:end]] if end else [], len(stream.choices))
     for kind in (OutputTextDelta, ReasoningDelta, RefusalDelta):
-        words = [event for event in cut if isinstance(event, kind)]
-        assert words == [event for event in whole if isinstance(event, kind)][: len(words)]
+        deltas = [event for event in cut if isinstance(event, kind)]
+        assert deltas == [event for event in whole if isinstance(event, kind)][: len(deltas)]
 
 
-@law
+@property_test
 @given(
     st.data(),
     streams(),
@@ -335,31 +340,31 @@ def test_an_error_event_before_the_last_finish_reason_raises_provider_error_with
     head = b"".join(block + b"\n\n" for block in blocks[:keep])
     broken = head + b"data: " + json.dumps(error).encode() + b"\n\n" + stream.data[len(head) :]
     with pytest.raises(ProviderError, match="no") as caught:
-        collect(read_events([broken], choices=len(stream.said)))
+        collect(read_events([broken], choices=len(stream.choices)))
     assert caught.value.partial is not None
 
 
-# ── anything at all ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── arbitrary input ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@often
+@more_examples
 @given(st.lists(ODD_CHUNKS | ODD_BODIES, max_size=3), st.sampled_from([b"data: ", b"event: error\ndata: "]))
 def test_arbitrary_json_raises_only_errors_of_this_library(bodies, name):
     data = b"".join(name + json.dumps(body).encode() + b"\n\n" for body in bodies)
-    seen, end = outcome([data, b"data: [DONE]\n\n"])
-    assert end.startswith(("whole", "ProviderError", "ProtocolViolation"))
-    for event in seen:
+    events, end = outcome([data, b"data: [DONE]\n\n"])
+    assert end.startswith(("complete", "ProviderError", "ProtocolViolation"))
+    for event in events:
         assert isinstance(getattr(event, "delta", ""), str)
         assert type(getattr(event, "choice", 0)) is int
 
 
-@often
+@more_examples
 @given(ODD_BODIES | JSON_VALUES)
 def test_every_error_body_yields_a_message(body):
     assert isinstance(error_of_body(json.dumps(body)).message, str)
 
 
-# ── counterexamples found ───────────────────────────────────────────────────────────────────────────────────────
+# ── earlier counterexamples ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def sse(*bodies: dict[str, Any]) -> bytes:
@@ -367,11 +372,11 @@ def sse(*bodies: dict[str, Any]) -> bytes:
 
 
 def test_the_strategy_expects_the_status_that_its_choices_have():
-    """The strategies are tests too: what they call whole has to be whole."""
-    one = Said("a", calls=[Call("f", "{}", "c")], finish_reason="stop")
+    """An error in a strategy would hide errors of the library."""
+    one = ExpectedChoice("a", calls=[ExpectedCall("f", "{}", "c")], finish_reason="stop")
     assert one.status == "completed"
-    assert Said(finish_reason="length").status == "incomplete"
-    assert Said().status == "unconfirmed"
+    assert ExpectedChoice(finish_reason="length").status == "incomplete"
+    assert ExpectedChoice().status == "unconfirmed"
 
 
 def test_a_response_id_that_arrives_with_the_second_text_chunk_is_kept():

@@ -1,4 +1,4 @@
-"""Events to whole items: aggregate, collect, and the turn they fill."""
+"""Events → complete items: `aggregate`, `collect`, and the turn."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from chatstream.types.items import FunctionCall, FunctionCallOutput, LocalShellC
 from chatstream.types.parts import InputText, OutputText, Refusal
 from chatstream.types.turn import Timing, Turn
 
-END = Completed("r1", "m1", TokenUsage(1, None, 2), "stop", "completed", (ChoiceEnd(0, "stop", "stop"),))
+COMPLETED = Completed("r1", "m1", TokenUsage(1, None, 2), "stop", "completed", (ChoiceEnd(0, "stop", "stop"),))
 CALL = FunctionCall("f", '{"a": 1}', "c1")
-TALK = [
+EVENTS = [
     Created("r1", "m1"),
     OutputTextDelta("Hel"),
     FunctionCallDelta('{"a"', "c1", "f"),
@@ -42,46 +42,47 @@ TALK = [
     OutputItemDone(CALL),
     RefusalDelta("no."),
     ReasoningDelta("why"),
-    END,
+    COMPLETED,
 ]
 MESSAGE = Message("assistant", [OutputText("Hello"), Refusal("But no.")])
-WHOLE = [OutputItemDone(Reasoning("Because why")), OutputItemDone(MESSAGE), OutputItemDone(CALL), END]
+ITEMS = [OutputItemDone(Reasoning("Because why")), OutputItemDone(MESSAGE), OutputItemDone(CALL), COMPLETED]
 
 
-def breaking(events: Iterable[ResponseEvent], error: Exception) -> Iterator[ResponseEvent]:
+def events_then_error(events: Iterable[ResponseEvent], error: Exception) -> Iterator[ResponseEvent]:
+    """``events``, and then ``error``."""
     yield from events
     raise error
 
 
-# ── aggregate (A1–A4) ───────────────────────────────────────────────────────────────────────────────────────────
+# ── aggregate ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_aggregate_joins_text_deltas_into_one_message_before_completed():
-    events = [Created("r1"), OutputTextDelta("Hel"), OutputTextDelta("lo"), END]
-    assert list(aggregate(events)) == [OutputItemDone(Message("assistant", "Hello")), END]
+    events = [Created("r1"), OutputTextDelta("Hel"), OutputTextDelta("lo"), COMPLETED]
+    assert list(aggregate(events)) == [OutputItemDone(Message("assistant", "Hello")), COMPLETED]
 
 
 def test_aggregate_yields_the_reasoning_then_the_message_then_the_calls():
-    assert list(aggregate(TALK)) == WHOLE
+    assert list(aggregate(EVENTS)) == ITEMS
 
 
 def test_aggregate_yields_no_item_before_the_answer_has_ended():
-    taken = []
+    read = []
 
     def events() -> Iterator[ResponseEvent]:
-        for event in TALK:
-            taken.append(event)
+        for event in EVENTS:
+            read.append(event)
             yield event
 
     stream = aggregate(events())
-    assert taken == []
-    assert next(stream) == WHOLE[0]
-    assert taken == TALK
+    assert read == []
+    assert next(stream) == ITEMS[0]
+    assert read == EVENTS
 
 
 def test_aggregating_aggregated_events_changes_nothing():
-    assert list(aggregate(aggregate(TALK))) == WHOLE
-    assert list(aggregate(aggregate(aggregate(iter(TALK))))) == WHOLE
+    assert list(aggregate(aggregate(EVENTS))) == ITEMS
+    assert list(aggregate(aggregate(aggregate(iter(EVENTS))))) == ITEMS
 
 
 def test_aggregate_merges_complete_messages_with_deltas():
@@ -91,35 +92,35 @@ def test_aggregate_merges_complete_messages_with_deltas():
         OutputItemDone(Message("assistant", [OutputText("lo"), Refusal("no"), InputText("not mine")])),
         OutputItemDone(Reasoning("be")),
         ReasoningDelta("cause"),
-        END,
+        COMPLETED,
     ]
     assert list(aggregate(events)) == [
         OutputItemDone(Reasoning("because")),
         OutputItemDone(Message("assistant", [OutputText("Hello"), Refusal("no")])),
-        END,
+        COMPLETED,
     ]
 
 
 def test_aggregate_does_not_modify_the_events_it_reads():
-    before = copy.deepcopy(TALK)
-    list(aggregate(TALK))
-    assert before == TALK
+    before = copy.deepcopy(EVENTS)
+    list(aggregate(EVENTS))
+    assert before == EVENTS
 
 
 def test_aggregate_yields_only_completed_for_an_empty_answer():
-    assert list(aggregate([Created(), END])) == [END]
-    assert list(aggregate([OutputTextDelta(""), END])) == [END]
+    assert list(aggregate([Created(), COMPLETED])) == [COMPLETED]
+    assert list(aggregate([OutputTextDelta(""), COMPLETED])) == [COMPLETED]
 
 
 def test_aggregate_yields_heartbeats_immediately():
-    beat = Heartbeat()
-    assert list(aggregate([beat, OutputTextDelta("a"), beat, END])) == [
-        beat,
-        beat,
+    heartbeat = Heartbeat()
+    assert list(aggregate([heartbeat, OutputTextDelta("a"), heartbeat, COMPLETED])) == [
+        heartbeat,
+        heartbeat,
         OutputItemDone(Message("assistant", "a")),
-        END,
+        COMPLETED,
     ]
-    assert next(aggregate(aggregate([OutputTextDelta("a"), beat, END]))) == beat
+    assert next(aggregate(aggregate([OutputTextDelta("a"), heartbeat, COMPLETED]))) == heartbeat
 
 
 def test_aggregate_yields_items_in_the_order_of_their_choices():
@@ -141,30 +142,30 @@ def test_aggregate_yields_calls_in_the_order_in_which_they_began():
         FunctionCallDelta("{}", "c2", "g"),
         OutputItemDone(second),
         OutputItemDone(first),
-        END,
+        COMPLETED,
     ]
     assert list(aggregate(events))[:-1] == [OutputItemDone(first), OutputItemDone(second)]
 
 
 def test_a_delta_after_its_complete_call_changes_nothing():
-    assert list(aggregate([OutputItemDone(CALL), FunctionCallDelta("}", "c1", "f"), END])) == [
+    assert list(aggregate([OutputItemDone(CALL), FunctionCallDelta("}", "c1", "f"), COMPLETED])) == [
         OutputItemDone(CALL),
-        END,
+        COMPLETED,
     ]
 
 
 def test_aggregate_leaves_out_items_that_models_do_not_stream():
     shell = LocalShellCall("s1", None, "completed", {})
-    assert list(aggregate([OutputItemDone(shell), OutputTextDelta("a"), END])) == [
+    assert list(aggregate([OutputItemDone(shell), OutputTextDelta("a"), COMPLETED])) == [
         OutputItemDone(Message("assistant", "a")),
-        END,
+        COMPLETED,
     ]
 
 
 @pytest.mark.parametrize("take", [lambda events: list(aggregate(events)), collect], ids=["aggregate", "collect"])
 def test_an_error_among_the_events_has_the_items_collected_until_then(take):
     with pytest.raises(ProviderError, match="no") as caught:
-        take(breaking(TALK[:3], ProviderError("no")))
+        take(events_then_error(EVENTS[:3], ProviderError("no")))
     partial = caught.value.partial
     assert partial is not None
     assert partial.items == (Message("assistant", "Hel"), FunctionCall("f", '{"a"', "c1", "incomplete"))
@@ -174,7 +175,7 @@ def test_an_error_among_the_events_has_the_items_collected_until_then(take):
 @pytest.mark.parametrize("take", [lambda events: list(aggregate(events)), collect], ids=["aggregate", "collect"])
 def test_events_that_end_without_completed_raise_stream_truncated(take):
     with pytest.raises(StreamTruncated, match="the events ended without Completed") as caught:
-        take(TALK[:-1])
+        take(EVENTS[:-1])
     assert caught.value.partial is not None
     assert caught.value.partial.text == "Hello"
     assert caught.value.partial.status == "incomplete"
@@ -191,21 +192,21 @@ def test_an_error_that_already_has_a_partial_turn_keeps_it():
     error = ProviderError("no")
     error.partial = Turn((Message("assistant", "more"),))
     with pytest.raises(ChatStreamError) as caught:
-        collect(breaking(TALK[:2], error))
+        collect(events_then_error(EVENTS[:2], error))
     assert caught.value.partial is not None
     assert caught.value.partial.text == "more"
 
 
 def test_exceptions_of_other_types_propagate_through_aggregate():
     with pytest.raises(KeyError):
-        list(aggregate(breaking(TALK[:2], KeyError("mine"))))
+        list(aggregate(events_then_error(EVENTS[:2], KeyError("mine"))))
 
 
-# ── collect and the turn (A5) ───────────────────────────────────────────────────────────────────────────────────
+# ── collect and the turn ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_turn_has_the_items_texts_calls_status_and_usage_of_its_events():
-    turn = collect(TALK)
+    turn = collect(EVENTS)
     assert turn.items == (Reasoning("Because why"), MESSAGE, CALL)
     assert (turn.text, turn.reasoning, turn.refusal, turn.function_calls) == (
         "Hello",
@@ -220,7 +221,7 @@ def test_a_turn_has_the_items_texts_calls_status_and_usage_of_its_events():
 
 
 def test_collect_returns_the_same_turn_for_complete_items_as_for_deltas():
-    assert collect(WHOLE) == collect(aggregate(TALK)) == collect(TALK)
+    assert collect(ITEMS) == collect(aggregate(EVENTS)) == collect(EVENTS)
 
 
 @pytest.mark.parametrize("status", ["completed", "incomplete", "unconfirmed"])
@@ -264,31 +265,31 @@ def test_a_choice_that_completed_does_not_list_is_in_the_choices_of_the_turn():
 
 
 def test_the_turn_of_an_empty_answer_has_no_items():
-    turn = collect([END])
+    turn = collect([COMPLETED])
     assert (turn.items, turn.text, turn.status) == ((), "", "completed")
 
 
 def test_parsed_decodes_the_text_of_a_turn_as_json():
-    turn = collect([OutputTextDelta('{"a": '), OutputTextDelta("1}"), END])
+    turn = collect([OutputTextDelta('{"a": '), OutputTextDelta("1}"), COMPLETED])
     assert turn.parsed() == {"a": 1}
     with pytest.raises(ValueError, match="JSON"):
-        collect([OutputTextDelta('{"a": '), END]).parsed()
+        collect([OutputTextDelta('{"a": '), COMPLETED]).parsed()
 
 
 def test_a_collector_returns_the_turn_received_until_then_at_any_time():
     collector = Collector()
     assert (collector.turn().text, collector.turn().status) == ("", "incomplete")
-    for event in collector.tee(TALK):
+    for event in collector.tee(EVENTS):
         if event == OutputTextDelta("lo"):
             break
     assert collector.turn().text == "Hello"
     assert collector.turn().reasoning == "Because "
     assert collector.turn().status == "incomplete"
     assert collector.completed is None
-    for event in TALK[5:]:
+    for event in EVENTS[5:]:
         collector.add(event)
-    assert collector.completed == END
-    assert collector.turn() == collect(TALK)
+    assert collector.completed == COMPLETED
+    assert collector.turn() == collect(EVENTS)
 
 
 def test_the_turn_of_an_unfinished_answer_has_the_values_known_until_then():
@@ -303,27 +304,27 @@ def test_the_turn_of_an_unfinished_answer_has_the_values_known_until_then():
 
 def test_tee_adds_each_event_to_the_collector_before_it_yields_the_event():
     collector = Collector()
-    seen = []
-    for event in collector.tee(iter(TALK)):
-        seen.append(event)
+    events = []
+    for event in collector.tee(iter(EVENTS)):
+        events.append(event)
         if isinstance(event, OutputTextDelta):
             assert collector.turn().text.endswith(event.delta)
-    assert seen == TALK
+    assert events == EVENTS
 
 
 def test_a_turn_can_be_pickled_copied_and_compared():
-    turn = collect(TALK)
+    turn = collect(EVENTS)
     assert pickle.loads(pickle.dumps(turn)) == copy.deepcopy(turn) == copy.copy(turn) == turn
-    assert hash(turn) == hash(collect(TALK))
-    assert turn != collect([OutputTextDelta("Hello"), END])
+    assert hash(turn) == hash(collect(EVENTS))
+    assert turn != collect([OutputTextDelta("Hello"), COMPLETED])
 
 
-# ── what a turn is for: the next one ────────────────────────────────────────────────────────────────────────────
+# ── the next request ────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_items_of_a_turn_can_be_added_to_the_prompt_and_sent():
     prompt = Prompt(input=[Message("user", "What is f of 1?")])
-    turn = collect(TALK)
+    turn = collect(EVENTS)
     prompt.input += turn.items
     prompt.input.append(FunctionCallOutput("c1", "2"))
     messages = request_body(prompt, model="m1", fields={})["messages"]
@@ -344,7 +345,7 @@ def test_a_call_without_an_id_from_the_server_can_be_answered():
     assert messages[1]["tool_calls"][0]["id"] == messages[2]["tool_call_id"]
 
 
-# ── read_events: any iterable of bytes ──────────────────────────────────────────────────────────────────────────
+# ── read_events ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_read_events_ignores_empty_pieces():

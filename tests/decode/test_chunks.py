@@ -1,4 +1,4 @@
-"""Payloads to chunks: every spelling of WIRE.md, with the server that it was seen at."""
+"""Payloads → chunks: every format that is supported, with a server that uses it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from chatstream.errors import MAX_EXCERPT, ProtocolViolation
 from chatstream.types.events import TokenUsage
 
 DEEP = "[" * 100_000 + "]" * 100_000
-HUGE = "9" * 5000  # digits: more than Python turns into an int
+HUGE = "9" * 5000  # more digits than Python converts to an int
 
 
 def payloads_of(*data: str | dict[str, Any]) -> list[BodyPayload]:
@@ -24,23 +24,23 @@ def payloads_of(*data: str | dict[str, Any]) -> list[BodyPayload]:
     return [BodyPayload("message", text) for text in texts]
 
 
-def reader(*data: str | dict[str, Any]) -> Iterator[Chunk]:
+def read_chunks(*data: str | dict[str, Any]) -> Iterator[Chunk]:
     return ChunkReader().read(payloads_of(*data))
 
 
 def chunk(data: str | dict[str, Any]) -> Chunk:
-    (only,) = reader(data)
+    (only,) = read_chunks(data)
     return only
 
 
 def raw(data: str | dict[str, Any]) -> dict[str, Any] | None:
-    read = ChunkReader()
-    list(read.read(payloads_of(data)))
-    return read.raw
+    reader = ChunkReader()
+    list(reader.read(payloads_of(data)))
+    return reader.raw
 
 
 def choice(**fields: Any) -> ChoiceDelta:
-    """The choice as read, without what `finish` and `extra` say of it."""
+    """The choice as parsed, without ``finish_kind`` and ``extra``."""
     (only,) = chunk({"choices": [{"index": 0, **fields}]}).choices
     return only._replace(finish_kind=None, extra=None)
 
@@ -60,7 +60,7 @@ def error(data: str | dict[str, Any], event: str = "message") -> ErrorDetail | N
     return only.error
 
 
-# ── the plain case, and what is no chunk ────────────────────────────────────────────────────────────────────────
+# ── common chunks and other payloads ────────────────────────────────────────────────────────────────────────────
 
 
 def test_all_fields_of_an_openai_chunk_are_parsed():
@@ -74,10 +74,10 @@ def test_all_fields_of_an_openai_chunk_are_parsed():
         "usage": None,
         "obfuscation": "x7",
     }
-    read = chunk(body)
-    assert read.choices == (ChoiceDelta(text="Hi"),)
-    assert (read.response_id, read.model, raw(body)) == ("chatcmpl-1", "gpt-4.1-mini", body)
-    assert (read.usage, read.error, read.done) == (None, None, False)
+    parsed = chunk(body)
+    assert parsed.choices == (ChoiceDelta(text="Hi"),)
+    assert (parsed.response_id, parsed.model, raw(body)) == ("chatcmpl-1", "gpt-4.1-mini", body)
+    assert (parsed.usage, parsed.error, parsed.done) == (None, None, False)
 
 
 def test_unknown_objects_and_lists_are_kept_in_extra_and_all_fields_in_raw():
@@ -85,38 +85,38 @@ def test_unknown_objects_and_lists_are_kept_in_extra_and_all_fields_in_raw():
         "choices": [{"index": 0, "delta": {"content": "a", "annotations": [1], "x": 5}, "logprobs": {"content": [2]}}],
         "timings": {"n": 3},
         "system_fingerprint": "fp",
-        "note": "a word",
+        "note": "a string",
     }
-    read = chunk(body)
+    parsed = chunk(body)
     assert raw(body) == body
-    assert read.extra == {"timings": {"n": 3}}
-    assert read.choices[0].extra == {"annotations": [1], "logprobs": {"content": [2]}}
+    assert parsed.extra == {"timings": {"n": 3}}
+    assert parsed.choices[0].extra == {"annotations": [1], "logprobs": {"content": [2]}}
 
 
 @pytest.mark.parametrize(
-    "fields", [{}, {"logprobs": None}, {"logprobs": {}}, {"annotations": []}, {"x": 5}, {"x": "a"}]
+    "fields", [{}, {"logprobs": None}, {"logprobs": {}}, {"annotations": []}, {"x": 5}, {"x": "a"}], ids=repr
 )
 def test_unknown_strings_numbers_and_empty_values_are_left_out_of_extra(fields):
-    (read,) = chunk(
+    (parsed,) = chunk(
         {"choices": [{"index": 0, "delta": {"content": "a", **fields}, "finish_reason": None, **fields}]}
     ).choices
-    assert not read.extra
+    assert not parsed.extra
 
 
-@pytest.mark.parametrize("word", ["[DONE]", "DONE", " [DONE]", "[DONE]\n"])
-def test_done_ends_the_stream_with_or_without_brackets(word):
-    assert list(reader(word)) == [Chunk(done=True)]
+@pytest.mark.parametrize("data", ["[DONE]", "DONE", " [DONE]", "[DONE]\n"])
+def test_done_ends_the_stream_with_or_without_brackets(data):
+    assert list(read_chunks(data)) == [Chunk(done=True)]
 
 
 @pytest.mark.parametrize("data", ["", " ", "\n"])
 def test_an_event_with_blank_data_yields_no_chunk(data):
-    assert list(reader(data)) == []
+    assert list(read_chunks(data)) == []
 
 
 def test_seen_counts_every_payload_including_those_that_are_not_chunks():
     payloads = [("ping", "-"), ("message", ""), ("message", "{}"), ("message", "[DONE]")]
-    read = ChunkReader()
-    counts = [read.seen for _ in read.read([BodyPayload(*each) for each in payloads])]
+    reader = ChunkReader()
+    counts = [reader.seen for _ in reader.read([BodyPayload(*each) for each in payloads])]
     assert counts == [3, 4]
 
 
@@ -141,15 +141,19 @@ def test_whitespace_around_the_json_is_ignored(data):
     assert raw(data) == {"choices": []}
 
 
-# ── choices (W1) ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── choices ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("body", [{}, {"choices": None}, {"choices": []}, {"choices": {}}, {"choices": "none"}])
+@pytest.mark.parametrize(
+    "body", [{}, {"choices": None}, {"choices": []}, {"choices": {}}, {"choices": "none"}], ids=repr
+)
 def test_a_chunk_without_choices_is_accepted_as_azure_and_others_send_it(body):
     assert chunk({"id": "1", "prompt_filter_results": [], **body}).choices == ()
 
 
-@pytest.mark.parametrize("fields", [{}, {"delta": None}, {"delta": {}}, {"delta": "?"}, {"content_filter_offsets": {}}])
+@pytest.mark.parametrize(
+    "fields", [{}, {"delta": None}, {"delta": {}}, {"delta": "?"}, {"content_filter_offsets": {}}], ids=repr
+)
 def test_a_choice_without_a_delta_adds_nothing_as_azure_sends_it(fields):
     assert choice(**fields) == ChoiceDelta()
 
@@ -169,21 +173,21 @@ def test_several_choices_in_one_chunk_may_come_in_any_order():
     assert chunk(body).choices == (ChoiceDelta(1, "b"), ChoiceDelta(0, "a"))
 
 
-@pytest.mark.parametrize("body", [{}, {"id": "", "model": ""}, {"id": None, "model": None}])
+@pytest.mark.parametrize("body", [{}, {"id": "", "model": ""}, {"id": None, "model": None}], ids=repr)
 def test_a_missing_or_empty_id_and_model_are_none_as_azure_tgi_and_gemini_send_them(body):
-    read = chunk({"choices": [], "object": "", **body})
-    assert (read.response_id, read.model) == (None, None)
+    parsed = chunk({"choices": [], "object": "", **body})
+    assert (parsed.response_id, parsed.model) == (None, None)
 
 
 def test_an_id_and_a_model_that_are_not_strings_are_none():
-    read = chunk({"choices": [], "id": 7, "model": {"name": "m"}})
-    assert (read.response_id, read.model) == (None, None)
+    parsed = chunk({"choices": [], "id": 7, "model": {"name": "m"}})
+    assert (parsed.response_id, parsed.model) == (None, None)
 
 
-# ── text (W2) ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── text ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("content", [None, "", [], {}, 5, False])
+@pytest.mark.parametrize("content", [None, "", [], {}, 5, False], ids=repr)
 def test_content_that_is_neither_a_string_nor_parts_adds_no_text(content):
     assert delta(role="assistant", content=content) == ChoiceDelta()
 
@@ -212,23 +216,23 @@ def test_a_text_field_beside_the_delta_is_ignored_because_together_repeats_the_t
     ("fields", "more"),
     [
         pytest.param({"index": None}, {}, id="a null index"),
-        pytest.param({"index": "0"}, {}, id="an odd index"),
+        pytest.param({"index": "0"}, {}, id="an index that is a string"),
         pytest.param({"finish_reason": "stop"}, {}, id="a finish reason"),
         pytest.param({"logprobs": {"content": [1]}}, {}, id="logprobs"),
-        pytest.param({"content_filter_results": {"a": 1}}, {}, id="something unknown in the choice"),
+        pytest.param({"content_filter_results": {"a": 1}}, {}, id="an unknown object in the choice"),
         pytest.param({}, {"usage": {"total_tokens": 3}}, id="usage"),
-        pytest.param({}, {"citations": ["u"]}, id="something unknown beside the choices"),
+        pytest.param({}, {"citations": ["u"]}, id="an unknown list beside the choices"),
         pytest.param({}, {"error": {"message": "no"}}, id="an error"),
     ],
 )
 def test_text_is_parsed_together_with_the_other_fields_of_its_chunk(fields, more):
-    whole = {"index": 0, "delta": {"role": "assistant", "content": "a"}, "finish_reason": None, **fields}
-    read = chunk({"id": "r1", "model": "m1", "choices": [whole], **more})
-    assert (read.response_id, read.model) == ("r1", "m1")
-    (one,) = read.choices
+    full_choice = {"index": 0, "delta": {"role": "assistant", "content": "a"}, "finish_reason": None, **fields}
+    parsed = chunk({"id": "r1", "model": "m1", "choices": [full_choice], **more})
+    assert (parsed.response_id, parsed.model) == ("r1", "m1")
+    (one,) = parsed.choices
     assert (one.choice, one.text, one.finish_reason) == (0, "a", fields.get("finish_reason"))
     assert bool(one.extra) == bool(fields.keys() & {"logprobs", "content_filter_results"})
-    assert (read.usage is not None, bool(read.extra), read.error is not None) == (
+    assert (parsed.usage is not None, bool(parsed.extra), parsed.error is not None) == (
         "usage" in more,
         "citations" in more,
         "error" in more,
@@ -236,10 +240,10 @@ def test_text_is_parsed_together_with_the_other_fields_of_its_chunk(fields, more
 
 
 def test_a_completion_that_is_not_streamed_is_marked_as_done():
-    whole = {"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}
-    assert chunk({"choices": [whole]}).done
-    assert chunk({"choices": [whole, {**whole, "index": 1}]}).done
-    assert not chunk({"choices": [{**whole, "delta": {}}]}).done
+    full_choice = {"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}
+    assert chunk({"choices": [full_choice]}).done
+    assert chunk({"choices": [full_choice, {**full_choice, "index": 1}]}).done
+    assert not chunk({"choices": [{**full_choice, "delta": {}}]}).done
     assert not chunk({"choices": []}).done
 
 
@@ -260,7 +264,7 @@ def test_a_refusal_delta_is_parsed_as_openai_sends_it():
     assert delta(refusal=None) == delta(refusal={"why": 1}) == ChoiceDelta()
 
 
-# ── reasoning (W3) ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── reasoning ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -270,13 +274,19 @@ def test_a_refusal_delta_is_parsed_as_openai_sends_it():
         pytest.param({"reasoning": "Hm", "content": ""}, id="vLLM, Cerebras, Ollama, Groq"),
         pytest.param({"reasoning_text": "Hm"}, id="Copilot"),
         pytest.param({"reasoning_content": None, "reasoning": "Hm"}, id="a null under the first key"),
-        pytest.param({"reasoning_content": "", "reasoning_text": "Hm"}, id="nothing under the first key"),
+        pytest.param({"reasoning_content": "", "reasoning_text": "Hm"}, id="an empty string under the first key"),
         pytest.param({"reasoning": {"text": "Hm"}}, id="an object with text"),
         pytest.param({"reasoning": {"content": "Hm", "effort": 1}}, id="an object with content"),
-        pytest.param({"reasoning_details": [{"type": "reasoning.text", "text": "H"}, {"text": "m"}]}, id="details"),
-        pytest.param({"reasoning_details": [{"type": "reasoning.summary", "summary": "Hm"}]}, id="a summary"),
+        pytest.param(
+            {"reasoning_details": [{"type": "reasoning.text", "text": "H"}, {"text": "m"}]}, id="reasoning_details"
+        ),
+        pytest.param(
+            {"reasoning_details": [{"type": "reasoning.summary", "summary": "Hm"}]}, id="a summary in reasoning_details"
+        ),
         pytest.param({"reasoning_content": "Hm", "reasoning": "Hm"}, id="MiniMax, doubleword, Avian: two keys"),
-        pytest.param({"reasoning": "Hm", "reasoning_details": [{"text": "Hm"}]}, id="OpenRouter: details beside"),
+        pytest.param(
+            {"reasoning": "Hm", "reasoning_details": [{"text": "Hm"}]}, id="OpenRouter: reasoning and reasoning_details"
+        ),
         pytest.param({"reasoning": "Hm", "content": [{"thinking": "Hm"}]}, id="a key and a thinking part"),
     ],
 )
@@ -291,8 +301,9 @@ def test_reasoning_is_parsed_once_whichever_keys_carry_it(fields):
         {"reasoning": {"effort": "high"}},
         {"reasoning": 5},
         {"reasoning_details": [{"type": "reasoning.encrypted", "data": "gAAA"}]},
-        {"reasoning_details": "none" * 0},
+        {"reasoning_details": ""},
     ],
+    ids=repr,
 )
 def test_reasoning_without_text_is_ignored(fields):
     assert delta(**fields, content="Hi") == ChoiceDelta(text="Hi")
@@ -302,7 +313,7 @@ def test_think_tags_in_the_text_are_left_in_the_text_of_a_chunk():
     assert delta(content="<think>Hm</think>").text == "<think>Hm</think>"
 
 
-# ── calls (W5, W6) ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── tool calls ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_fragments_of_a_call_are_parsed_as_openai_sends_them():
@@ -325,28 +336,32 @@ def test_the_fragments_of_a_call_are_parsed_as_openai_sends_them():
         ),
         pytest.param({"index": 0, "function": {"arguments": None}}, CallDelta(0), id="Writer, vLLM: null arguments"),
         pytest.param(
-            {"index": 0, "id": "c", "function": {"name": "f"}}, CallDelta(0, "c", "f"), id="Databricks, Copilot: none"
+            {"index": 0, "id": "c", "function": {"name": "f"}},
+            CallDelta(0, "c", "f"),
+            id="Databricks, Copilot: no arguments",
         ),
         pytest.param(
             {"index": 1, "id": "c", "type": "", "function": {"name": "f"}},
             CallDelta(1, "c", "f"),
-            id="Anthropic: from 1",
+            id="Anthropic: indexes from 1",
         ),
         pytest.param(
-            {"function": {"name": "f", "arguments": {"ä": 1}}}, CallDelta(None, None, "f", '{"ä": 1}'), id="an object"
+            {"function": {"name": "f", "arguments": {"ä": 1}}},
+            CallDelta(None, None, "f", '{"ä": 1}'),
+            id="arguments that are an object",
         ),
-        pytest.param({"function": {"arguments": []}}, CallDelta(arguments="[]"), id="a list"),
+        pytest.param({"function": {"arguments": []}}, CallDelta(arguments="[]"), id="arguments that are a list"),
         pytest.param(
-            {"index": "0", "function": {"name": "f"}}, CallDelta(None, None, "f"), id="an index that is no number"
+            {"index": "0", "function": {"name": "f"}}, CallDelta(None, None, "f"), id="an index that is a string"
         ),
-        pytest.param({"index": None, "id": 7, "function": {"name": 8}}, CallDelta(), id="an id that is no text"),
-        pytest.param({"index": 0, "function": None}, CallDelta(0), id="function null"),
+        pytest.param({"index": None, "id": 7, "function": {"name": 8}}, CallDelta(), id="an id that is not a string"),
+        pytest.param({"index": 0, "function": None}, CallDelta(0), id="a null function"),
         pytest.param({"index": 0}, CallDelta(0), id="no function"),
-        pytest.param({"index": 0, "function": "f"}, CallDelta(0), id="a function that is no object"),
+        pytest.param({"index": 0, "function": "f"}, CallDelta(0), id="a function that is a string"),
         pytest.param(
             {"id": "c", "type": "custom", "custom": {"name": "f", "input": "x"}},
             CallDelta(None, "c", "f", "x"),
-            id="OpenAI: custom",
+            id="OpenAI: a custom tool call",
         ),
     ],
 )
@@ -356,9 +371,9 @@ def test_a_tool_call_is_parsed_in_the_format_of(fields, expected):
 
 def test_several_calls_in_the_chunk_with_the_finish_reason_are_parsed_as_mistral_sends_them():
     calls = [{"id": "a", "function": {"name": "f", "arguments": "{}"}}, None, {"id": "b", "function": {"name": "g"}}]
-    read = choice(delta={"tool_calls": calls}, finish_reason="tool_calls")
-    assert read.calls == (CallDelta(None, "a", "f", "{}"), CallDelta(None, "b", "g"))
-    assert read.finish_reason == "tool_calls"
+    parsed = choice(delta={"tool_calls": calls}, finish_reason="tool_calls")
+    assert parsed.calls == (CallDelta(None, "a", "f", "{}"), CallDelta(None, "b", "g"))
+    assert parsed.finish_reason == "tool_calls"
 
 
 @pytest.mark.parametrize("calls", [None, [], {}, 5, "none", [None], ["x"]], ids=repr)
@@ -373,7 +388,7 @@ def test_the_legacy_function_call_field_is_parsed_as_a_call_without_an_id():
     assert delta(function_call={"name": "old"}, tool_calls=[{"id": "c"}]).calls == (CallDelta(None, "c"),)
 
 
-# ── finish (W7) ─────────────────────────────────────────────────────────────────────────────────────────────────
+# ── finish reasons ──────────────────────────────────────────────────────────────────────────────────────────────
 
 REASONS = [
     "stop",
@@ -392,34 +407,36 @@ def test_finish_reason_is_the_string_that_the_server_sent(reason):
     assert choice(delta={}, finish_reason=reason, native_finish_reason="X") == ChoiceDelta(finish_reason=reason)
 
 
-@pytest.mark.parametrize("fields", [{}, {"finish_reason": None}, {"finish_reason": ""}, {"finish_reason": ["stop"]}])
+@pytest.mark.parametrize(
+    "fields", [{}, {"finish_reason": None}, {"finish_reason": ""}, {"finish_reason": ["stop"]}], ids=repr
+)
 def test_a_missing_or_empty_finish_reason_is_none_as_cloudflare_and_snowflake_send_it(fields):
     assert choice(delta={"content": "a"}, **fields) == ChoiceDelta(text="a")
 
 
 @pytest.mark.parametrize(
-    ("finish", "reasons"),
+    ("finish_kind", "reasons"),
     [
         ("stop", "stop eos eos_token stop_sequence end_turn STOP"),
         ("length", "length max_tokens model_length max_output_tokens MAX_TOKENS"),
         ("tool_calls", "tool_calls tool_use function_call"),
         ("content_filter", "content_filter safety recitation SAFETY"),
         ("error", "insufficient_system_resource"),
-        ("other", "tired"),
+        ("other", "unknown"),
     ],
 )
-def test_finish_kind_classifies_the_finish_reason(finish, reasons):
+def test_finish_kind_classifies_the_finish_reason(finish_kind, reasons):
     for reason in reasons.split():
-        (read,) = chunk({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}).choices
-        assert (read.finish_reason, read.finish_kind) == (reason, finish)
+        (parsed,) = chunk({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}).choices
+        assert (parsed.finish_reason, parsed.finish_kind) == (reason, finish_kind)
 
 
 def test_finish_kind_is_none_without_a_finish_reason():
-    (read,) = chunk({"choices": [{"index": 0, "delta": {}, "finish_reason": None}]}).choices
-    assert read.finish_kind is None
+    (parsed,) = chunk({"choices": [{"index": 0, "delta": {}, "finish_reason": None}]}).choices
+    assert parsed.finish_kind is None
 
 
-# ── usage (W8) ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── token usage ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_usage_is_parsed_with_its_cached_and_reasoning_tokens():
@@ -439,14 +456,18 @@ def test_usage_is_parsed_with_its_cached_and_reasoning_tokens():
         pytest.param(
             {"usage": {"prompt_tokens": 1, "completion_tokens": 0}},
             TokenUsage(1, None, 0),
-            id="no total: none invented",
+            id="no total_tokens",
         ),
         pytest.param(
-            {"usage": {"input_tokens": 1, "output_tokens": 2}}, TokenUsage(1, None, 2), id="Responses spelling"
+            {"usage": {"input_tokens": 1, "output_tokens": 2}},
+            TokenUsage(1, None, 2),
+            id="the names of the Responses API",
         ),
         pytest.param({"usage": {"prompt_tokens": 1, "prompt_tokens_details": None}}, TokenUsage(1), id="null details"),
         pytest.param(
-            {"usage": {"prompt_tokens": 1, "completion_tokens_details": [1]}}, TokenUsage(1), id="a list for details"
+            {"usage": {"prompt_tokens": 1, "completion_tokens_details": [1]}},
+            TokenUsage(1),
+            id="details that are a list",
         ),
         pytest.param(
             {"usage": {"prompt_tokens": None, "total_tokens": 3}}, TokenUsage(None, total_tokens=3), id="a null count"
@@ -454,21 +475,21 @@ def test_usage_is_parsed_with_its_cached_and_reasoning_tokens():
         pytest.param(
             {"usage": {"prompt_tokens": "1", "completion_tokens": True, "total_tokens": 3}},
             TokenUsage(total_tokens=3),
-            id="no numbers",
+            id="counts that are not integers",
         ),
         pytest.param({"usage": {"prompt_tokens": None, "total_tokens": None}}, None, id="only null counts"),
         pytest.param({"usage": None}, None, id="OpenAI: null until the end"),
-        pytest.param({"usage": {}}, None, id="empty"),
-        pytest.param({"usage": "none"}, None, id="a word"),
-        pytest.param({}, None, id="never"),
+        pytest.param({"usage": {}}, None, id="an empty object"),
+        pytest.param({"usage": "none"}, None, id="a string"),
+        pytest.param({}, None, id="no usage field"),
         pytest.param({"x_groq": {"id": "r", "usage": {"total_tokens": 3}}}, TokenUsage(total_tokens=3), id="Groq"),
-        pytest.param({"x_groq": {"id": "r"}}, None, id="Groq, at first"),
-        pytest.param({"x_groq": None}, None, id="null for x_groq"),
-        pytest.param({"x_groq": "r"}, None, id="a word for x_groq"),
+        pytest.param({"x_groq": {"id": "r"}}, None, id="Groq: x_groq without usage"),
+        pytest.param({"x_groq": None}, None, id="a null x_groq"),
+        pytest.param({"x_groq": "r"}, None, id="x_groq that is a string"),
         pytest.param(
             {"usage": {"total_tokens": 4}, "x_groq": {"usage": {"total_tokens": 3}}},
             TokenUsage(total_tokens=4),
-            id="Groq: both",
+            id="Groq: usage and x_groq",
         ),
     ],
 )
@@ -483,7 +504,7 @@ def test_usage_inside_a_choice_is_parsed_as_moonshot_sends_it():
     assert chunk({"choices": [None, *body["choices"]]}).usage == TokenUsage(total_tokens=3)
 
 
-# ── errors in a stream (W9) ─────────────────────────────────────────────────────────────────────────────────────
+# ── errors in a stream ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -491,33 +512,37 @@ def test_usage_inside_a_choice_is_parsed_as_moonshot_sends_it():
     [
         pytest.param({"error": {"message": "no", "type": "t", "code": "c"}}, ErrorDetail("no", "c", "t"), id="OpenAI"),
         pytest.param(
-            {"error": {"message": "no", "code": 400}, "choices": []}, ErrorDetail("no", 400), id="llama.cpp: an int"
+            {"error": {"message": "no", "code": 400}, "choices": []},
+            ErrorDetail("no", 400),
+            id="llama.cpp: an integer code",
         ),
-        pytest.param({"error": {"message": "no", "code": "400"}}, ErrorDetail("no", "400"), id="a numeric string"),
+        pytest.param({"error": {"message": "no", "code": "400"}}, ErrorDetail("no", "400"), id="a code of digits"),
         pytest.param({"error": {"message": "no", "code": None, "type": None}}, ErrorDetail("no"), id="no code"),
         pytest.param({"error": {"message": "no", "code": ""}}, ErrorDetail("no"), id="an empty code"),
         pytest.param(
-            {"error": {"message": "no", "code": {"a": 1}, "status_code": 400}}, ErrorDetail("no", 400), id="an odd code"
+            {"error": {"message": "no", "code": {"a": 1}, "status_code": 400}},
+            ErrorDetail("no", 400),
+            id="a code that is an object",
         ),
         pytest.param({"error": {"code": 1}}, ErrorDetail('{"code": 1}', 1), id="no message"),
-        pytest.param({"error": {}}, ErrorDetail("{}"), id="an empty error"),
-        pytest.param({"error": "no"}, ErrorDetail("no"), id="transformers: a text"),
+        pytest.param({"error": {}}, ErrorDetail("{}"), id="an empty error object"),
+        pytest.param({"error": "no"}, ErrorDetail("no"), id="transformers: a string"),
         pytest.param({"error": "no", "error_type": "validation"}, ErrorDetail("no", None, "validation"), id="TGI"),
         pytest.param(
-            {"error": "Bad", "message": "no", "status_code": 401}, ErrorDetail("no", 401), id="a headline and a message"
+            {"error": "Bad", "message": "no", "status_code": 401}, ErrorDetail("no", 401), id="error and message"
         ),
-        pytest.param({"error": 500}, ErrorDetail('{"error": 500}'), id="a number"),
-        pytest.param({"error": ["no"]}, ErrorDetail('{"error": ["no"]}'), id="a list"),
+        pytest.param({"error": 500}, ErrorDetail('{"error": 500}'), id="an error that is a number"),
+        pytest.param({"error": ["no"]}, ErrorDetail('{"error": ["no"]}'), id="an error that is a list"),
         pytest.param(
             {"object": "error", "message": "no", "type": "t", "code": 40301},
             ErrorDetail("no", 40301, "t"),
             id="Mistral, vLLM",
         ),
-        pytest.param({"detail": "no"}, ErrorDetail("no"), id="FastAPI: a sentence"),
+        pytest.param({"detail": "no"}, ErrorDetail("no"), id="FastAPI: a detail string"),
         pytest.param(
             {"detail": [{"msg": "is missing", "loc": ["body", "model"]}]},
             ErrorDetail("body.model: is missing"),
-            id="FastAPI: a list",
+            id="FastAPI: a detail list",
         ),
         pytest.param(
             {"choices": None, "base_resp": {"status_code": 1002, "status_msg": "rate limit"}},
@@ -527,17 +552,17 @@ def test_usage_inside_a_choice_is_parsed_as_moonshot_sends_it():
         pytest.param(
             {"choices": None, "base_resp": {"status_code": 1004}},
             ErrorDetail("base_resp", 1004),
-            id="MiniMax without words",
+            id="MiniMax: no status_msg",
         ),
         pytest.param(
             {"choices": [{"delta": {"content": "a"}}], "error": {"message": "no", "code": 400}},
             ErrorDetail("no", 400),
-            id="OpenRouter: beside",
+            id="OpenRouter: an error beside the choices",
         ),
         pytest.param(
             {"choices": [{"delta": {}, "finish_reason": "error", "error": {"message": "no", "code": 400}}]},
             ErrorDetail("no", 400),
-            id="OpenRouter: in the choice",
+            id="OpenRouter: an error in the choice",
         ),
         pytest.param(
             {"choices": [{"delta": {}, "finish_reason": "error"}]},
@@ -552,8 +577,8 @@ def test_an_error_in_the_stream_is_parsed_in_the_format_of(body, expected):
 
 def test_an_error_beside_choices_does_not_change_the_choices():
     body = {"choices": [{"delta": {"content": "a"}, "finish_reason": "error"}], "error": {"message": "no"}}
-    (read,) = chunk(body).choices
-    assert (read.text, read.finish_reason) == ("a", "error")
+    (parsed,) = chunk(body).choices
+    assert (parsed.text, parsed.finish_reason) == ("a", "error")
 
 
 @pytest.mark.parametrize(
@@ -568,6 +593,7 @@ def test_an_error_beside_choices_does_not_change_the_choices():
         {"choices": None, "base_resp": None},
         {"id": "1", "object": "chat.completion.chunk"},
     ],
+    ids=repr,
 )
 def test_no_error_is_found_in_a_chunk_that_reports_none(body):
     assert error(body) is None
@@ -579,15 +605,17 @@ def test_no_error_is_found_in_a_chunk_that_reports_none(body):
         pytest.param(
             '{"error": {"message": "no", "code": "tool_use_failed"}}', ErrorDetail("no", "tool_use_failed"), id="Groq"
         ),
-        pytest.param('{"message": "no", "code": 400}', ErrorDetail("no", 400), id="flat"),
-        pytest.param('"no"', ErrorDetail('"no"'), id="a JSON text"),
-        pytest.param("no", ErrorDetail("no"), id="no JSON"),
-        pytest.param('{"choices": []}', ErrorDetail('{"choices": []}'), id="any JSON"),
-        pytest.param("", ErrorDetail(""), id="nothing"),
+        pytest.param('{"message": "no", "code": 400}', ErrorDetail("no", 400), id="message and code at the top level"),
+        pytest.param('"no"', ErrorDetail('"no"'), id="a JSON string"),
+        pytest.param("no", ErrorDetail("no"), id="text that is not JSON"),
+        pytest.param('{"choices": []}', ErrorDetail('{"choices": []}'), id="a chunk"),
+        pytest.param("", ErrorDetail(""), id="empty data"),
         pytest.param(
-            '{"a": ' + HUGE + "}", ErrorDetail(('{"a": ' + HUGE)[: MAX_EXCERPT - 3] + "…"), id="a huge number"
+            '{"a": ' + HUGE + "}",
+            ErrorDetail(('{"a": ' + HUGE)[: MAX_EXCERPT - 3] + "…"),
+            id="a number with too many digits",
         ),
-        pytest.param(DEEP, ErrorDetail(DEEP[: MAX_EXCERPT - 3] + "…"), id="too deep"),
+        pytest.param(DEEP, ErrorDetail(DEEP[: MAX_EXCERPT - 3] + "…"), id="JSON nested too deeply"),
     ],
 )
 def test_an_event_named_error_is_an_error_whatever_its_data(data, expected):
@@ -599,7 +627,7 @@ def test_an_error_in_a_list_of_one_is_parsed_as_gemini_sends_it():
 
 
 @pytest.mark.parametrize(
-    ("code", "kind", "passing", "quota"),
+    ("code", "kind", "retryable", "quota"),
     [
         (429, None, True, False),
         ("429", None, True, False),
@@ -607,7 +635,7 @@ def test_an_error_in_a_list_of_one_is_parsed_as_gemini_sends_it():
         (409, None, True, False),
         (500, None, True, False),
         (529, None, True, False),
-        (400, "server_error", False, False),  # a code that is a status has the word
+        (400, "server_error", False, False),  # a code that is an HTTP status takes precedence
         (404, None, False, False),
         ("rate_limit_exceeded", None, True, False),
         ("overloaded_error", None, True, False),
@@ -626,13 +654,13 @@ def test_an_error_in_a_list_of_one_is_parsed_as_gemini_sends_it():
     ],
 )
 def test_the_code_and_type_of_an_error_decide_whether_it_is_retryable_and_whether_the_quota_is_exhausted(
-    code, kind, passing, quota
+    code, kind, retryable, quota
 ):
-    read = error({"error": {"message": "no", "code": code, "type": kind}})
-    assert read == ErrorDetail("no", code, kind, passing, quota)
+    parsed = error({"error": {"message": "no", "code": code, "type": kind}})
+    assert parsed == ErrorDetail("no", code, kind, retryable, quota)
 
 
-# ── bodies of refusals ──────────────────────────────────────────────────────────────────────────────────────────
+# ── error bodies ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -657,11 +685,13 @@ def test_the_code_and_type_of_an_error_decide_whether_it_is_retryable_and_whethe
             ErrorDetail('body.messages.0: required; bad; x; 5; {"a": 1}'),
             id="FastAPI",
         ),
-        pytest.param('{"detail": {"message": "no"}}', ErrorDetail("no"), id="an object with a message"),
-        pytest.param('{"detail": {"why": "no"}}', ErrorDetail('{"why": "no"}'), id="an object"),
-        pytest.param('{"detail": [{"msg": "no", "loc": 5}]}', ErrorDetail("no"), id="a place that is no list"),
+        pytest.param('{"detail": {"message": "no"}}', ErrorDetail("no"), id="a detail object with a message"),
+        pytest.param('{"detail": {"why": "no"}}', ErrorDetail('{"why": "no"}'), id="a detail object"),
+        pytest.param('{"detail": [{"msg": "no", "loc": 5}]}', ErrorDetail("no"), id="a loc that is not a list"),
         pytest.param('{"code": 400, "message": "no", "type": "t"}', ErrorDetail("no", 400, "t"), id="doubleword"),
-        pytest.param('{"error": {"code": 400, "detail": "no"}}', ErrorDetail("no", 400), id="a detail within"),
+        pytest.param(
+            '{"error": {"code": 400, "detail": "no"}}', ErrorDetail("no", 400), id="a detail inside the error"
+        ),
         pytest.param(
             '{"error": {"message": "Provider returned error", "code": 400, "metadata":'
             ' {"raw": "{\\"error\\": {\\"message\\": \\"no\\"}}", "provider_name": "X"}}, "user_id": "u"}',
@@ -671,35 +701,41 @@ def test_the_code_and_type_of_an_error_decide_whether_it_is_retryable_and_whethe
         pytest.param(
             '{"error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": "no"}}}',
             ErrorDetail("Provider returned error: no", 400),
-            id="OpenRouter: a text",
+            id="OpenRouter: raw text",
         ),
         pytest.param(
-            '{"error": {"code": 400, "metadata": {"raw": "no"}}}', ErrorDetail("no", 400), id="OpenRouter: no message"
+            '{"error": {"code": 400, "metadata": {"raw": "no"}}}',
+            ErrorDetail("no", 400),
+            id="OpenRouter: raw text without a message",
         ),
         pytest.param(
-            '{"error": {"message": "no", "metadata": {"raw": {"a": 1}}}}', ErrorDetail("no"), id="OpenRouter: an object"
+            '{"error": {"message": "no", "metadata": {"raw": {"a": 1}}}}',
+            ErrorDetail("no"),
+            id="OpenRouter: raw that is an object",
         ),
         pytest.param('[{"error": {"code": 400, "message": "no"}}]', ErrorDetail("no", 400), id="Gemini"),
-        pytest.param("no healthy upstream", ErrorDetail("no healthy upstream"), id="Envoy: a text"),
+        pytest.param("no healthy upstream", ErrorDetail("no healthy upstream"), id="Envoy: a text body"),
         pytest.param(
             "<html>\n<head><title>502 Bad Gateway</title></head><h1>x</h1>",
             ErrorDetail("502 Bad Gateway"),
-            id="nginx: a page",
+            id="nginx: an HTML page",
         ),
         pytest.param(
             "<html><body><h1>503 Service &lt;Un&gt; available</h1>\nNo server</body>",
             ErrorDetail("503 Service <Un> available"),
-            id="HAProxy: a page",
+            id="HAProxy: an HTML page",
         ),
-        pytest.param("<HTML><TITLE lang='en'>\n Oops \n</TITLE>", ErrorDetail("Oops"), id="a page in capitals"),
-        pytest.param("<p>Oops</p>", ErrorDetail("<p>Oops</p>"), id="a page without a title"),
-        pytest.param("", ErrorDetail(""), id="Caddy: nothing"),
-        pytest.param('"no"', ErrorDetail('"no"'), id="a JSON text"),
+        pytest.param("<HTML><TITLE lang='en'>\n Oops \n</TITLE>", ErrorDetail("Oops"), id="HTML tags in capitals"),
+        pytest.param("<p>Oops</p>", ErrorDetail("<p>Oops</p>"), id="HTML without a title"),
+        pytest.param("", ErrorDetail(""), id="Caddy: an empty body"),
+        pytest.param('"no"', ErrorDetail('"no"'), id="a JSON string"),
         pytest.param("[]", ErrorDetail("[]"), id="an empty list"),
-        pytest.param('{"a": 1}', ErrorDetail('{"a": 1}'), id="another object"),
-        pytest.param('{"error": "no"', ErrorDetail('{"error": "no"'), id="half an object"),
+        pytest.param('{"a": 1}', ErrorDetail('{"a": 1}'), id="an unknown object"),
+        pytest.param('{"error": "no"', ErrorDetail('{"error": "no"'), id="incomplete JSON"),
         pytest.param(
-            '{"code": ' + HUGE + "}", ErrorDetail(('{"code": ' + HUGE)[: MAX_EXCERPT - 3] + "…"), id="a huge number"
+            '{"code": ' + HUGE + "}",
+            ErrorDetail(('{"code": ' + HUGE)[: MAX_EXCERPT - 3] + "…"),
+            id="a number with too many digits",
         ),
     ],
 )
@@ -708,7 +744,9 @@ def test_an_error_body_is_parsed_in_the_format_of(body, expected):
 
 
 @pytest.mark.parametrize(
-    "body", ["x" * 60_000, "<title>" + "x" * 60_000 + "</title>", json.dumps({"error": {"a": "x" * 60_000}}), DEEP]
+    "body",
+    ["x" * 60_000, "<title>" + "x" * 60_000 + "</title>", json.dumps({"error": {"a": "x" * 60_000}}), DEEP],
+    ids=["text", "HTML title", "JSON error", "deeply nested JSON"],
 )
 def test_the_message_of_an_error_body_is_at_most_2_kb(body):
     assert len(error_of_body(body).message) <= MAX_EXCERPT
@@ -725,7 +763,7 @@ def test_a_malformed_html_page_is_searched_for_its_title_in_under_a_second(page)
     assert time.process_time() - begin < 1
 
 
-# ── what is no chunk (M9) ───────────────────────────────────────────────────────────────────────────────────────
+# ── data that is not a chunk ────────────────────────────────────────────────────────────────────────────────────
 
 BROKEN = [
     "hello",
@@ -750,23 +788,23 @@ BROKEN = [
 @pytest.mark.parametrize("data", BROKEN, ids=lambda data: repr(data[:40]))
 def test_data_that_is_not_a_chunk_raises_protocol_violation_with_an_excerpt_of_at_most_2_kb(data):
     with pytest.raises(ProtocolViolation, match="an event is not a chunk") as caught:
-        list(reader(data))
+        list(read_chunks(data))
     assert data[:10] in str(caught.value)
     assert len(str(caught.value)) < MAX_EXCERPT + 300
 
 
 @pytest.mark.parametrize("data", BROKEN, ids=lambda data: repr(data[:40]))
 def test_data_that_is_not_a_chunk_is_skipped_and_counted_with_skip_undecodable(data):
-    lenient = ChunkReader(skip_undecodable=True)
-    chunks = lenient.read(payloads_of({"choices": []}, data, data, "[DONE]"))
-    assert [read.done for read in chunks] == [False, True]
-    assert lenient.skipped == 2
+    reader = ChunkReader(skip_undecodable=True)
+    chunks = reader.read(payloads_of({"choices": []}, data, data, "[DONE]"))
+    assert [parsed.done for parsed in chunks] == [False, True]
+    assert reader.skipped == 2
 
 
 def test_no_event_is_counted_as_skipped_by_default():
-    strict = ChunkReader()
-    list(strict.read(payloads_of({"choices": []})))
-    assert strict.skipped == 0
+    reader = ChunkReader()
+    list(reader.read(payloads_of({"choices": []})))
+    assert reader.skipped == 0
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 400, "-0", "1.5"])
@@ -784,8 +822,8 @@ def test_deeply_nested_json_is_parsed_or_raises_protocol_violation():
             assert depth > 100
 
 
-ODD = [None, 5, 1.5, True, "x", [], [5], ["x"], [[]], [None], {}, {"x": 5}, [{"x": 5}], {"x": {}}]
-PLACES = [
+UNEXPECTED = [None, 5, 1.5, True, "x", [], [5], ["x"], [[]], [None], {}, {"x": 5}, [{"x": 5}], {"x": {}}]
+TEMPLATES = [
     '{"choices": %s}',
     '{"choices": [%s]}',
     '{"choices": [%s, {"delta": {}, "finish_reason": "stop"}]}',
@@ -817,24 +855,24 @@ PLACES = [
 ]
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_an_unexpected_value_in_any_field_yields_values_of_the_right_type_or_a_protocol_violation(place):
-    for value in ODD:
-        text = place.replace("%s", json.dumps(value))
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_an_unexpected_value_in_any_field_yields_values_of_the_right_type_or_a_protocol_violation(template):
+    for value in UNEXPECTED:
+        text = template.replace("%s", json.dumps(value))
         assert isinstance(error_of_body(text).message, str)
         try:
-            chunks = [*reader(text), *ChunkReader().read([BodyPayload("error", text)])]
+            chunks = [*read_chunks(text), *ChunkReader().read([BodyPayload("error", text)])]
         except ProtocolViolation:
             continue
-        for read in chunks:
-            assert_types(read)
+        for parsed in chunks:
+            assert_types(parsed)
 
 
-def assert_types(read: Chunk) -> None:
-    assert isinstance(read.response_id, (str, type(None)))
-    assert isinstance(read.model, (str, type(None)))
-    assert all(type(count) is int or count is None for count in usage_counts(read.usage))
-    for one in read.choices:
+def assert_types(parsed: Chunk) -> None:
+    assert isinstance(parsed.response_id, (str, type(None)))
+    assert isinstance(parsed.model, (str, type(None)))
+    assert all(type(count) is int or count is None for count in usage_counts(parsed.usage))
+    for one in parsed.choices:
         assert type(one.choice) is int
         assert all(isinstance(text, str) for text in (one.text, one.reasoning, one.refusal))
         assert isinstance(one.finish_reason, (str, type(None)))
@@ -842,10 +880,10 @@ def assert_types(read: Chunk) -> None:
             assert type(fragment.call_index) is int or fragment.call_index is None
             assert isinstance(fragment.arguments, str)
             assert all(isinstance(text, (str, type(None))) for text in (fragment.call_id, fragment.name))
-    if read.error:
-        assert isinstance(read.error.message, str)
-        assert isinstance(read.error.code, (str, int, type(None)))
-        assert isinstance(read.error.type, (str, type(None)))
+    if parsed.error:
+        assert isinstance(parsed.error.message, str)
+        assert isinstance(parsed.error.code, (str, int, type(None)))
+        assert isinstance(parsed.error.type, (str, type(None)))
 
 
 def usage_counts(usage: TokenUsage | None) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""Token counts, and what servers send beside text and calls."""
+"""Token counts, and the extra fields that servers send beside text and calls."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def test_usage_of_leaves_missing_and_invalid_counts_none():
     assert usage_of({"prompt_tokens": "9", "total_tokens": 1.5, "completion_tokens": True, "x": 1}) is None
 
 
-@pytest.mark.parametrize("usage", [None, {}, [], "9", {"prompt_tokens": None}, {"prompt_tokens_details": [1]}])
+@pytest.mark.parametrize(
+    "usage", [None, {}, [], "9", {"prompt_tokens": None}, {"prompt_tokens_details": [1]}], ids=repr
+)
 def test_usage_of_returns_none_for_a_report_without_counts(usage):
     assert usage_of(usage) is None
 
@@ -39,7 +41,7 @@ def test_total_adds_the_counts_that_the_reports_have():
     assert total([TokenUsage(1, None, 3, None, 4), TokenUsage(2, None, None, 7, 6)]) == TokenUsage(3, None, 3, 7, 10)
 
 
-def answered(*chunks: dict) -> Turn:
+def turn_of(*chunks: dict) -> Turn:
     lines = [f"data: {json.dumps(chunk)}\n\n".encode() for chunk in chunks]
     return collect(read_events([*lines, b"data: [DONE]\n\n"]))
 
@@ -51,7 +53,7 @@ def choice(finish_reason: str | None = None, index: int = 0, delta: dict | None 
 def test_the_logprobs_of_all_chunks_are_joined_in_the_extra_of_the_turn():
     first = {"content": [{"token": "a", "logprob": -0.1}], "refusal": None}
     second = {"content": [{"token": "b", "logprob": -0.2}], "refusal": None}
-    turn = answered(
+    turn = turn_of(
         choice(delta={"content": "a"}, logprobs=first), choice(delta={"content": "b"}, logprobs=second), choice("stop")
     )
     assert turn.text == "ab"
@@ -60,29 +62,27 @@ def test_the_logprobs_of_all_chunks_are_joined_in_the_extra_of_the_turn():
 
 def test_the_citations_of_the_last_chunk_replace_earlier_ones_as_perplexity_sends_them():
     chunks = [{**choice(delta={"content": "x"}), "citations": ["u1"]}, {**choice("stop"), "citations": ["u1", "u2"]}]
-    assert answered(*chunks).extra["citations"] == ["u1", "u2"]
+    assert turn_of(*chunks).extra["citations"] == ["u1", "u2"]
 
 
 def test_citations_sent_only_with_a_text_chunk_are_kept():
-    assert answered({**choice(delta={"content": "x"}), "citations": ["u1"]}, choice("stop")).extra["citations"] == [
-        "u1"
-    ]
+    assert turn_of({**choice(delta={"content": "x"}), "citations": ["u1"]}, choice("stop")).extra["citations"] == ["u1"]
 
 
 def test_the_annotations_of_all_deltas_are_joined():
     notes = [{"type": "url_citation", "url": "u1"}, {"type": "url_citation", "url": "u2"}]
-    turn = answered(*(choice(delta={"content": "x", "annotations": [note]}) for note in notes), choice("stop"))
+    turn = turn_of(*(choice(delta={"content": "x", "annotations": [note]}) for note in notes), choice("stop"))
     assert turn.extra["annotations"] == notes
 
 
 def test_the_pieces_of_audio_data_and_transcript_are_joined():
     pieces = [{"id": "a1", "transcript": "Hel"}, {"transcript": "lo", "data": "AA"}, {"data": "BB", "expires_at": 9}]
-    turn = answered(*(choice(delta={"audio": piece}) for piece in pieces), choice("stop"))
+    turn = turn_of(*(choice(delta={"audio": piece}) for piece in pieces), choice("stop"))
     assert turn.extra["audio"] == {"id": "a1", "transcript": "Hello", "data": "AABB", "expires_at": 9}
 
 
 def test_each_choice_has_its_own_logprobs_and_the_extra_of_the_response():
-    turn = answered(
+    turn = turn_of(
         choice("stop", 0, logprobs={"content": [1]}),
         choice("stop", 1, logprobs={"content": [2]}) | {"timings": {"n": 1}},
     )

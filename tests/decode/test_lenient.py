@@ -1,4 +1,4 @@
-"""JSON is read the fast way and the slow way alike, and odd values become usable ones."""
+"""Loading JSON with and without orjson, and converting values of an unexpected type."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ VALUES = st.recursive(
 
 
 @pytest.fixture(scope="module")
-def slow():
-    """`load` as it is where the extra ``speed`` is not installed."""
-    fast = sys.modules.get("orjson")
+def load_without_orjson():
+    """`load` as it is if the extra ``speed`` is not installed."""
+    orjson = sys.modules.get("orjson")
     sys.modules["orjson"] = None  # type: ignore[assignment]
     try:
         return runpy.run_path(lenient.__file__)["load"]
     finally:
         sys.modules.pop("orjson")
-        if fast is not None:
-            sys.modules["orjson"] = fast
+        if orjson is not None:
+            sys.modules["orjson"] = orjson
 
 
 @given(VALUES, st.booleans())
-def test_json_is_loaded_to_the_same_value_with_and_without_orjson(slow, value, ascii):
+def test_json_is_loaded_to_the_same_value_with_and_without_orjson(load_without_orjson, value, ascii):
     text = json.dumps({"value": value}, ensure_ascii=ascii)
-    assert repr(lenient.load(text)) == repr(slow(text)) == repr(json.loads(text))
+    assert repr(lenient.load(text)) == repr(load_without_orjson(text)) == repr(json.loads(text))
 
 
 @pytest.mark.parametrize("text", ['{"a": NaN}', '{"a": "\\ud800"}', "{} ", "{}\n"])
-def test_nan_lone_surrogates_and_trailing_whitespace_are_loaded_with_and_without_orjson(slow, text):
-    assert repr(lenient.load(text)) == repr(slow(text)) == repr(json.loads(text))
+def test_nan_lone_surrogates_and_trailing_whitespace_are_loaded_with_and_without_orjson(load_without_orjson, text):
+    assert repr(lenient.load(text)) == repr(load_without_orjson(text)) == repr(json.loads(text))
 
 
 @pytest.mark.parametrize("text", ["{", '{"a": 1} {}', '{"a"}', "{'a': 1}", '{"a": "b'])
-def test_invalid_json_raises_value_error_with_and_without_orjson(slow, text):
-    for load in (lenient.load, slow):
+def test_invalid_json_raises_value_error_with_and_without_orjson(load_without_orjson, text):
+    for load in (lenient.load, load_without_orjson):
         with pytest.raises(ValueError, match=r"."):
             load(text)
 
 
 def test_values_of_an_unexpected_type_become_none_or_empty():
-    odd = [None, 0, 5, 1.5, True, [], ["a"]]
-    assert [lenient.str_or_empty(value) for value in odd] == [""] * 7
-    assert [lenient.str_or_none(value) for value in [*odd, "", "a"]] == [None] * 8 + ["a"]
-    assert [lenient.dict_or_empty(value) for value in [*odd, "a"]] == [{}] * 8
+    values = [None, 0, 5, 1.5, True, [], ["a"]]
+    assert [lenient.str_or_empty(value) for value in values] == [""] * 7
+    assert [lenient.str_or_none(value) for value in [*values, "", "a"]] == [None] * 8 + ["a"]
+    assert [lenient.dict_or_empty(value) for value in [*values, "a"]] == [{}] * 8
     assert (lenient.str_or_empty("a"), lenient.dict_or_empty({"a": 1})) == ("a", {"a": 1})

@@ -1,4 +1,4 @@
-"""Chunks to events: a list of chunks is a full test."""
+"""Chunks → events: each test is a list of chunks and the events that it yields."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ DONE = Chunk(done=True)
 STOP = "stop"
 
 
-def text(words: str, choice: int = 0, finish: str | None = None, **fields: object) -> Chunk:
-    return Chunk((ChoiceDelta(choice, words, finish_reason=finish, finish_kind=meaning(finish)),), **fields)  # type: ignore[arg-type]
+def text(content: str, choice: int = 0, finish: str | None = None, **fields: object) -> Chunk:
+    return Chunk((ChoiceDelta(choice, content, finish_reason=finish, finish_kind=finish_kind_of(finish)),), **fields)  # type: ignore[arg-type]
 
 
 def end(reason: str = STOP, choice: int = 0, **fields: object) -> Chunk:
     return text("", choice, reason, **fields)
 
 
-def meaning(reason: str | None) -> str | None:
+def finish_kind_of(reason: str | None) -> str | None:
     known = ("stop", "length", "tool_calls", "content_filter", "error")
     return reason and (reason if reason in known else "other")
 
 
 def calls(*fragments: CallDelta, choice: int = 0, finish: str | None = None) -> Chunk:
-    return Chunk((ChoiceDelta(choice, calls=fragments, finish_reason=finish, finish_kind=meaning(finish)),))  # type: ignore[arg-type]
+    return Chunk((ChoiceDelta(choice, calls=fragments, finish_reason=finish, finish_kind=finish_kind_of(finish)),))  # type: ignore[arg-type]
 
 
 def fragment(
@@ -54,14 +54,14 @@ def fragment(
 
 def machine(choices: int = 1, eof_completes: bool = False) -> Machine:
     numbers = count(1)
-    return Machine(choices, eof_completes, lambda: f"made-{next(numbers)}")
+    return Machine(choices, eof_completes, lambda: f"generated-{next(numbers)}")
 
 
 def run(*chunks: Chunk, choices: int = 1, eof_completes: bool = False) -> list[ResponseEvent]:
     return list(run_machine(machine(choices, eof_completes), chunks))
 
 
-def broken(*chunks: Chunk, choices: int = 1) -> tuple[list[ResponseEvent], ChatStreamError]:
+def events_and_error(*chunks: Chunk, choices: int = 1) -> tuple[list[ResponseEvent], ChatStreamError]:
     """The events before the error, and the error."""
     events: list[ResponseEvent] = []
     with pytest.raises(ChatStreamError) as caught:
@@ -79,13 +79,13 @@ def completed(events: list[ResponseEvent]) -> Completed:
     return events[-1]
 
 
-def spell(*fragments: CallDelta, finish: str = "tool_calls") -> list[tuple[str, str, str]]:
-    """The calls that come out of fragments, one to a chunk."""
+def calls_of(*fragments: CallDelta, finish: str = "tool_calls") -> list[tuple[str, str, str]]:
+    """The complete calls that result from ``fragments``, each in its own chunk."""
     events = run(*[calls(one) for one in fragments], end(finish), DONE)
     return [(item.call_id, item.name, item.arguments) for item in items(events)]
 
 
-# ── a text turn (M1, M2, M5, M6) ────────────────────────────────────────────────────────────────────────────────
+# ── text answers ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_text_answer_yields_created_its_deltas_and_completed():
@@ -116,7 +116,7 @@ def test_no_chunk_after_done_is_read():
     def chunks() -> Iterator[Chunk]:
         yield text("a", finish=STOP)
         yield DONE
-        raise AssertionError("read on behind [DONE]")
+        raise AssertionError("a chunk after [DONE] was read")
 
     assert completed(list(run_machine(machine(), chunks()))).status == "completed"
 
@@ -135,7 +135,7 @@ def test_chunks_after_a_finish_reason_are_still_read():
 
 def test_completed_has_the_finish_kind_of_its_finish_reason():
     assert completed(run(text("a"), end("length"), DONE)).finish_kind == "length"
-    assert completed(run(text("a"), end("tired"), DONE)).finish_kind == "other"
+    assert completed(run(text("a"), end("unknown"), DONE)).finish_kind == "other"
     assert completed(run(text("a"), DONE)).finish_kind is None
     assert completed(run(DONE)).finish_kind is None
 
@@ -149,35 +149,35 @@ def test_the_last_of_several_finish_reasons_is_reported():
 
 
 def test_an_event_is_yielded_before_the_next_chunk_is_read():
-    asked = []
+    read = []
 
     def chunks() -> Iterator[Chunk]:
         for word in "abc":
-            asked.append(word)
+            read.append(word)
             yield text(word)
 
     events = run_machine(machine(), chunks())
-    assert asked == []
+    assert read == []
     next(events)
     next(events)
-    assert asked == ["a"]
+    assert read == ["a"]
     next(events)
-    assert asked == ["a", "b"]
+    assert read == ["a", "b"]
 
 
 # ── Created ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_created_is_held_back_until_a_chunk_has_content():
-    asked = []
+    read = []
 
     def chunks() -> Iterator[Chunk]:
         for chunk in (Chunk((), "r1"), Chunk((ChoiceDelta(),)), Chunk(usage=TokenUsage(1)), text("a", model="m1")):
-            asked.append(chunk)
+            read.append(chunk)
             yield chunk
 
     assert next(run_machine(machine(), chunks())) == Created("r1", "m1")
-    assert len(asked) == 4
+    assert len(read) == 4
 
 
 def test_an_answer_without_content_yields_created_and_completed():
@@ -193,13 +193,14 @@ def test_an_answer_without_content_yields_created_and_completed():
         [calls(fragment('{"a', name="f")), end("length"), DONE],
         [calls(fragment("{}", name="f")), end("tool_calls"), DONE],
     ],
+    ids=["no arguments", "finish reason in the same chunk", "incomplete arguments", "complete arguments"],
 )
 def test_created_comes_before_a_call_that_is_held_back_until_the_end(chunks):
     assert [type(event) for event in run(*chunks)] == [Created, FunctionCallDelta, OutputItemDone, Completed]
 
 
 def test_created_comes_before_a_call_that_is_held_back_until_an_error():
-    events, _ = broken(calls(fragment(name="f")), Chunk(error=ErrorDetail("no")))
+    events, _ = events_and_error(calls(fragment(name="f")), Chunk(error=ErrorDetail("no")))
     assert [type(event) for event in events] == [Created, FunctionCallDelta]
 
 
@@ -210,12 +211,12 @@ def test_the_first_response_id_and_the_first_model_that_are_not_empty_are_kept()
     assert (last.response_id, last.model) == ("r1", "m1")
 
 
-@pytest.mark.parametrize("plain", [True, False])
-def test_a_response_id_and_a_model_in_later_chunks_are_recorded(plain):
+@pytest.mark.parametrize("text_only", [True, False])
+def test_a_response_id_and_a_model_in_later_chunks_are_recorded(text_only):
     chunks = [
-        text("a", text_only=plain),
-        text("b", response_id="r1", text_only=plain),
-        text("c", model="m1", text_only=plain),
+        text("a", text_only=text_only),
+        text("b", response_id="r1", text_only=text_only),
+        text("c", model="m1", text_only=text_only),
     ]
     last = completed(run(*chunks, end(), DONE))
     assert (last.response_id, last.model) == ("r1", "m1")
@@ -227,7 +228,7 @@ def test_a_known_response_id_and_a_known_model_are_not_replaced():
     assert (last.response_id, last.model) == ("r1", "m1")
 
 
-# ── the end of the chunks (M7) ──────────────────────────────────────────────────────────────────────────────────
+# ── the end of the chunks ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_end_of_the_bytes_completes_the_answer_if_its_choice_has_finished():
@@ -235,7 +236,7 @@ def test_the_end_of_the_bytes_completes_the_answer_if_its_choice_has_finished():
 
 
 @pytest.mark.parametrize(
-    ("chunks", "asked", "message"),
+    ("chunks", "choices", "message"),
     [
         ([], 1, "the answer ended before its first choice"),
         ([Chunk((), "r1", "m1", TokenUsage(1))], 1, "the answer ended before its first choice"),
@@ -248,9 +249,23 @@ def test_the_end_of_the_bytes_completes_the_answer_if_its_choice_has_finished():
         ([text("a")], 3, "the answer ended without a finish reason for choice 0, 1, 2"),
         ([text("c", 2), end()], 3, "the answer ended without a finish reason for choice 1, 2"),
     ],
+    ids=[
+        "no chunk",
+        "only id, model and usage",
+        "no chunk of two choices",
+        "text of one choice",
+        "an extra choice",
+        "the second of two choices unfinished",
+        "the second of two choices missing",
+        "the first of two choices missing",
+        "no choice of three finished",
+        "one choice of three finished",
+    ],
 )
-def test_the_end_of_the_bytes_before_all_choices_have_finished_raises_an_error_that_names_them(chunks, asked, message):
-    events, error = broken(*chunks, choices=asked)
+def test_the_end_of_the_bytes_before_all_choices_have_finished_raises_an_error_that_names_them(
+    chunks, choices, message
+):
+    events, error = events_and_error(*chunks, choices=choices)
     assert isinstance(error, StreamTruncated)
     assert error.args == (message,)
     assert str(error) == f"stream disconnected before completion: {message}"
@@ -362,7 +377,7 @@ def test_calls_with_the_same_index_in_two_choices_are_two_calls():
     ]
 
 
-# ── calls (M3, M4) ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── tool calls ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_call_yields_a_delta_per_fragment_and_then_the_complete_call():
@@ -404,7 +419,7 @@ def test_calls_whose_fragments_alternate_are_complete_at_the_end():
     assert items(events) == [FunctionCall("f", "{}", "c1"), FunctionCall("g", "{}", "c2")]
 
 
-@pytest.mark.parametrize("reason", ["stop", "tool_calls", "function_call", "eos", "tired"])
+@pytest.mark.parametrize("reason", ["stop", "tool_calls", "function_call", "eos", "unknown"])
 def test_calls_are_delivered_whatever_the_finish_reason_is(reason):
     events = run(calls(fragment("{}", "f", "c1", 0)), end(reason), DONE)
     assert items(events) == [FunctionCall("f", "{}", "c1", "completed")]
@@ -477,11 +492,11 @@ def test_one_choice_may_have_both_text_and_calls():
     assert [type(event) for event in events] == [Created, OutputTextDelta, FunctionCallDelta, OutputItemDone, Completed]
 
 
-# ── which call a fragment belongs to (W4, W5) ───────────────────────────────────────────────────────────────────
+# ── which call a fragment belongs to ────────────────────────────────────────────────────────────────────────────
 
 
 def test_fragments_are_assigned_to_calls_by_an_index_that_may_start_anywhere():
-    assert spell(
+    assert calls_of(
         fragment("{", "f", "c1", 1), fragment("{", "g", "c2", 7), fragment("}", index=1), fragment("}", index=7)
     ) == [
         ("c1", "f", "{}"),
@@ -490,7 +505,7 @@ def test_fragments_are_assigned_to_calls_by_an_index_that_may_start_anywhere():
 
 
 def test_fragments_that_all_repeat_id_and_name_are_one_call_as_novita_baseten_and_tgi_send_them():
-    assert spell(*[fragment(part, "f", "c1", 0) for part in ('{"a"', ": ", "1}")]) == [("c1", "f", '{"a": 1}')]
+    assert calls_of(*[fragment(part, "f", "c1", 0) for part in ('{"a"', ": ", "1}")]) == [("c1", "f", '{"a": 1}')]
 
 
 def test_calls_with_one_index_are_distinguished_by_id_as_copilot_cerebras_and_openrouter_send_them():
@@ -500,7 +515,7 @@ def test_calls_with_one_index_are_distinguished_by_id_as_copilot_cerebras_and_op
         fragment("{", "g", "c2", 0),
         fragment("}", index=0),
     ]
-    assert spell(*fragments) == [("c1", "f", "{}"), ("c2", "g", "{}")]
+    assert calls_of(*fragments) == [("c1", "f", "{}"), ("c2", "g", "{}")]
 
 
 def test_a_fragment_with_a_known_id_belongs_to_that_call_whatever_its_index_is():
@@ -510,12 +525,12 @@ def test_a_fragment_with_a_known_id_belongs_to_that_call_whatever_its_index_is()
         fragment("}", None, "c1", 0),
         fragment("}", None, "c2", 1),
     ]
-    assert spell(*fragments) == [("c1", "f", "{}"), ("c2", "g", "{}")]
+    assert calls_of(*fragments) == [("c1", "f", "{}"), ("c2", "g", "{}")]
 
 
 def test_the_id_of_a_call_may_arrive_after_its_name():
     fragments = [fragment("", "f", index=0), fragment("{", None, "c1", 0), fragment("}", index=0)]
-    assert spell(*fragments) == [("c1", "f", "{}")]
+    assert calls_of(*fragments) == [("c1", "f", "{}")]
 
 
 def test_an_id_that_arrives_after_one_was_generated_does_not_replace_it_but_identifies_the_call():
@@ -525,25 +540,32 @@ def test_an_id_that_arrives_after_one_was_generated_does_not_replace_it_but_iden
         fragment("", None, "c1", 0),
         fragment("}", None, "c1"),
     ]
-    assert spell(*fragments) == [("made-1", "f", "{}")]
+    assert calls_of(*fragments) == [("generated-1", "f", "{}")]
 
 
 def test_the_name_of_a_call_may_arrive_after_its_id_and_is_set_once():
     fragments = [fragment("", None, "c1", 0), fragment("{", "f", index=0), fragment("}", "g", "c1", 0)]
-    assert spell(*fragments) == [("c1", "f", "{}")]
+    assert calls_of(*fragments) == [("c1", "f", "{}")]
 
 
 def test_complete_calls_without_an_index_are_separate_as_gemini_and_mistral_send_them():
-    assert spell(fragment("{}", "f", "c1"), fragment("{}", "f", "c2")) == [("c1", "f", "{}"), ("c2", "f", "{}")]
+    assert calls_of(fragment("{}", "f", "c1"), fragment("{}", "f", "c2")) == [("c1", "f", "{}"), ("c2", "f", "{}")]
 
 
 def test_complete_calls_with_neither_index_nor_id_are_separate():
     fragments = [fragment('{"a": 1}', "f"), fragment('{"a": 2}', "f"), fragment("{}", "g")]
-    assert spell(*fragments) == [("made-1", "f", '{"a": 1}'), ("made-2", "f", '{"a": 2}'), ("made-3", "g", "{}")]
+    assert calls_of(*fragments) == [
+        ("generated-1", "f", '{"a": 1}'),
+        ("generated-2", "f", '{"a": 2}'),
+        ("generated-3", "g", "{}"),
+    ]
 
 
 def test_another_name_without_index_and_id_starts_another_call_even_if_the_last_is_incomplete():
-    assert sorted(spell(fragment('{"a"', "f"), fragment("{}", "g"))) == [("made-1", "f", '{"a"'), ("made-2", "g", "{}")]
+    assert sorted(calls_of(fragment('{"a"', "f"), fragment("{}", "g"))) == [
+        ("generated-1", "f", '{"a"'),
+        ("generated-2", "g", "{}"),
+    ]
 
 
 @pytest.mark.parametrize("arguments", ["", '{"a"', "{}", " "])
@@ -551,45 +573,47 @@ def test_calls_are_delivered_in_the_order_in_which_they_began_even_without_ids(a
     events = run(
         calls(fragment(arguments, "f")), calls(fragment("{}", "g", "c2")), calls(fragment("{}", "h")), end(), DONE
     )
-    told = [event.name for event in events if isinstance(event, FunctionCallDelta)]
-    assert list(dict.fromkeys(told)) == ["f", "g", "h"]
+    names = [event.name for event in events if isinstance(event, FunctionCallDelta)]
+    assert list(dict.fromkeys(names)) == ["f", "g", "h"]
 
 
 def test_the_same_name_without_index_and_id_continues_an_incomplete_call():
-    assert spell(fragment('{"a": ', "f"), fragment("1}", "f")) == [("made-1", "f", '{"a": 1}')]
+    assert calls_of(fragment('{"a": ', "f"), fragment("1}", "f")) == [("generated-1", "f", '{"a": 1}')]
 
 
 def test_arguments_without_index_id_and_name_continue_the_last_call():
-    assert spell(fragment("{", "f", "c1"), fragment("}"), fragment("", "g", "c2"), fragment("{}")) == [
+    assert calls_of(fragment("{", "f", "c1"), fragment("}"), fragment("", "g", "c2"), fragment("{}")) == [
         ("c1", "f", "{}"),
         ("c2", "g", "{}"),
     ]
 
 
 def test_arguments_before_any_call_are_a_call_without_a_name():
-    assert spell(fragment("{}")) == [("made-1", "", "{}")]
+    assert calls_of(fragment("{}")) == [("generated-1", "", "{}")]
 
 
 def test_a_name_after_a_complete_call_with_the_same_index_and_no_ids_starts_another_call():
-    assert spell(fragment('{"a": 1}', "f", index=0), fragment('{"a": 2}', "f", index=0)) == [
-        ("made-1", "f", '{"a": 1}'),
-        ("made-2", "f", '{"a": 2}'),
+    assert calls_of(fragment('{"a": 1}', "f", index=0), fragment('{"a": 2}', "f", index=0)) == [
+        ("generated-1", "f", '{"a": 1}'),
+        ("generated-2", "f", '{"a": 2}'),
     ]
 
 
 def test_a_name_repeated_with_the_same_index_and_no_ids_continues_one_call():
-    assert spell(*[fragment(part, "f", index=0) for part in ('{"a"', ": ", "1}")]) == [("made-1", "f", '{"a": 1}')]
+    assert calls_of(*[fragment(part, "f", index=0) for part in ('{"a"', ": ", "1}")]) == [
+        ("generated-1", "f", '{"a": 1}')
+    ]
 
 
 def test_a_call_for_which_no_arguments_are_sent_has_empty_arguments():
-    assert spell(fragment("", "now", "c1", 0)) == [("c1", "now", "")]
-    assert spell(fragment("", "now")) == [("made-1", "now", "")]
+    assert calls_of(fragment("", "now", "c1", 0)) == [("c1", "now", "")]
+    assert calls_of(fragment("", "now")) == [("generated-1", "now", "")]
 
 
 def test_a_generated_call_id_is_unique_and_ends_in_24_hex_digits():
-    made = {make_call_id() for _ in range(100)}
-    assert len(made) == 100
-    assert all(re.fullmatch("call_[0-9a-f]{24}", call_id) for call_id in made)
+    ids = {make_call_id() for _ in range(100)}
+    assert len(ids) == 100
+    assert all(re.fullmatch("call_[0-9a-f]{24}", call_id) for call_id in ids)
     events = list(run_machine(Machine(), [calls(fragment("{}", "f")), end(), DONE]))
     assert re.fullmatch("call_[0-9a-f]{24}", items(events)[0].call_id)
     assert events[1] == FunctionCallDelta("{}", items(events)[0].call_id, "f")
@@ -604,11 +628,11 @@ def test_every_delta_of_a_call_has_the_id_of_the_complete_call():
         DONE,
     )
     deltas = [event for event in events if isinstance(event, FunctionCallDelta)]
-    assert {event.call_id for event in deltas} == {items(events)[0].call_id} == {"made-1"}
+    assert {event.call_id for event in deltas} == {items(events)[0].call_id} == {"generated-1"}
     assert "".join(event.delta for event in deltas) == "{}"
 
 
-# ── usage (W8) ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── token usage ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def usage_of(*chunks: Chunk, choices: int = 1) -> TokenUsage | None:
@@ -650,11 +674,11 @@ def test_two_usage_reports_for_one_choice_are_not_summed():
     assert usage_of(text("a"), end(), Chunk(usage=TokenUsage(1)), Chunk(usage=TokenUsage(2))) == TokenUsage(2)
 
 
-# ── errors in the stream (M8) ───────────────────────────────────────────────────────────────────────────────────
+# ── errors in the stream ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_an_error_in_the_stream_raises_provider_error_with_its_message_code_and_type():
-    events, error = broken(text("a"), Chunk(error=ErrorDetail("no", "c", "t", retryable=True)), text("b"))
+    events, error = events_and_error(text("a"), Chunk(error=ErrorDetail("no", "c", "t", retryable=True)), text("b"))
     assert events == [Created(), OutputTextDelta("a")]
     assert isinstance(error, ProviderError)
     assert (error.message, error.code, error.type, error.retryable) == ("no", "c", "t", True)
@@ -662,52 +686,52 @@ def test_an_error_in_the_stream_raises_provider_error_with_its_message_code_and_
 
 
 def test_an_error_in_the_first_chunk_is_raised_before_any_event():
-    events, error = broken(Chunk(error=ErrorDetail("no")))
+    events, error = events_and_error(Chunk(error=ErrorDetail("no")))
     assert events == []
     assert not error.retryable
     assert str(error) == "stream disconnected before completion: no"
 
 
 def test_text_beside_an_error_is_delivered_before_the_error_is_raised():
-    events, error = broken(text("a", finish="error", error=ErrorDetail("no", 502)))
+    events, error = events_and_error(text("a", finish="error", error=ErrorDetail("no", 502)))
     assert events == [Created(), OutputTextDelta("a")]
     assert isinstance(error, ProviderError)
 
 
 def test_an_error_in_place_of_done_is_raised():
-    assert isinstance(broken(text("a"), end(), Chunk(error=ErrorDetail("no")))[1], ProviderError)
-    assert isinstance(broken(text("a", done=True, error=ErrorDetail("no")))[1], ProviderError)
+    assert isinstance(events_and_error(text("a"), end(), Chunk(error=ErrorDetail("no")))[1], ProviderError)
+    assert isinstance(events_and_error(text("a", done=True, error=ErrorDetail("no")))[1], ProviderError)
 
 
 def test_a_call_that_is_held_back_is_delivered_before_an_error():
-    events, _ = broken(text("a"), calls(fragment('{"a', "f", index=0)), Chunk(error=ErrorDetail("no")))
-    assert events[2:] == [FunctionCallDelta('{"a', "made-1", "f")]
+    events, _ = events_and_error(text("a"), calls(fragment('{"a', "f", index=0)), Chunk(error=ErrorDetail("no")))
+    assert events[2:] == [FunctionCallDelta('{"a', "generated-1", "f")]
 
 
 def test_a_call_that_is_held_back_is_delivered_before_stream_truncated():
-    events, error = broken(calls(fragment("{}", "f")), calls(fragment("{}", "g", "c2")))
+    events, error = events_and_error(calls(fragment("{}", "f")), calls(fragment("{}", "g", "c2")))
     assert isinstance(error, StreamTruncated)
-    assert items(events) == [FunctionCall("f", "{}", "made-1")]
+    assert items(events) == [FunctionCall("f", "{}", "generated-1")]
     assert events[-1] == FunctionCallDelta("{}", "c2", "g")
 
 
 def test_an_error_of_reading_chunks_propagates_after_the_events_that_were_held_back():
     def chunks() -> Iterator[Chunk]:
         yield calls(fragment("{", "f"))
-        raise ProtocolViolation("broken")
+        raise ProtocolViolation("malformed")
 
     events: list[ResponseEvent] = []
-    with pytest.raises(ProtocolViolation, match="broken"):
+    with pytest.raises(ProtocolViolation, match="malformed"):
         events.extend(run_machine(machine(), chunks()))
-    assert FunctionCallDelta("{", "made-1", "f") in events
+    assert FunctionCallDelta("{", "generated-1", "f") in events
 
 
 def test_no_delta_is_delivered_twice_before_an_error():
-    events, _ = broken(calls(fragment("{", "f", "c1", 0)), calls(fragment('"a', index=0)))
+    events, _ = events_and_error(calls(fragment("{", "f", "c1", 0)), calls(fragment('"a', index=0)))
     assert "".join(event.delta for event in events if isinstance(event, FunctionCallDelta)) == '{"a'
 
 
-# ── what else a server sends ────────────────────────────────────────────────────────────────────────────────────
+# ── extra fields ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_extra_fields_of_all_chunks_are_joined_in_the_end_of_each_choice():

@@ -1,4 +1,4 @@
-"""Bytes to payloads: the rules of WHATWG HTML 9.2.6, one by one, and what chat servers make of them."""
+"""Bytes → payloads: the rules of WHATWG HTML 9.2.6, and the bodies that chat servers send instead of a stream."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from chatstream.types.limits import Limits
 
 MEGABYTE = 2**20
 BOM = b"\xef\xbb\xbf"
-ENDLESS = 10**9  # pieces: a reader that does not stop by itself never ends
+ENDLESS = 10**9  # pieces: practically without end
 
 
 def cut(data: bytes, size: int) -> list[bytes]:
@@ -39,53 +39,57 @@ def messages(*data: str) -> list[tuple[str, str]]:
 
 RULES = [
     ("a blank line ends an event", b"data: sky\n\n", messages("sky")),
-    ("one blank line more ends nothing", b"\n\ndata: sky\n\n\n\n\ndata: sea\n\n\n", messages("sky", "sea")),
+    ("an additional blank line has no effect", b"\n\ndata: sky\n\n\n\n\ndata: sea\n\n\n", messages("sky", "sea")),
     ("data lines are joined by line feeds", b"data: blue\ndata: sky\n\n", messages("blue\nsky")),
-    ("data lines are joined whatever stands between", b"data: a\n: no\nid: 7\nx: y\ndata: b\n\n", messages("a\nb")),
-    ("an empty data line is a line", b"data: a\ndata:\ndata\ndata: b\n\n", messages("a\n\n\nb")),
-    ("data alone is an event without words", b"data\n\ndata\ndata\n\n", messages("", "\n")),
-    ("the space behind the colon may be missing", b"data:sky\n\n", messages("sky")),
-    ("only one space behind the colon is taken off", b"data:  sky \n\n", messages(" sky ")),
-    ("a tab behind the colon is not taken off", b"data:\tsky\n\n", messages("\tsky")),
-    ("colons in the value stay", b"data: a:b: c:\n\n", messages("a:b: c:")),
-    ("an event names itself", b"event: ping\ndata: 1\n\n", [("ping", "1")]),
-    ("a name is for one event only", b"event: ping\ndata: 1\n\ndata: 2\n\n", [("ping", "1"), ("message", "2")]),
-    ("a name without data is forgotten", b"event: ping\n\ndata: 2\n\n", messages("2")),
-    ("the last of two names counts", b"event: a\nevent: b\ndata: 1\n\n", [("b", "1")]),
-    ("an empty name is no name", b"event:\ndata: 1\n\n", messages("1")),
-    ("the name may come behind the data", b"data: 1\nevent: ping\n\n", [("ping", "1")]),
-    ("a line that begins with a colon is a comment", b": keep-alive\n:\n:data: no\ndata: 1\n\n", messages("1")),
-    ("an event of comments is none", b": one\n\n: two\n\ndata: 1\n\n", messages("1")),
-    ("id and retry are not data", b"id: 7\nretry: 100\ndata: 1\n\nid: 8\n\n", messages("1")),
-    ("an id with NUL is no harm", b"id: a\0b\ndata: 1\n\n", messages("1")),
-    ("a retry that is no number is no harm", b"retry: soon\ndata: 1\n\n", messages("1")),
-    ("a retry that is a huge number is no harm", b"retry: " + b"9" * 5000 + b"\ndata: 1\n\n", messages("1")),
-    ("unknown fields are left out", b"date: x\ndatas: x\ndata: 1\nDATA: x\n\n", messages("1")),
-    ("a field's name has no blanks around it", b" data: x\ndata : x\ndata: 1\n\n", messages("1")),
-    ("half an event at the end is none", b"data: 1\n\ndata: 2\n", messages("1")),
-    ("half a line at the end is none", b"data: 1\n\ndata: 2", messages("1")),
-    ("a byte order mark at the beginning is none of the data", BOM + b"data: 1\n\n", messages("1")),
-    ("a byte order mark alone is nothing", BOM, []),
-    ("half a byte order mark is a strange field", BOM[:2] + b"data: 1\ndata: 2\n\n", messages("2")),
     (
-        "a byte order mark further on is a strange field",
+        "data lines are joined whatever lines stand between them",
+        b"data: a\n: no\nid: 7\nx: y\ndata: b\n\n",
+        messages("a\nb"),
+    ),
+    ("an empty data line is joined too", b"data: a\ndata:\ndata\ndata: b\n\n", messages("a\n\n\nb")),
+    ("an empty data line makes an event with empty data", b"data\n\ndata\ndata\n\n", messages("", "\n")),
+    ("the space after the colon is optional", b"data:sky\n\n", messages("sky")),
+    ("only one space after the colon is removed", b"data:  sky \n\n", messages(" sky ")),
+    ("a tab after the colon is not removed", b"data:\tsky\n\n", messages("\tsky")),
+    ("colons in the value are kept", b"data: a:b: c:\n\n", messages("a:b: c:")),
+    ("the event field sets the name", b"event: ping\ndata: 1\n\n", [("ping", "1")]),
+    ("a name applies to one event only", b"event: ping\ndata: 1\n\ndata: 2\n\n", [("ping", "1"), ("message", "2")]),
+    ("a name without data is discarded", b"event: ping\n\ndata: 2\n\n", messages("2")),
+    ("the last of two names is used", b"event: a\nevent: b\ndata: 1\n\n", [("b", "1")]),
+    ("an empty name is ignored", b"event:\ndata: 1\n\n", messages("1")),
+    ("the name may follow the data", b"data: 1\nevent: ping\n\n", [("ping", "1")]),
+    ("a line that begins with a colon is a comment", b": keep-alive\n:\n:data: no\ndata: 1\n\n", messages("1")),
+    ("a block of comments is not an event", b": one\n\n: two\n\ndata: 1\n\n", messages("1")),
+    ("id and retry are not data", b"id: 7\nretry: 100\ndata: 1\n\nid: 8\n\n", messages("1")),
+    ("an id with NUL is ignored", b"id: a\0b\ndata: 1\n\n", messages("1")),
+    ("a retry that is not a number is ignored", b"retry: soon\ndata: 1\n\n", messages("1")),
+    ("a retry that is a huge number is ignored", b"retry: " + b"9" * 5000 + b"\ndata: 1\n\n", messages("1")),
+    ("unknown fields are ignored", b"date: x\ndatas: x\ndata: 1\nDATA: x\n\n", messages("1")),
+    ("a field name with spaces around it is unknown", b" data: x\ndata : x\ndata: 1\n\n", messages("1")),
+    ("an unfinished event at the end is dropped", b"data: 1\n\ndata: 2\n", messages("1")),
+    ("an unfinished line at the end is dropped", b"data: 1\n\ndata: 2", messages("1")),
+    ("a byte order mark at the beginning is removed", BOM + b"data: 1\n\n", messages("1")),
+    ("a byte order mark alone is not an event", BOM, []),
+    ("an incomplete byte order mark makes an unknown field", BOM[:2] + b"data: 1\ndata: 2\n\n", messages("2")),
+    (
+        "a byte order mark after the beginning makes an unknown field",
         b"data: 1\n\n" + BOM + b"data: 2\ndata: 3\n\n",
         messages("1", "3"),
     ),
-    ("a second byte order mark is a strange field", BOM + BOM + b"data: 2\ndata: 3\n\n", messages("3")),
-    ("a byte order mark in the data stays", b"data: " + BOM + b"1\n\n", messages("\ufeff1")),
+    ("a second byte order mark makes an unknown field", BOM + BOM + b"data: 2\ndata: 3\n\n", messages("3")),
+    ("a byte order mark in the data is kept", b"data: " + BOM + b"1\n\n", messages("\ufeff1")),
     (
         "no other character ends a line",
         "data: a\u2028b\u2029c\u0085d\x0be\x0cf\x1cg\x1dh\x1ei\0j\n\n".encode(),
         messages("a\u2028b\u2029c\u0085d\x0be\x0cf\x1cg\x1dh\x1ei\0j"),
     ),
-    ("characters of many bytes stay whole", "data: ñ 日本 🦊\n\n".encode(), messages("ñ 日本 🦊")),
-    ("a byte that is no UTF-8 is U+FFFD", b"data: a\xffb\n\ndata: c\n\n", messages("a\ufffdb", "c")),
-    ("half a character is U+FFFD", b"data: \xf0\x9f\xa6\n\ndata: c\n\n", messages("\ufffd", "c")),
-    ("a surrogate is U+FFFD", b"data: \xed\xa0\x80\n\n", messages("\ufffd\ufffd\ufffd")),
-    ("an overlong slash is U+FFFD", b"data: \xc0\xaf\n\n", messages("\ufffd\ufffd")),
-    ("bad bytes in a comment harm nothing", b": \xff\xfe\ndata: 1\n\n", messages("1")),
-    ("bad bytes in a name are only in the name", b"event: \xff\ndata: 1\n\n", [("\ufffd", "1")]),
+    ("multibyte characters are decoded", "data: ñ 日本 🦊\n\n".encode(), messages("ñ 日本 🦊")),
+    ("an invalid byte becomes U+FFFD", b"data: a\xffb\n\ndata: c\n\n", messages("a\ufffdb", "c")),
+    ("an incomplete character becomes U+FFFD", b"data: \xf0\x9f\xa6\n\ndata: c\n\n", messages("\ufffd", "c")),
+    ("an encoded surrogate becomes U+FFFD", b"data: \xed\xa0\x80\n\n", messages("\ufffd\ufffd\ufffd")),
+    ("an overlong encoding becomes U+FFFD", b"data: \xc0\xaf\n\n", messages("\ufffd\ufffd")),
+    ("invalid bytes in a comment are ignored", b": \xff\xfe\ndata: 1\n\n", messages("1")),
+    ("invalid bytes in a name change only the name", b"event: \xff\ndata: 1\n\n", [("\ufffd", "1")]),
 ]
 
 
@@ -103,7 +107,7 @@ def test_any_mixture_of_line_endings_split_anywhere_yields_the_same_events(ends)
     ends = [*ends, *ends, *ends[:2]]
     for i in range(1, len(LINES)):
         if LINES[i] == b"" and (ends[i - 1], ends[i]) == (b"\r", b"\n"):
-            ends[i] = b"\r"  # CR and LF in a row would be one line end, not two
+            ends[i] = b"\r"  # CR and LF in a row would be one line ending, not two
     data = b"".join(itertools.chain(*zip(LINES, ends, strict=True)))
     expected = [("a", "1"), ("message", "2\n3")]
     assert events(data) == expected
@@ -119,24 +123,24 @@ def test_a_crlf_split_between_two_pieces_is_one_line_ending():
 def test_a_carriage_return_ends_its_line_without_waiting_for_a_line_feed():
     def source() -> Iterator[bytes]:
         yield b"data: 1\r\r"
-        raise AssertionError("asked for more than it needed")
+        raise AssertionError("read more than it needed")
 
     assert next(sse_events(source())).data == "1"
 
 
 def test_an_event_is_yielded_before_more_bytes_are_read():
-    asked = []
+    read = []
 
     def source() -> Iterator[bytes]:
         for number in (1, 2, 3):
-            asked.append(number)
+            read.append(number)
             yield b"data: %d\n\n" % number
 
     stream = body_payloads(source())
-    assert asked == []
+    assert read == []
     for number in (1, 2, 3):
         assert next(stream).data == str(number)
-        assert asked == list(range(1, number + 1))
+        assert read == list(range(1, number + 1))
 
 
 def test_a_piece_may_have_many_events_and_an_event_may_span_many_pieces():
@@ -200,7 +204,7 @@ def test_a_complete_last_event_is_delivered_without_its_blank_line(tail, expecte
         b'data: {"choices": []} {',
         b"data: [1]",
         b"data: 2\n",
-        b"data: words",
+        b"data: text",
         b"event: error\n",
         b"event: error\ndata: overloaded",
         b": comment",
@@ -220,7 +224,7 @@ def test_tail_has_the_lines_of_the_unfinished_event():
     assert decoder.tail == b"data: 2\ndata: 3"
 
 
-# ── answers that are no stream ────────────────────────────────────────────────────────────────────────────
+# ── bodies that are not a stream ──────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
@@ -247,7 +251,9 @@ def test_an_html_page_raises_protocol_violation_with_its_beginning_and_a_hint_ab
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])
 @pytest.mark.parametrize(
-    "text", [b"upstream request timeout", b"no healthy upstream\n\n", b"Bad\nnews\n" + b"x" * 5000]
+    "text",
+    [b"upstream request timeout", b"no healthy upstream\n\n", b"Bad\ngateway\n" + b"x" * 5000],
+    ids=["one line", "two lines", "a long text"],
 )
 def test_a_text_body_raises_protocol_violation_with_its_beginning(text, size):
     with pytest.raises(ProtocolViolation, match=r"is a text, not an event stream.*base URL") as caught:
@@ -270,11 +276,11 @@ def test_a_body_without_data_has_no_payloads(body):
 
 
 @pytest.mark.parametrize(
-    "whole", [b"data: 1\n", b"event: error\n", b"id: 1\n", b"retry: 1\n", b": c\n", BOM + b"data: 1"]
+    "line", [b"data: 1\n", b"event: error\n", b"id: 1\n", b"retry: 1\n", b": c\n", BOM + b"data: 1"]
 )
-def test_a_stream_cut_within_its_first_line_is_not_taken_for_a_text_body(whole):
-    for end in range(1, len(whole)):
-        assert payloads(whole[:end]) == payloads(*cut(whole[:end], 1)) == []
+def test_a_stream_cut_within_its_first_line_is_not_taken_for_a_text_body(line):
+    for end in range(1, len(line)):
+        assert payloads(line[:end]) == payloads(*cut(line[:end], 1)) == []
 
 
 def test_a_stream_that_begins_with_an_unknown_field_is_not_taken_for_a_text_body():
@@ -368,6 +374,7 @@ def test_a_comment_longer_than_event_bytes_raises_stream_too_large():
 
 
 def repeat(piece: bytes, head: bytes = b"") -> Iterator[bytes]:
+    """``head``, and then ``piece`` practically without end."""
     if head:
         yield head
     yield from itertools.repeat(piece, ENDLESS)
@@ -380,8 +387,8 @@ def repeat(piece: bytes, head: bytes = b"") -> Iterator[bytes]:
         pytest.param(lambda: repeat(b"data: x\n" * 1000), id="an endless event"),
         pytest.param(lambda: repeat(b"x" * 65536, b": "), id="an endless comment"),
         pytest.param(lambda: repeat(b"x" * 65536, b"{"), id="an endless JSON body"),
-        pytest.param(lambda: repeat(b"x" * 65536, b"<"), id="an endless page"),
-        pytest.param(lambda: repeat(b"x" * 65536), id="an endless text"),
+        pytest.param(lambda: repeat(b"x" * 65536, b"<"), id="an endless HTML page"),
+        pytest.param(lambda: repeat(b"x" * 65536), id="an endless text body"),
         pytest.param(lambda: repeat(b"\n" * 65536), id="endless blank lines"),
         pytest.param(lambda: repeat(b" " * 65536), id="an endless blank line"),
         pytest.param(lambda: repeat(b"\r\n" * 8), id="blank lines in small pieces"),
@@ -401,20 +408,20 @@ def test_endless_input_raises_stream_too_large_within_4_megabytes_of_memory(sour
 
 
 def bounded(source: Iterable[bytes], limit: int) -> Iterator[bytes]:
-    """``source``, and a failure instead of a hang where the reader does not stop at its own limits."""
+    """``source`` up to ``limit`` bytes, so that a decoder without a limit fails instead of reading forever."""
     size = 0
     for piece in source:
         size += len(piece)
-        assert size < limit, "the reader goes on for ever"
+        assert size < limit, "the decoder does not stop"
         yield piece
 
 
 @pytest.mark.parametrize(
-    "event", [b"data: x\n" * 40_000, b"data: " + b"x" * 320_000 + b"\n"], ids=["lines", "one line"]
+    "event", [b"data: x\n" * 40_000, b"data: " + b"x" * 320_000 + b"\n"], ids=["many lines", "one line"]
 )
 def test_decoding_one_event_in_many_pieces_takes_linear_time(event):
     data = event + b"\n"
     limits = Limits(event_lines=10**6)
     begin = time.process_time()
     assert len(payloads(*cut(data, 1), limits=limits)) == 1
-    assert time.process_time() - begin < 5  # half a second when linear, hours when not
+    assert time.process_time() - begin < 5  # half a second if linear, hours if quadratic

@@ -1,4 +1,4 @@
-"""Reasoning between tags becomes reasoning, however the tags are cut."""
+"""Text between think tags becomes reasoning, however the tags are split."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from chatstream.types.turn import Turn
 ANSWER = "Well.<think>Let me see</think>It is 4."
 
 
-def told(pieces: list[str], tags: tuple[str, ...] = ("think",), finish: str | None = "stop") -> Turn:
-    """The turn that a text in these pieces makes."""
+def turn_of(pieces: list[str], tags: tuple[str, ...] = ("think",), finish: str | None = "stop") -> Turn:
+    """The turn of an answer whose text arrives in ``pieces``."""
     chunks = [Chunk((ChoiceDelta(0, piece),)) for piece in pieces]
     last = [Chunk((ChoiceDelta(0, finish_reason=finish),))] if finish else []
-    return collected([*chunks, *last, Chunk(done=True)], tags)
+    return turn_of_chunks([*chunks, *last, Chunk(done=True)], tags)
 
 
-def collected(chunks: list[Chunk], tags: tuple[str, ...]) -> Turn:
+def turn_of_chunks(chunks: list[Chunk], tags: tuple[str, ...]) -> Turn:
     collector = Collector()
     read_into(collector, chunks, tags)
     return collector.turn()
 
 
 def read_into(collector: Collector, chunks: Iterable[Chunk], tags: tuple[str, ...] = ("think",)) -> None:
-    """Read chunks as the parser does: what is held back is released at the end, and before an error."""
+    """Read chunks as the parser does: text that was held back is released at the end and before an error."""
     machine, splitter = Machine(), ThinkTags(tags)
     try:
         for event in machine.read(splitter.split(chunks)):
@@ -47,33 +47,33 @@ def read_into(collector: Collector, chunks: Iterable[Chunk], tags: tuple[str, ..
 
 @pytest.mark.parametrize("size", range(1, len(ANSWER) + 1))
 def test_think_tags_are_recognized_however_the_text_is_split(size):
-    turn = told([ANSWER[i : i + size] for i in range(0, len(ANSWER), size)])
+    turn = turn_of([ANSWER[i : i + size] for i in range(0, len(ANSWER), size)])
     assert (turn.text, turn.reasoning) == ("Well.It is 4.", "Let me see")
 
 
 def test_several_tags_and_several_reasoning_sections_are_recognized():
-    turn = told(["<think>a</think>b<thought>c</thou", "ght>d"], ("think", "thought"))
+    turn = turn_of(["<think>a</think>b<thought>c</thou", "ght>d"], ("think", "thought"))
     assert (turn.text, turn.reasoning) == ("bd", "ac")
 
 
 def test_inside_reasoning_only_the_matching_end_tag_is_recognized():
-    turn = told(["<think>a<think>b<thought></think>c"], ("think", "thought"))
+    turn = turn_of(["<think>a<think>b<thought></think>c"], ("think", "thought"))
     assert (turn.text, turn.reasoning) == ("c", "a<think>b<thought>")
 
 
 def test_an_end_tag_without_a_start_tag_stays_in_the_text():
-    turn = told(["so</thi", "nk>4"])
+    turn = turn_of(["so</thi", "nk>4"])
     assert (turn.text, turn.reasoning) == ("so</think>4", "")
 
 
 @pytest.mark.parametrize("finish", ["stop", None])
 def test_an_incomplete_tag_at_the_end_of_the_stream_is_not_lost(finish):
-    assert told(["1 <", " 2 <thi"], finish=finish).text == "1 < 2 <thi"
-    assert told(["<think>1 </th"], finish=finish).reasoning == "1 </th"
+    assert turn_of(["1 <", " 2 <thi"], finish=finish).text == "1 < 2 <thi"
+    assert turn_of(["<think>1 </th"], finish=finish).reasoning == "1 </th"
 
 
 def test_an_incomplete_tag_in_the_chunk_with_the_finish_reason_is_not_lost():
-    assert collected([Chunk((ChoiceDelta(0, "a <th", finish_reason="stop"),))], ("think",)).text == "a <th"
+    assert turn_of_chunks([Chunk((ChoiceDelta(0, "a <th", finish_reason="stop"),))], ("think",)).text == "a <th"
 
 
 def test_an_incomplete_tag_is_not_lost_when_the_stream_is_truncated():
@@ -97,13 +97,13 @@ def test_an_incomplete_tag_is_not_lost_when_reading_the_chunks_fails():
 def test_think_tags_are_recognized_in_each_choice_separately():
     pieces = [(0, "<think>a"), (1, "b</think>"), (0, "</think>c"), (1, "d")]
     chunks = [Chunk((ChoiceDelta(index, text),)) for index, text in pieces]
-    turn = collected([*chunks, Chunk(done=True)], ("think",))
+    turn = turn_of_chunks([*chunks, Chunk(done=True)], ("think",))
     assert [(choice.text, choice.reasoning) for choice in turn.choices] == [("c", "a"), ("b</think>d", "")]
 
 
 def test_reasoning_in_its_own_field_precedes_reasoning_between_tags():
     delta = ChoiceDelta(0, "<think>b</think>", reasoning="a")
-    assert collected([Chunk((delta,)), Chunk(done=True)], ("think",)).reasoning == "ab"
+    assert turn_of_chunks([Chunk((delta,)), Chunk(done=True)], ("think",)).reasoning == "ab"
 
 
 def test_a_provider_with_think_tags_separates_reasoning_from_text(serve, connect):
