@@ -1,4 +1,4 @@
-"""The import rule by folder, what importing costs, and how files look."""
+"""The import rule by folder, the cost of importing, and rules for source files."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ PACKAGE = ROOT / "chatstream"
 
 
 def _load(path: Path) -> Any:
-    """A module by its path: docs is no package."""
+    """The module at a path, because docs is not a package."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses look their module up
+    sys.modules[path.stem] = module  # dataclasses look up their module
     spec.loader.exec_module(module)  # type: ignore[union-attr]
     return module
 
@@ -38,8 +38,8 @@ modules, imports, part_of, path_of, tree_of = (
 )
 
 LAYER_OF = {name: number for number, row in enumerate(reversed(architecture.ROWS)) for name in row} | {"__main__": 99}
-# The package names everything, and `python -m chatstream` is the command line.
-ENTRANCES = {
+# Upward imports that are allowed: of the public names, and of the command line by `python -m chatstream`.
+ALLOWED_UPWARDS = {
     ("__main__", "cli"),
     ("cli", "_doctor"),
     ("cli", "__init__"),
@@ -52,12 +52,12 @@ THIRD_PARTY = {
     "sseclient": {"_decode"},
 }
 OPTIONAL = {"tomli", "pydantic", "jiter", "orjson"}  # used where they are installed
-SETTINGS = {"Provider"}  # classes that may be longer: a settings value has a line a field
+SETTINGS = {"Provider"}  # classes that may be longer, because each setting takes a line
 LONGEST_MODULE, LONGEST_FUNCTION, LONGEST_CLASS = 300, 35, 150  # lines
 PURE = ("_decode", "_encode", "types", "_retry")  # no I/O, no clock of their own, no logging
 
 
-# ── who may import whom ─────────────────────────────────────────────────────────────────────────────────────────
+# ── imports between modules ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_every_module_belongs_to_a_layer():
@@ -69,7 +69,7 @@ def test_a_module_imports_only_from_the_layers_below_it(module):
     own = part_of(module)
     for found in (each for each in imports(module) if each.own):
         target = part_of(found.name)
-        allowed = target == own or LAYER_OF[target] < LAYER_OF[own] or (own, target) in ENTRANCES
+        allowed = target == own or LAYER_OF[target] < LAYER_OF[own] or (own, target) in ALLOWED_UPWARDS
         assert allowed or (module, found.name) in architecture.UPWARDS, found
 
 
@@ -87,26 +87,28 @@ def test_modules_have_no_circular_imports():
     }
     while waiting:
         free = {module for module, needs in waiting.items() if not needs & waiting.keys()}
-        assert free, f"a circle among {sorted(waiting)}"
+        assert free, f"circular imports among {sorted(waiting)}"
         waiting = {module: needs for module, needs in waiting.items() if module not in free}
 
 
 @pytest.mark.parametrize("folder", sorted(path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()))
 def test_the_init_module_of_a_folder_has_a_docstring_and_imports_nothing(folder):
     assert ast.get_docstring(tree_of(folder))
-    if folder != "testing":  # a public package of its own: its names are imported from here
+    if folder != "testing":  # a public package whose names are imported from here
         assert imports(folder) == ()
 
 
 @pytest.mark.parametrize("library", THIRD_PARTY)
 def test_a_third_party_library_is_imported_in_one_folder_only(library):
-    met = {part_of(i.module) for m in modules() for i in imports(m) if i.name == library and not (i.own or i.for_types)}
-    assert met == THIRD_PARTY[library]
+    folders = {
+        part_of(i.module) for m in modules() for i in imports(m) if i.name == library and not (i.own or i.for_types)
+    }
+    assert folders == THIRD_PARTY[library]
 
 
 def test_only_listed_third_party_libraries_are_imported():
-    met = {i.name for module in modules() for i in imports(module) if not (i.own or i.for_types)}
-    assert met - OPTIONAL <= {*THIRD_PARTY, *sys.stdlib_module_names, "chatstream"}
+    names = {i.name for module in modules() for i in imports(module) if not (i.own or i.for_types)}
+    assert names - OPTIONAL <= {*THIRD_PARTY, *sys.stdlib_module_names, "chatstream"}
 
 
 @pytest.mark.parametrize("module", [module for module in modules() if part_of(module) in PURE])
@@ -115,24 +117,24 @@ def test_a_pure_module_imports_no_clock_no_logging_and_no_io(module):
     assert names.isdisjoint({"time", "logging", "socket", "os", "sys", "subprocess", "http", "urllib", "pathlib"})
 
 
-# ── what importing costs ────────────────────────────────────────────────────────────────────────────────────────
+# ── the cost of importing ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def run(code: str, *options: str) -> list[str]:
-    """The words that a new process prints last."""
+    """The fields of the last line that a new process prints."""
     command = [sys.executable, *options, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
     return done.stdout.splitlines()[-1].split()
 
 
 def loaded_by(code: str) -> set[str]:
-    """The modules that a new process has after it has run ``code``."""
+    """The modules that a new process has loaded after it has run ``code``."""
     return set(run(f"import sys; {code}; print(*sys.modules)", "-W", "error"))
 
 
 def test_importing_the_package_loads_no_other_module():
-    known = "import __future__, importlib, sys; before = set(sys.modules)"
-    loaded = run(f"{known}; import chatstream; print(*set(sys.modules) - before)", "-S")
+    preamble = "import __future__, importlib, sys; before = set(sys.modules)"
+    loaded = run(f"{preamble}; import chatstream; print(*set(sys.modules) - before)", "-S")
     assert set(loaded) == {"chatstream", "chatstream._version"}
 
 
@@ -155,7 +157,7 @@ def test_read_events_does_not_load_requests():
     )
 
 
-# ── how files look ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── source files ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("module", modules())
@@ -183,12 +185,12 @@ def test_every_module_has_a_docstring(module):
 
 @pytest.mark.parametrize("module", modules())
 def test_every_public_class_has_a_docstring(module):
-    silent = [
+    undocumented = [
         node.name
         for node in tree_of(module).body
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and not ast.get_docstring(node)
     ]
-    assert silent == []
+    assert undocumented == []
 
 
 @pytest.mark.parametrize("module", modules())

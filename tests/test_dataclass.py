@@ -1,4 +1,4 @@
-"""A value is what a frozen, slotted dataclass is, which is the oracle here."""
+"""`frozen` gives a class the behaviour of a standard frozen, slotted dataclass, with which it is compared here."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def point(decorator: Any) -> Any:
 def named(decorator: Any) -> Any:
     @decorator
     class Named:
-        """A name that shows itself in its own way."""
+        """A name with its own repr, equality and hash."""
 
         name: str
 
-        def __init__(self, *words: str) -> None:
-            object.__setattr__(self, "name", " ".join(words))
+        def __init__(self, *parts: str) -> None:
+            object.__setattr__(self, "name", " ".join(parts))
 
         def __repr__(self) -> str:
             return f"<{self.name}>"
@@ -59,62 +59,64 @@ def named(decorator: Any) -> Any:
 def empty(decorator: Any) -> Any:
     @decorator
     class Empty:
-        """Nothing."""
+        """A class without fields."""
 
     return Empty
 
 
-Value, Plain = point(frozen), point(dataclass(frozen=True, slots=True))
-GIVEN = [(1,), (1, 2), (1, 2.0, {"a": "b"}), (1, 2, {}, "n"), (float("nan"),)]
+Value, Standard = point(frozen), point(dataclass(frozen=True, slots=True))
+ARGUMENTS = [(1,), (1, 2), (1, 2.0, {"a": "b"}), (1, 2, {}, "n"), (float("nan"),)]
 
 
-@pytest.mark.parametrize("given", GIVEN)
-def test_the_repr_of_a_frozen_value_is_that_of_a_dataclass(given):
-    assert repr(Value(*given)) == repr(Plain(*given))
+@pytest.mark.parametrize("arguments", ARGUMENTS, ids=repr)
+def test_the_repr_of_a_frozen_value_is_that_of_a_dataclass(arguments):
+    assert repr(Value(*arguments)) == repr(Standard(*arguments))
 
 
-@pytest.mark.parametrize("one", GIVEN)
-@pytest.mark.parametrize("other", GIVEN)
+@pytest.mark.parametrize("one", ARGUMENTS, ids=repr)
+@pytest.mark.parametrize("other", ARGUMENTS, ids=repr)
 def test_a_frozen_value_is_equal_to_the_same_values_as_a_dataclass(one, other):
-    assert (Value(*one) == Value(*other)) is (Plain(*one) == Plain(*other))
-    assert (Value(*one) == 1) is (Plain(*one) == 1)
+    assert (Value(*one) == Value(*other)) is (Standard(*one) == Standard(*other))
+    assert (Value(*one) == 1) is (Standard(*one) == 1)
 
 
 def test_frozen_values_of_different_classes_are_unequal_even_with_the_same_fields():
     assert Value(1) != point(frozen)(1)
 
 
-@pytest.mark.parametrize("given", GIVEN[:-1])
-def test_the_hash_of_a_frozen_value_is_that_of_a_dataclass(given):
-    assert hash(Value(*given)) == hash(Plain(*given))
+@pytest.mark.parametrize("arguments", ARGUMENTS[:-1], ids=repr)
+def test_the_hash_of_a_frozen_value_is_that_of_a_dataclass(arguments):
+    assert hash(Value(*arguments)) == hash(Standard(*arguments))
 
 
-@pytest.mark.parametrize("change", [lambda value: setattr(value, "x", 1), lambda value: delattr(value, "x")])
+@pytest.mark.parametrize(
+    "change", [lambda value: setattr(value, "x", 1), lambda value: delattr(value, "x")], ids=["set", "delete"]
+)
 def test_the_fields_of_a_frozen_value_can_be_neither_set_nor_deleted(change):
     messages = []
-    for made in (Value(1), Plain(1)):
+    for instance in (Value(1), Standard(1)):
         with pytest.raises(FrozenInstanceError) as caught:
-            change(made)
+            change(instance)
         messages.append(str(caught.value))
     assert messages[0] == messages[1]
     assert not hasattr(Value(1), "__dict__")
 
 
-@pytest.mark.parametrize("given", [(), (1, 2, {}, "n", 5)])
-def test_a_frozen_value_requires_the_same_arguments_as_a_dataclass(given):
-    for made in (Value, Plain):
+@pytest.mark.parametrize("arguments", [(), (1, 2, {}, "n", 5)], ids=repr)
+def test_a_frozen_value_requires_the_same_arguments_as_a_dataclass(arguments):
+    for instance in (Value, Standard):
         with pytest.raises(TypeError, match="argument"):
-            made(*given)
-    assert list(inspect.signature(Value).parameters) == list(inspect.signature(Plain).parameters)
-    assert Value.__init__.__annotations__ == Plain.__init__.__annotations__
+            instance(*arguments)
+    assert list(inspect.signature(Value).parameters) == list(inspect.signature(Standard).parameters)
+    assert Value.__init__.__annotations__ == Standard.__init__.__annotations__
 
 
 def test_the_functions_of_the_dataclasses_module_accept_a_frozen_value():
     assert is_dataclass(Value)
-    assert [each.name for each in fields(Value)] == [each.name for each in fields(Plain)]
-    assert asdict(Value(1, 2, {"a": "b"})) == asdict(Plain(1, 2, {"a": "b"}))
+    assert [each.name for each in fields(Value)] == [each.name for each in fields(Standard)]
+    assert asdict(Value(1, 2, {"a": "b"})) == asdict(Standard(1, 2, {"a": "b"}))
     assert replace(Value(1, 2), y=3) == Value(1, 3)
-    assert Value.__match_args__ == Plain.__match_args__
+    assert Value.__match_args__ == Standard.__match_args__
     assert Value(1).flat is True
 
 
@@ -139,9 +141,12 @@ def test_a_subclass_without_the_decorator_is_frozen_too():
 
 
 def test_methods_that_a_frozen_class_defines_itself_are_kept():
-    value, plain = named(frozen)("a", "b"), named(dataclass(frozen=True, slots=True, init=False, repr=False))("a", "b")
-    assert repr(value) == repr(plain) == "<a b>"
-    assert value == plain
+    value, standard = (
+        named(frozen)("a", "b"),
+        named(dataclass(frozen=True, slots=True, init=False, repr=False))("a", "b"),
+    )
+    assert repr(value) == repr(standard) == "<a b>"
+    assert value == standard
     assert hash(value) == 7
 
 
@@ -172,9 +177,9 @@ VALUES = [each for each in PUBLIC if isinstance(each, type) and is_dataclass(eac
     ids=lambda value: type(value).__name__,
 )
 def test_copies_and_pickles_of_public_values_are_equal_to_the_original(value):
-    for made in (copy.copy(value), copy.deepcopy(value), pickle.loads(pickle.dumps(value))):
-        assert made == value
-        assert type(made) is type(value)
+    for instance in (copy.copy(value), copy.deepcopy(value), pickle.loads(pickle.dumps(value))):
+        assert instance == value
+        assert type(instance) is type(value)
 
 
 def test_all_public_frozen_dataclasses_are_made_by_the_decorator_frozen():

@@ -1,6 +1,6 @@
-"""chatstream costs what the loop costs that everybody writes: a ratio of CPU times in one run, and counts.
+"""The cost of chatstream compared with that of a hand-written loop: a ratio of CPU times in one run, and counts.
 
-The measuring is done in a process of its own (`benchmarks.guard`): coverage would slow down one side only.
+A separate process measures it (`benchmarks.guard`), because coverage would slow down only one of the two.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from chatstream._http.cancel_scope import CancelScope
 from chatstream._http.transport import Reply
 
 ROOT = Path(__file__).parents[1]
-MOST = {"text": 1.0, "reasoning": 1.1, "tools": 1.3, "unlike": 1.4}  # times the CPU of the script writer's loop
-TRIES = 3  # a machine with other things to do may spoil a run
-MOST_CALLS = 55  # per event, of Python and of C, when every event comes alone
-MOST_TEXTS = 60  # compiled by the import: one for each value and each named tuple; plain dataclasses take six each
-MOST_BYTES = 120  # per event: its text, once
-STRANGERS = ("requests", "urllib3", "sseclient")
+MOST = {"text": 1.0, "reasoning": 1.1, "tools": 1.3, "unlike": 1.4}  # times the CPU time of the hand-written loop
+TRIES = 3  # other work of the machine may spoil a run
+MOST_CALLS = 55  # per event, of Python and C functions, when every event arrives alone
+MOST_SOURCES = 60  # compiled by the import: one per frozen class and named tuple; standard dataclasses take six each
+MOST_BYTES = 120  # per event: its text, stored once
+THIRD_PARTY = ("requests", "urllib3", "sseclient")
 
 
 @cache
@@ -40,7 +40,7 @@ def measured(what: str, number: int = 0) -> dict[str, Any]:
 
 
 def best_ratio(shape: str, way: str) -> float:
-    """The ratio of the first run in which it is within its bound, else the best of all runs."""
+    """The ratio of the first run that is within its bound, else the best of all runs."""
     ratios = []
     for number in range(TRIES):
         ratios.append(measured(shape, number)[way])
@@ -64,15 +64,15 @@ from benchmarks.clients import drained, stream
 from benchmarks.server import path, running
 with running() as server:
     drained(stream(server + path("text", 10), "text")())
-print(*[name for name in set(sys.modules) - before if name.partition(".")[0] in {{"chatstream", *{STRANGERS}}}])
+print(*[name for name in set(sys.modules) - before if name.partition(".")[0] in {{"chatstream", *{THIRD_PARTY}}}])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.split() == []
 
 
 def test_importing_compiles_at_most_a_fixed_number_of_source_strings():
-    texts = measured("imports")
-    assert texts["stream"] - texts["loop"] <= MOST_TEXTS
+    sources = measured("imports")
+    assert sources["stream"] - sources["loop"] <= MOST_SOURCES
 
 
 @pytest.mark.parametrize("kind", [ChunkReader, Collector, Machine, Reply, BodyDecoder, FastPath, CancelScope])
