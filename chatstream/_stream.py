@@ -32,10 +32,10 @@ class CallReader:
     """Reads the answer to one call from as many attempts as that needs, and ends it once."""
 
     def __init__(self, attempt: OpenAttempt, call: Call, sender: Sender) -> None:
-        self.attempt = attempt
+        self.attempt: OpenAttempt = attempt
         self.call = call
         self.sender = sender
-        self.ended = False
+        self.ended: bool = False
         self.first_event: float | None = None  # seconds from the call until the caller got an event
         self.total: float | None = None
         self._restarts = 0

@@ -48,7 +48,7 @@ class Client:
         session: requests.Session | None = None,
         limits: Limits = Limits(),  # noqa: B008  # frozen
     ) -> None:
-        self.provider = _provider(provider)
+        self.provider: Provider = _provider(provider)
         self.model = model
         self.deadline = deadline
         self.limits = limits

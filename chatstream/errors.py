@@ -24,7 +24,7 @@ Rules:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ._dataclass import frozen
 
@@ -74,7 +74,7 @@ class ChatStreamError(Exception):
 
     def redact(self, secret: str) -> None:
         """Replace ``secret`` in every text of this error: some servers repeat the key that they refuse."""
-        self.args = tuple(_without(secret, each) for each in self.args)
+        self.args: tuple[Any, ...] = tuple(_without(secret, each) for each in self.args)
         for name, value in vars(self).items():
             setattr(self, name, _without(secret, value))
 
@@ -122,7 +122,7 @@ class UnexpectedStatus(ChatStreamError):
         super().__init__(status, body, message, code, retry_after)
         self.status = status
         self.body = body
-        self.message = message or excerpt(body)
+        self.message: str = message or excerpt(body)
         self.code = code
         self.retry_after = retry_after
 

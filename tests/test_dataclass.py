@@ -65,7 +65,7 @@ def empty(decorator: Any) -> Any:
 
 
 Value, Standard = point(frozen), point(dataclass(frozen=True, slots=True))
-ARGUMENTS = [(1,), (1, 2), (1, 2.0, {"a": "b"}), (1, 2, {}, "n"), (float("nan"),)]
+ARGUMENTS = [(1,), (1, 2), (1, 2.0, {"a": "b"}), (1, 2, {}, "n"), (float("inf"),)]
 
 
 @pytest.mark.parametrize("arguments", ARGUMENTS, ids=repr)

@@ -67,8 +67,8 @@ class ScopedFile(io.RawIOBase):
     __slots__ = ("_reference", "_scope", "_socket", "_timeout", "ended", "peeking")
 
     def __init__(self, sock: socket.socket, scope: CancelScope) -> None:
-        self.ended = False
-        self.peeking = False
+        self.ended: bool = False
+        self.peeking: bool = False
         self._socket = sock
         self._scope = scope
         self._timeout = math.inf  # the socket's own; a shorter one than allowed only makes it ask the scope early
@@ -120,14 +120,17 @@ class ScopedResponse(http.client.HTTPResponse):
     ``bare_chunks`` says that its body comes in chunks and is not compressed: then `read1` alone reads it.
     """
 
+    fp: io.BufferedReader
+    chunk_left: int | None
+
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         exchange = running_exchange()
         exchange.response = self
         self.fp.close()
-        self.file = ScopedFile(sock, exchange.scope)
+        self.file: ScopedFile = ScopedFile(sock, exchange.scope)
         self.fp = io.BufferedReader(self.file, BUFFER_SIZE)
-        self.bare_chunks = False
+        self.bare_chunks: bool = False
 
     def begin(self) -> None:
         super().begin()

@@ -79,9 +79,11 @@ class Reply:
     def __init__(self, response: requests.Response, exchange: Exchange) -> None:
         self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
-        self.request_id = next((response.headers[h] for h in REQUEST_ID_HEADERS if h in response.headers), None)
+        self.request_id: str | None = next(
+            (response.headers[h] for h in REQUEST_ID_HEADERS if h in response.headers), None
+        )
         self.version = "1.0" if response.raw.version == 10 else "1.1"
-        self.reused = exchange.reused  # the connection served another request before
+        self.reused: bool = exchange.reused  # the connection served another request before
         self._response = response
         self._exchange = exchange
         self._scope = exchange.scope

@@ -49,7 +49,7 @@ class FaultServer:
 
     def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None, repeat: bool = True) -> None:
         self.requests: list[ReceivedRequest] = []
-        self.connections = 0
+        self.connections: int = 0
         self._scripts = list(scripts)
         if not repeat or not scripts:
             self._scripts.append(status(400, "no script is left for this request"))
@@ -61,7 +61,7 @@ class FaultServer:
         self._wires: list[Wire] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port: int = self._listener.getsockname()[1]
-        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}/v1"
+        self.url: str = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}/v1"
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
