@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .providers.provider import Provider as Provider
     from .types.events import ChoiceEnd as ChoiceEnd
     from .types.events import Completed as Completed
+    from .types.events import ContentPartDone as ContentPartDone
     from .types.events import Created as Created
     from .types.events import FunctionCallDelta as FunctionCallDelta
     from .types.events import Heartbeat as Heartbeat
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
     from .types.events import RefusalDelta as RefusalDelta
     from .types.events import ResponseEvent as ResponseEvent
     from .types.events import TokenUsage as TokenUsage
+    from .types.items import CustomToolCall as CustomToolCall
+    from .types.items import CustomToolCallOutput as CustomToolCallOutput
     from .types.items import FunctionCall as FunctionCall
     from .types.items import FunctionCallOutput as FunctionCallOutput
     from .types.items import LocalShellCall as LocalShellCall
@@ -66,6 +69,7 @@ if TYPE_CHECKING:
     from .types.parts import InputImage as InputImage
     from .types.parts import InputText as InputText
     from .types.parts import Other as Other
+    from .types.parts import OutputImage as OutputImage
     from .types.parts import OutputText as OutputText
     from .types.parts import Refusal as Refusal
     from .types.prompt import Prompt as Prompt
@@ -114,6 +118,7 @@ else:
         "types.events": (
             "ChoiceEnd",
             "Completed",
+            "ContentPartDone",
             "Created",
             "FunctionCallDelta",
             "Heartbeat",
@@ -125,6 +130,8 @@ else:
             "TokenUsage",
         ),
         "types.items": (
+            "CustomToolCall",
+            "CustomToolCallOutput",
             "FunctionCall",
             "FunctionCallOutput",
             "LocalShellCall",
@@ -139,6 +146,7 @@ else:
             "InputImage",
             "InputText",
             "Other",
+            "OutputImage",
             "OutputText",
             "Refusal",
         ),

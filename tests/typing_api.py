@@ -14,12 +14,15 @@ from chatstream import (
     ChatStreamError,
     Client,
     Completed,
+    ContentPartDone,
     Created,
+    CustomToolCall,
     FunctionCall,
     FunctionCallDelta,
     FunctionCallOutput,
     Heartbeat,
     Message,
+    OutputImage,
     OutputItemDone,
     OutputTextDelta,
     Prompt,
@@ -52,6 +55,8 @@ def every_kind_of_event(event: ResponseEvent) -> str:
             return event.delta
         case FunctionCallDelta():
             return event.call_id + event.name + event.delta
+        case ContentPartDone():
+            return event.part.image_url if isinstance(event.part, OutputImage) else ""
         case OutputItemDone():
             return event.item.text if isinstance(event.item, Message) else ""
         case Created() | Completed():
@@ -87,6 +92,8 @@ def what_a_turn_holds(prompt: Prompt, turn: Turn) -> None:
     assert_type(turn.function_calls, tuple[FunctionCall, ...])
     assert_type(turn.token_usage, TokenUsage | None)
     assert_type(turn.choices, tuple[Turn, ...])
+    assert_type(turn.custom_calls, tuple[CustomToolCall, ...])
+    prompt.input += turn.complete_items
     prompt.input += [call.output("18 °C") for call in turn.function_calls]
     assert_type(turn.function_calls[0].output("18 °C"), FunctionCallOutput)
 

@@ -13,8 +13,10 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..types.prompt import Prompt, PromptLike, as_list
+from ..types.text import has_lone_surrogates
 from ..types.tools import AnyTool
 from .messages import encode_messages
+from .reasoning import ReasoningEcho
 
 
 def request_body(
@@ -23,20 +25,25 @@ def request_body(
     model: str,
     fields: Mapping[str, Any],
     echo_reasoning: str | None = None,
+    echo_reasoning_always: bool = False,
+    echo_reasoning_scope: str = "all",
+    check_history: bool = True,
     stream_usage: bool = True,
     other_tools: bool = False,
     developer_role: bool = True,
 ) -> dict[str, Any]:
     """The body of a streaming Chat Completions request.
 
-    ``fields`` are sent unchanged. ``echo_reasoning``, ``stream_usage``, ``other_tools`` and ``developer_role`` are
-    settings of a `Provider`. Raises `ConfigError` for a prompt, a model or a field that can't be sent.
+    ``fields`` are sent unchanged; all others but ``model`` are settings of a `Provider`. Raises `ConfigError` for a
+    prompt, a model or a field that can't be sent.
     """
     given = Prompt.of(prompt)
     checked = Prompt(given.instructions, given.input, given.tools)  # checks attributes that were set after creation
     if not isinstance(model, str) or not model.strip():
         raise ConfigError('name a model: stream(prompt, model="…"), Client(model="…"), or -m on the command line')
-    body = {"model": model, "messages": encode_messages(checked, echo_reasoning, developer_role), "stream": True}
+    echo = ReasoningEcho(echo_reasoning, echo_reasoning_always, echo_reasoning_scope)
+    messages = encode_messages(checked, echo, check=check_history, developer_role=developer_role)
+    body: dict[str, Any] = {"model": model, "messages": messages, "stream": True}
     if tools := _tools(checked.tools, fields, other_tools):
         body["tools"] = tools
     if stream_usage:
@@ -47,10 +54,29 @@ def request_body(
 def encode_json(body: Mapping[str, Any]) -> bytes:
     """``body`` as JSON bytes. Raises `ConfigError` that names the field that can't be written as JSON."""
     try:
-        return json.dumps(body, allow_nan=False).encode()
+        data = json.dumps(body, allow_nan=False)
+        place = _place_of_surrogate(body, "") if "\\ud" in data else ""  # half of a character, or a whole one
     except (TypeError, ValueError, RecursionError) as error:
         name = next((name for name, value in body.items() if not _is_json(value)), "the request")
         raise ConfigError(f"{name} can't be written as JSON: {error}") from error
+    if place:
+        raise ConfigError(f"{place} holds half of a character (a lone surrogate), which no server can read: remove it")
+    return data.encode()
+
+
+def _place_of_surrogate(value: Any, place: str) -> str:
+    """Where a text with a lone surrogate stands, such as ``messages[2].content``; empty if there is none."""
+    if isinstance(value, str):
+        return place.lstrip(".") if has_lone_surrogates(value) else ""
+    if not isinstance(value, (Mapping, list, tuple)):
+        return ""
+    for key, child in value.items() if isinstance(value, Mapping) else enumerate(value):
+        inner = f"{place}[{key}]" if isinstance(key, int) else f"{place}.{key}"
+        if isinstance(key, str) and has_lone_surrogates(key):
+            return f"the key {key!r}" + (f" of {place.lstrip('.')}" if place else "")
+        if found := _place_of_surrogate(child, inner):
+            return found
+    return ""
 
 
 def _tools(of_prompt: list[AnyTool], fields: Mapping[str, Any], other_tools: bool) -> list[dict[str, Any]]:

@@ -2,25 +2,28 @@
 
     instructions ──▶ {"role": "system"}                    the first message, if there are instructions
     Message ───────▶ {"role": …, "content": …}             text as a str; with images, audio or files as a list
-    FunctionCall ──▶ {"role": "assistant", "tool_calls"}   one message for consecutive calls and the text before them
+    …Call ─────────▶ {"role": "assistant", "tool_calls"}   one message for consecutive calls and the text before them
     …CallOutput ───▶ {"role": "tool", "tool_call_id"}
-    Reasoning ─────▶ left out, or a key of the assistant message that follows
+    Reasoning ─────▶ left out, or a key of the assistant message that it belongs to: see `reasoning`
     message dict ──▶ itself
 
 Rules:
 - A Chat Completions message dict is sent unchanged, with all its keys.
-- A call without an output, or an output without a call before it, raises `ConfigError` before anything is sent.
+- What a server put on a call comes back with it: keys that nobody reads here are sent inside the same entry.
+- Strict servers parse the arguments of the whole history: those that are no JSON object are sent wrapped in one.
 - The prompt is read and never changed.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ConfigError
 from ..types.items import (
+    CustomToolCall,
+    CustomToolCallOutput,
     FunctionCall,
     FunctionCallOutput,
     LocalShellCall,
@@ -35,30 +38,48 @@ from ..types.parts import (
     InputImage,
     InputText,
     Other,
+    OutputImage,
     OutputText,
     Refusal,
     part_from_dict,
 )
 from ..types.prompt import InputItem, Prompt, type_name
+from ..types.text import has_surrogates, strict_json
+from .history import check_history
+from .reasoning import ReasoningEcho
+
+ITEMS = (
+    Message,
+    FunctionCall,
+    FunctionCallOutput,
+    CustomToolCall,
+    CustomToolCallOutput,
+    LocalShellCall,
+    Reasoning,
+    Other,
+)
+Call = FunctionCall | CustomToolCall | LocalShellCall
 
 
-def encode_messages(prompt: Prompt, echo_reasoning: str | None, developer_role: bool) -> list[dict[str, Any]]:
-    """The messages of a request, with ``echo_reasoning`` and ``developer_role`` as in `request_body`.
+def encode_messages(
+    prompt: Prompt, echo: ReasoningEcho, *, check: bool = True, developer_role: bool = True
+) -> list[dict[str, Any]]:
+    """The messages of a request. ``check`` is the provider's ``check_history``.
 
-    Raises `ConfigError` if the prompt is empty, has an item that can't be sent, or has a call without its output.
+    Raises `ConfigError` if the prompt is empty, has an item that can't be sent, or a history that servers refuse.
     """
     messages = [{"role": "system", "content": prompt.instructions}] if prompt.instructions else []
-    reasoning: list[str] = []  # of the items before the next message
     for index, value in enumerate(prompt.input):
         item = _to_item(value, index)
         if isinstance(item, Reasoning):
-            reasoning.append(item.text or "\n\n".join(item.summary))
+            echo.hold(item)
         elif not isinstance(item, Other):
-            message = _append(item, messages)
-            if echo_reasoning and message["role"] == "assistant":
-                _echo(message, echo_reasoning, reasoning)
-            reasoning = []
-    _check_calls(messages)
+            before = len(messages)
+            _append(item, messages, check)
+            echo.place(messages, before)
+    echo.finish(messages)
+    if check:
+        check_history(messages)
     if not messages:
         raise ConfigError("the prompt is empty: give it instructions, or a message to answer")
     if developer_role:
@@ -68,7 +89,9 @@ def encode_messages(prompt: Prompt, echo_reasoning: str | None, developer_role: 
 
 def _to_item(value: object, index: int) -> InputItem:
     """``value`` as an item or a message dict; a dict in the tagged form becomes its item."""
-    if isinstance(value, (Message, FunctionCall, FunctionCallOutput, LocalShellCall, Reasoning, Other)):
+    if isinstance(value, Other) and not isinstance(item := item_from_dict(value.raw), Other):
+        return item  # an Other of a type that is known here is that item
+    if isinstance(value, ITEMS):
         return value
     if isinstance(value, Mapping) and "role" in value and value.get("type") != "message":
         return value
@@ -78,37 +101,53 @@ def _to_item(value: object, index: int) -> InputItem:
     raise ConfigError(f"input[{index}] is {type_name(value)}: {hint}")
 
 
-def _append(item: InputItem, messages: list[dict[str, Any]]) -> dict[str, Any]:
-    """Append ``item`` to ``messages``, as a message or as a part of the last one, and return this message."""
+def _append(item: InputItem, messages: list[dict[str, Any]], check: bool) -> None:
+    """Append ``item`` to ``messages``, as a message or as a part of the last one."""
     match item:
-        case FunctionCall() | LocalShellCall():
-            return _append_call(item, messages)
+        case FunctionCall() | CustomToolCall() | LocalShellCall():
+            _append_call(item, messages, check)
         case Message(role, content):
             messages.append({"role": role, "content": _content(content)})
-        case FunctionCallOutput(call_id, output):
+        case FunctionCallOutput(call_id, output) | CustomToolCallOutput(call_id, output):
             messages.append({"role": "tool", "tool_call_id": call_id, "content": _content(output)})
         case _:
             messages.append(_pass_through(item))  # type: ignore[arg-type]  # a Mapping: no class pattern narrows to it
-    return messages[-1]
 
 
-def _append_call(call: FunctionCall | LocalShellCall, messages: list[dict[str, Any]]) -> dict[str, Any]:
+def _append_call(call: Call, messages: list[dict[str, Any]], check: bool) -> None:
     # Consecutive calls and the text before them form one message, because servers answer 400 to two in a row.
     if not messages or messages[-1]["role"] != "assistant":
         messages.append({"role": "assistant"})
     message = messages[-1]
     message["content"] = message.get("content") or None
-    message["tool_calls"] = [*(message.get("tool_calls") or ()), _tool_call(call)]
-    return message
+    message["tool_calls"] = [*(message.get("tool_calls") or ()), _tool_call(call, check)]
 
 
-def _tool_call(call: FunctionCall | LocalShellCall) -> dict[str, Any]:
+def _tool_call(call: Call, check: bool) -> dict[str, Any]:
     if isinstance(call, LocalShellCall):
         call_id = call.call_id or call.id  # the one that the output refers to
         return {"id": call_id, "type": "local_shell_call", "status": call.status, "action": call.action}
-    # llama.cpp parses the arguments for its chat template and fails on an empty string.
-    function = {"name": call.name, "arguments": call.arguments or "{}"}
-    return {"id": call.call_id, "type": "function", "function": function}
+    if isinstance(call, CustomToolCall):
+        kind, own = "custom", {"name": call.name, "input": call.input}
+    else:
+        kind, own = "function", {"name": call.name, "arguments": _arguments(call) if check else call.arguments}
+    inner = call.extra.get(kind)
+    entry = {"id": call.call_id, "type": kind, **call.extra}
+    return entry | {"id": call.call_id, kind: {**(inner if isinstance(inner, dict) else {}), **own}}
+
+
+def _arguments(call: FunctionCall) -> str:
+    """The arguments as a JSON object in any case; llama.cpp and others parse them for their chat template."""
+    if not call.arguments.strip():
+        return "{}"
+    try:
+        value = strict_json(call.arguments)
+        if isinstance(value, dict):
+            clean = call.parsed()  # a model may have written the escape of half a character
+            return call.arguments if value == clean or has_surrogates(call.arguments) else json.dumps(clean)
+    except ValueError:
+        pass
+    return json.dumps({"malformed_arguments": call.arguments}, ensure_ascii=False)
 
 
 def _pass_through(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,34 +166,10 @@ def _pass_through(message: Mapping[str, Any]) -> dict[str, Any]:
     return dict(message)
 
 
-def _echo(message: dict[str, Any], key: str, reasoning: list[str]) -> None:
-    """Put ``reasoning`` into ``message[key]``, after a text that is there already; any other value is kept."""
-    present = message.get(key) or ""
-    texts = [text for text in (present, *reasoning) if text]
-    if texts and isinstance(present, str):
-        message[key] = "\n\n".join(texts)
-
-
-def _check_calls(messages: list[dict[str, Any]]) -> None:
-    """Check that each output follows its call and each call has an output; then its id may be used again."""
-    unanswered: Counter[str] = Counter()
-    for message in messages:
-        unanswered.update(str(call.get("id")) for call in message.get("tool_calls") or ())
-        if message["role"] == "tool":
-            call_id = str(message.get("tool_call_id"))
-            if not unanswered[call_id]:
-                raise ConfigError(f"the output of call_id {call_id} has no call before it: put the call first")
-            unanswered[call_id] -= 1
-    for call_id in +unanswered:
-        raise ConfigError(
-            f"call_id {call_id} has no output: append FunctionCallOutput({call_id!r}, …), or drop the call"
-        )
-
-
 # ── content ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 # Part types that Chat Completions does not know. input_audio and refusal are the same in both forms.
-_TAGGED_ONLY = ("input_text", "output_text", "input_image", "input_file")
+_TAGGED_ONLY = ("input_text", "output_text", "output_image", "input_image", "input_file")
 _PART_TYPES = (*_TAGGED_ONLY, "input_audio", "refusal", "text", "image_url", "file")
 
 
@@ -173,6 +188,8 @@ def _part(part: ContentPart | Mapping[str, Any] | str) -> Any:
     match part:
         case str(text) | InputText(text) | OutputText(text) | Refusal(text):
             return {"type": "text", "text": text}
+        case OutputImage(url):
+            return {"type": "image_url", "image_url": {"url": url}}
         case InputImage(url, detail):
             return {"type": "image_url", "image_url": _without_none(url=url, detail=detail)}
         case InputAudio(data, format):

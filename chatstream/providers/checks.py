@@ -23,6 +23,8 @@ SWITCHES = (
     "other_tools",
     "keepalive_resets_idle",
     "skip_undecodable",
+    "echo_reasoning_always",
+    "check_history",
     "eof_completes",
 )
 COUNTS = ("request_max_retries", "stream_max_retries")
@@ -60,7 +62,7 @@ def check_fields(fields: Mapping[str, Any]) -> None:
     for name in TABLES:
         _check_table(name, fields[name])
     _check_think_tags(fields["think_tags"])
-    _check_echo_reasoning(fields["echo_reasoning"])
+    _check_echo_reasoning(fields["echo_reasoning"], fields["echo_reasoning_scope"])
     _check_env_key(fields["env_key"])
     _check_base_url(fields["base_url"])
     _check_path(fields["path"])
@@ -120,9 +122,10 @@ def _check_think_tags(value: Any) -> None:
     _require(all(isinstance(tag, str) and tag.strip() for tag in value), message)
 
 
-def _check_echo_reasoning(value: object) -> None:
-    known = (None, "reasoning_content", "reasoning")
-    _require(value in known, "echo_reasoning must be 'reasoning_content', 'reasoning' or None")
+def _check_echo_reasoning(key: object, scope: object) -> None:
+    keys = ("reasoning_content", "reasoning", "reasoning_details", None)
+    _require(key in keys, f"echo_reasoning must be one of {', '.join(map(repr, keys))}")
+    _require(scope in ("all", "turn"), "echo_reasoning_scope must be 'all' or 'turn'")
 
 
 def _check_env_key(value: str | None) -> None:

@@ -30,65 +30,124 @@ def _hosted(base_url: str, env_key: str, page: str, **switches: object) -> Field
     return {"base_url": base_url, "env_key": env_key, "env_key_instructions": hint, "developer_role": False} | switches
 
 
-def _loopback(port: int) -> Fields:
+def _loopback(port: int, **switches: object) -> Fields:
     """A server on this machine, without a key. Chat templates of open models do not know the role `developer`."""
-    return {"base_url": f"http://127.0.0.1:{port}/v1", "developer_role": False}
+    return {"base_url": f"http://127.0.0.1:{port}/v1", "developer_role": False} | switches
+
+
+def _echo_in_turn(key: str) -> Fields:
+    """Send the reasoning back under ``key``, but only what follows the last user message: chat templates of open models
+    (Qwen3, gpt-oss, DeepSeek R1) use the reasoning of a tool loop in progress and leave out any older."""
+    return {"echo_reasoning": key, "echo_reasoning_scope": "turn"}
 
 
 PRESETS: dict[str, Fields] = {
-    # OpenAI replaced the role `system` by `developer`. Azure serves the same models.
     "openai": _hosted(
-        "https://api.openai.com/v1", "OPENAI_API_KEY", "https://platform.openai.com/api-keys", developer_role=True
+        "https://api.openai.com/v1",
+        "OPENAI_API_KEY",
+        "https://platform.openai.com/api-keys",
+        # Its reasoning models replaced the role `system` by `developer` (OpenAI, "Model Spec").
+        developer_role=True,
     ),
-    # Azure has the deployment in the path and the key alone in the header api-key. Its newer API without a version
-    # needs a Provider whose base_url ends in /openai/v1 and whose key_header is api-key.
+    # Azure's newer API without a version needs a Provider whose base_url ends in /openai/v1.
     "azure": _hosted(
         "",
         "AZURE_OPENAI_API_KEY",
         "https://portal.azure.com (your resource, Keys and Endpoint)",
+        # It serves the models of OpenAI.
         developer_role=True,
+        # The key stands alone in the header api-key (Azure OpenAI, "REST API reference").
         key_header="api-key",
+        # The deployment, which stands for the model, is part of the path (same page).
         path="/openai/deployments/{model}/chat/completions",
     ),
-    # OpenRouter forwards messages unchanged, and some servers behind it answer 400 to `developer`.
-    "openrouter": _hosted("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", "https://openrouter.ai/keys"),
-    # Groq has its OpenAI-compatible API under the prefix /openai.
-    "groq": _hosted("https://api.groq.com/openai/v1", "GROQ_API_KEY", "https://console.groq.com/keys"),
-    # DeepSeek refuses `developer`. Its thinking mode with tools needs echo_reasoning="reasoning_content", which is off
-    # by default for every provider.
-    "deepseek": _hosted("https://api.deepseek.com", "DEEPSEEK_API_KEY", "https://platform.deepseek.com/api_keys"),
-    # Mistral answers 422 to every field it does not know, `stream_options` among them, and always sends the usage.
-    "mistral": _hosted(
-        "https://api.mistral.ai/v1", "MISTRAL_API_KEY", "https://console.mistral.ai/api-keys", stream_usage=False
+    "openrouter": _hosted(
+        "https://openrouter.ai/api/v1",
+        "OPENROUTER_API_KEY",
+        "https://openrouter.ai/keys",
+        # Anthropic and Gemini behind it refuse tool loops without these entries (OpenRouter, "Reasoning Tokens").
+        echo_reasoning="reasoning_details",
     ),
-    # xAI documents Chat Completions as its older API; its guide uses `system`.
+    "groq": _hosted(
+        "https://api.groq.com/openai/v1",
+        "GROQ_API_KEY",
+        "https://console.groq.com/keys",
+        # The SDK's assistant message has `reasoning` (groq 1.7.0); the server answers 400 to `reasoning_content`.
+        **_echo_in_turn("reasoning"),
+    ),
+    # DeepSeek answers 400 to the role `developer`.
+    "deepseek": _hosted(
+        "https://api.deepseek.com",
+        "DEEPSEEK_API_KEY",
+        "https://platform.deepseek.com/api_keys",
+        # With tools, all later requests must bring the reasoning back, else 400 (DeepSeek, "Thinking Mode").
+        echo_reasoning="reasoning_content",
+        # The same holds for every assistant message; where there was no reasoning, an empty text is accepted.
+        echo_reasoning_always=True,
+    ),
+    # Mistral answers 422 (extra_forbidden) to any key of a message that it does not know: it gets no reasoning back.
+    "mistral": _hosted(
+        "https://api.mistral.ai/v1",
+        "MISTRAL_API_KEY",
+        "https://console.mistral.ai/api-keys",
+        # It answers 422 to fields it does not know, `stream_options` among them, and always sends the usage.
+        stream_usage=False,
+    ),
+    # xAI documents Chat Completions as its older API, which takes no reasoning back; its guide uses `system`.
     "xai": _hosted("https://api.x.ai/v1", "XAI_API_KEY", "https://console.x.ai"),
-    # Together's documentation moved from the host api.together.xyz to this one.
-    "together": _hosted("https://api.together.ai/v1", "TOGETHER_API_KEY", "https://api.together.ai"),
-    # Fireworks has its OpenAI-compatible API under the prefix /inference.
-    "fireworks": _hosted("https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY", "https://app.fireworks.ai"),
+    "together": _hosted(
+        "https://api.together.ai/v1",
+        "TOGETHER_API_KEY",
+        "https://api.together.ai",
+        # The SDK's assistant message has `reasoning` (together 3.1.1).
+        **_echo_in_turn("reasoning"),
+    ),
+    "fireworks": _hosted(
+        "https://api.fireworks.ai/inference/v1",
+        "FIREWORKS_API_KEY",
+        "https://app.fireworks.ai",
+        # The SDK's ChatMessage has `reasoning_content`; the server answers 400 to `reasoning`.
+        **_echo_in_turn("reasoning_content"),
+    ),
     # Cerebras knows `developer` for gpt-oss only and else answers 400. It sends a finish reason, but no [DONE].
-    "cerebras": _hosted("https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", "https://cloud.cerebras.ai"),
-    # Gemini has its OpenAI-compatible API under a beta version of its own API.
+    "cerebras": _hosted(
+        "https://api.cerebras.ai/v1",
+        "CEREBRAS_API_KEY",
+        "https://cloud.cerebras.ai",
+        # The SDK's assistant message has `reasoning` (cerebras-cloud-sdk 1.91); the server refuses `reasoning_content`.
+        **_echo_in_turn("reasoning"),
+    ),
+    # Gemini's thought signatures ride on the tool calls, which always go back whole (Gemini, "Thought signatures").
     "gemini": _hosted(
         "https://generativelanguage.googleapis.com/v1beta/openai",
         "GEMINI_API_KEY",
         "https://aistudio.google.com/apikey",
     ),
-    # Anthropic's OpenAI-compatible API takes the key as a bearer token; its own API takes it as x-api-key.
+    # Anthropic's OpenAI-compatible API takes the key as a bearer token, and neither sends nor takes reasoning.
     "anthropic": _hosted("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", "https://platform.claude.com"),
     # Perplexity's path has no version. It sends the usage in every chunk, and a finish reason, but no [DONE].
     "perplexity": _hosted("https://api.perplexity.ai", "PERPLEXITY_API_KEY", "https://www.perplexity.ai/settings/api"),
     # NVIDIA's hosted NIM; a self-hosted NIM has the same API at another base_url.
-    "nvidia": _hosted("https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY", "https://build.nvidia.com"),
-    # Hugging Face's router takes the access token that all tools of Hugging Face read.
+    "nvidia": _hosted(
+        "https://integrate.api.nvidia.com/v1",
+        "NVIDIA_API_KEY",
+        "https://build.nvidia.com",
+        # The DeepSeek models that it hosts follow the rule of DeepSeek's own server.
+        **_echo_in_turn("reasoning_content"),
+    ),
+    # Hugging Face's router takes the access token that all tools of Hugging Face read. It forwards to many servers,
+    # which differ in the key for reasoning.
     "huggingface": _hosted("https://router.huggingface.co/v1", "HF_TOKEN", "https://huggingface.co/settings/tokens"),
-    "ollama": _loopback(11434),
+    # Ollama reads `reasoning` from assistant messages (ollama, openai/openai.go).
+    "ollama": _loopback(11434, **_echo_in_turn("reasoning")),
+    # LM Studio documents no key for reasoning in a request.
     "lmstudio": _loopback(1234),
-    "llamacpp": _loopback(8080),
-    "vllm": _loopback(8000),
-    # A placeholder: the embedded server has a port only after it has started.
-    "local": {"base_url": "http://127.0.0.1", "developer_role": False},
+    # llama.cpp reads `reasoning_content` from assistant messages (llama.cpp#18994).
+    "llamacpp": _loopback(8080, **_echo_in_turn("reasoning_content")),
+    # vLLM reads `reasoning` from assistant messages and drops `reasoning_content` (vllm#38488).
+    "vllm": _loopback(8000, **_echo_in_turn("reasoning")),
+    # llama.cpp's server, embedded. The base_url is a placeholder: it has a port only after it has started.
+    "local": {"base_url": "http://127.0.0.1", "developer_role": False, **_echo_in_turn("reasoning_content")},
 }
 
 

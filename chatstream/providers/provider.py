@@ -82,6 +82,9 @@ class Provider:
     - ``stream_usage``: send ``stream_options`` to ask for token usage. ``developer_role``: False sends messages of the
       role ``developer`` as ``system``. ``other_tools``: allow tools that are not functions.
     - ``echo_reasoning``: the key of an assistant message under which the server wants its reasoning back, or None.
+      ``echo_reasoning_always`` puts the key on every assistant message, empty where there was no reasoning.
+      ``echo_reasoning_scope``: ``turn`` leaves out the reasoning from before the last user message.
+    - ``check_history``: refuse a history that servers refuse, before it is sent; False sends it as it stands.
     - ``keepalive_resets_idle``: SSE comments restart the idle timeout. ``skip_undecodable``: skip and count events that
       are not JSON. ``eof_completes``: the end of the bytes completes an answer.
     - ``think_tags``: names of tags around reasoning inside the text; ``("think",)`` stands for ``<think>…</think>``.
@@ -103,7 +106,10 @@ class Provider:
     key_header: str = "Authorization"
     path: str = "/chat/completions"
     model: str | None = None
-    echo_reasoning: Literal["reasoning_content", "reasoning"] | None = None
+    echo_reasoning: Literal["reasoning_content", "reasoning", "reasoning_details"] | None = None
+    echo_reasoning_always: bool = False
+    echo_reasoning_scope: Literal["all", "turn"] = "all"
+    check_history: bool = True
     stream_usage: bool = True
     developer_role: bool = True
     other_tools: bool = False

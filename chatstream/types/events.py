@@ -14,6 +14,7 @@ from typing import Any, Literal, Union
 
 from .._dataclass import frozen
 from .items import ResponseItem
+from .parts import ContentPart
 
 Status = Literal["completed", "incomplete", "unconfirmed"]
 FinishKind = Literal["stop", "length", "tool_calls", "content_filter", "error", "other"]
@@ -24,7 +25,8 @@ class TokenUsage:
     """Token counts as the server reported them, each None if it did not. Nothing is computed or estimated.
 
     ``cached_input_tokens`` is the part of ``input_tokens`` that a prompt cache served. ``reasoning_output_tokens`` is
-    the part of ``output_tokens`` spent on reasoning; some servers do not include it in ``output_tokens``.
+    the part of ``output_tokens`` spent on reasoning; some servers do not include it in ``output_tokens``. ``raw`` is
+    the server's own object, with all that has no name here, such as the cost; it does not count for equality.
     """
 
     input_tokens: int | None = None
@@ -32,6 +34,7 @@ class TokenUsage:
     output_tokens: int | None = None
     reasoning_output_tokens: int | None = None
     total_tokens: int | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @frozen
@@ -52,10 +55,15 @@ class OutputTextDelta:
 
 @frozen
 class ReasoningDelta:
-    """A piece of the model's reasoning."""
+    """A piece of the model's reasoning.
+
+    ``details`` are the entries of the server's ``reasoning_details`` that came with it, unchanged; ``delta`` is empty
+    where these are encrypted and there is no text.
+    """
 
     delta: str
     choice: int = 0
+    details: tuple[dict[str, Any], ...] = field(default=(), hash=False)
 
 
 @frozen
@@ -68,11 +76,23 @@ class RefusalDelta:
 
 @frozen
 class FunctionCallDelta:
-    """A piece of a function call's arguments; ``delta`` is empty if only the call's name is known yet."""
+    """A piece of a call's arguments; ``delta`` is empty if the call has none.
+
+    ``name`` is the whole name of the function. ``custom`` marks the call of a custom tool, whose input is free text.
+    """
 
     delta: str
     call_id: str
     name: str
+    choice: int = 0
+    custom: bool = False
+
+
+@frozen
+class ContentPartDone:
+    """A part of the message that is not text: an `OutputImage`, or an `Other` with the part as the server sent it."""
+
+    part: ContentPart
     choice: int = 0
 
 
@@ -90,8 +110,8 @@ class ChoiceEnd:
 
     - ``finish_reason``: as the server spelled it. ``finish_kind``: its meaning, one of OpenAI's finish reasons,
       ``error`` or ``other``.
-    - ``status``: ``completed``; ``incomplete`` if it was cut off by ``length`` or ``content_filter`` or inside a call;
-      ``unconfirmed`` if the server sent no finish reason.
+    - ``status``: ``completed``; ``incomplete`` if it was cut off (``length``, ``content_filter``, ``error``) or ends
+      inside a call; ``unconfirmed`` if the server sent no finish reason, or one that nobody knows.
     - ``extra``: other fields of the choice, unchanged: ``logprobs``, ``annotations``, ``audio``, ``citations``, …
     """
 
@@ -107,7 +127,7 @@ class Completed:
     """The answer is over. This event comes exactly once, and last.
 
     ``finish_reason`` is that of the first choice, as the server spelled it; ``choices`` has the end of each choice.
-    ``status`` is ``incomplete`` if any choice is, and ``unconfirmed`` if there was ``[DONE]`` but no finish reason.
+    ``status`` is ``incomplete`` if any choice is, and ``unconfirmed`` if none has a known finish reason.
     """
 
     response_id: str | None = None
@@ -134,6 +154,7 @@ ResponseEvent = Union[
     ReasoningDelta,
     RefusalDelta,
     FunctionCallDelta,
+    ContentPartDone,
     OutputItemDone,
     Completed,
     Heartbeat,

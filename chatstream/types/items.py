@@ -1,6 +1,7 @@
-"""The items of a conversation: messages, function calls and their outputs, shell calls and reasoning.
+"""The items of a conversation: messages, calls of tools and their outputs, and reasoning.
 
-    ResponseItem = Message | FunctionCall | FunctionCallOutput | LocalShellCall | Reasoning | Other
+    ResponseItem = Message | FunctionCall | FunctionCallOutput | CustomToolCall | CustomToolCallOutput
+                 | LocalShellCall | Reasoning | Other
 
 Rules:
 - As with parts, ``from_dict(item.to_dict())`` equals ``item``, and an item of an unknown type becomes `Other`.
@@ -11,7 +12,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, Union
+from dataclasses import field
+from typing import Any, Union
 
 from .._dataclass import frozen
 from ..errors import ConfigError
@@ -22,32 +24,13 @@ from .parts import (
     Other,
     OutputText,
     as_parts,
+    check_dict,
     check_text,
     require_key,
     tagged,
     text_of,
 )
-
-
-def strict_json(text: str) -> Any:
-    """The value of the JSON in ``text``. Raises ValueError for what RFC 8259 excludes, such as ``NaN``."""
-    try:
-        return json.loads(text, parse_constant=_refuse_constant)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def arguments_are_whole(arguments: str) -> bool:
-    """Whether the arguments of a call are complete, strict JSON; an empty string stands for ``{}``."""
-    try:
-        strict_json(arguments or "{}")
-    except ValueError:
-        return False
-    return True
+from .text import clean_json
 
 
 @frozen
@@ -90,22 +73,25 @@ class FunctionCall:
 
     ``arguments`` is JSON text, exactly as the model wrote it (see `parsed`). ``call_id`` connects the call with its
     `FunctionCallOutput`. ``status`` is ``completed``, or ``incomplete`` if the arguments are cut off or not JSON.
+    ``extra`` holds further keys that the server put on the call, such as a signature; they are sent back with it.
     """
 
     name: str
     arguments: str
     call_id: str
     status: str = "completed"
+    extra: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.arguments, (dict, list)):
             raise ConfigError("FunctionCall.arguments must be JSON text: use json.dumps(arguments)")
         check_text(self, "name", "arguments", "call_id", "status")
+        check_dict(self, "extra")
 
     def parsed(self) -> Any:
         """The value of the arguments, ``{}`` if they are empty. Raises ValueError if they are not strict JSON."""
         try:
-            return strict_json(self.arguments or "{}")
+            return clean_json(self.arguments.strip() or "{}")
         except ValueError as error:
             raise ValueError(f"the arguments of {self.name} ({self.call_id}) are not complete JSON: {error}") from error
 
@@ -116,13 +102,13 @@ class FunctionCall:
     def to_dict(self) -> dict[str, Any]:
         """This item in its tagged form."""
         own = {"name": self.name, "arguments": self.arguments, "call_id": self.call_id, "status": self.status}
-        return tagged("function_call", **own)
+        return tagged("function_call", **own, extra=self.extra or None)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> FunctionCall:
         """The item with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
         name, arguments, call_id = (require_key(data, key) for key in ("name", "arguments", "call_id"))
-        return cls(name, arguments, call_id, data.get("status") or "completed")
+        return cls(name, arguments, call_id, data.get("status") or "completed", data.get("extra") or {})
 
 
 @frozen
@@ -144,6 +130,59 @@ class FunctionCallOutput:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> FunctionCallOutput:
+        """The item with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
+        return cls(require_key(data, "call_id"), require_key(data, "output"))
+
+
+@frozen
+class CustomToolCall:
+    """The model's call of a custom tool: ``input`` is free text, not JSON. Otherwise like `FunctionCall`."""
+
+    name: str
+    input: str
+    call_id: str
+    status: str = "completed"
+    extra: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        check_text(self, "name", "input", "call_id", "status")
+        check_dict(self, "extra")
+
+    def output(self, value: str) -> CustomToolCallOutput:
+        """The output of this call, to append to the conversation."""
+        return CustomToolCallOutput(self.call_id, value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """This item in its tagged form."""
+        own = {"name": self.name, "input": self.input, "call_id": self.call_id, "status": self.status}
+        return tagged("custom_tool_call", **own, extra=self.extra or None)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> CustomToolCall:
+        """The item with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
+        name, input, call_id = (require_key(data, key) for key in ("name", "input", "call_id"))
+        return cls(name, input, call_id, data.get("status") or "completed", data.get("extra") or {})
+
+
+@frozen
+class CustomToolCallOutput:
+    """The result of a custom tool's call: a str or a list of parts, for the call with the same ``call_id``."""
+
+    call_id: str
+    output: str | tuple[ContentPart, ...]
+
+    def __init__(self, call_id: str, output: Content) -> None:
+        object.__setattr__(self, "call_id", call_id)
+        object.__setattr__(self, "output", output if isinstance(output, str) else as_parts(output, InputText))
+        check_text(self, "call_id")
+
+    def to_dict(self) -> dict[str, Any]:
+        """This item in its tagged form."""
+        output = self.output if isinstance(self.output, str) else [part.to_dict() for part in self.output]
+        return tagged("custom_tool_call_output", call_id=self.call_id, output=output)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> CustomToolCallOutput:
         """The item with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
         return cls(require_key(data, "call_id"), require_key(data, "output"))
 
@@ -180,41 +219,65 @@ class LocalShellCall:
 
 @frozen
 class Reasoning:
-    """The model's reasoning: in full as ``text``, shortened as ``summary``, or encrypted for the server alone."""
+    """The model's reasoning: in full as ``text``, shortened as ``summary``, or encrypted for the server alone.
+
+    ``details`` are the entries of the server's ``reasoning_details``, unchanged: some servers want them back.
+    """
 
     text: str = ""
     id: str | None = None
     summary: tuple[str, ...] = ()
     encrypted_content: str | None = None
+    details: tuple[dict[str, Any], ...] = field(default=(), hash=False)
 
     def __post_init__(self) -> None:
         check_text(self, "text")
         check_text(self, "id", "encrypted_content", or_none=True)
         if not isinstance(self.summary, (list, tuple)) or not all(isinstance(text, str) for text in self.summary):
             raise ConfigError(f"Reasoning.summary must be a tuple of str, not {self.summary!r:.80}")
+        if not isinstance(self.details, (list, tuple)) or not all(isinstance(each, dict) for each in self.details):
+            raise ConfigError(f"Reasoning.details must be a tuple of dicts, not {self.details!r:.80}")
         object.__setattr__(self, "summary", tuple(self.summary))
+        object.__setattr__(self, "details", tuple(self.details))
 
     def to_dict(self) -> dict[str, Any]:
         """This item in its tagged form."""
         summary = [tagged("summary_text", text=text) for text in self.summary]
         content = [tagged("reasoning_text", text=self.text)] if self.text else None
-        encrypted = self.encrypted_content
-        return tagged("reasoning", id=self.id, summary=summary, content=content, encrypted_content=encrypted)
+        return tagged(
+            "reasoning",
+            id=self.id,
+            summary=summary,
+            content=content,
+            encrypted_content=self.encrypted_content,
+            details=list(self.details) or None,
+        )
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Reasoning:
         """The item with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
         text = "".join(require_key(part, "text") for part in data.get("content") or ())
         summary = tuple(require_key(part, "text") for part in data.get("summary") or ())
-        return cls(text, data.get("id"), summary, data.get("encrypted_content"))
+        return cls(text, data.get("id"), summary, data.get("encrypted_content"), data.get("details") or ())
 
 
-ResponseItem = Union[Message, FunctionCall, FunctionCallOutput, LocalShellCall, Reasoning, Other]
+ResponseItem = Union[
+    Message,
+    FunctionCall,
+    FunctionCallOutput,
+    CustomToolCall,
+    CustomToolCallOutput,
+    LocalShellCall,
+    Reasoning,
+    Other,
+]
 
 _ITEMS: dict[str, Callable[[Mapping[str, Any]], ResponseItem]] = {
     "message": Message.from_dict,
     "function_call": FunctionCall.from_dict,
     "function_call_output": FunctionCallOutput.from_dict,
+    "custom_tool_call": CustomToolCall.from_dict,
+    "custom_tool_call_output": CustomToolCallOutput.from_dict,
     "local_shell_call": LocalShellCall.from_dict,
     "reasoning": Reasoning.from_dict,
 }

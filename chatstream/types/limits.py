@@ -9,12 +9,16 @@ from .._dataclass import frozen
 class Limits:
     """The most that is read of one answer. A stream that exceeds a limit raises `StreamTooLarge`.
 
-    - ``event_bytes``: the size of an SSE event, and of a line, in bytes. ``event_lines``: the lines of an event.
+    - ``event_bytes``: the size of an SSE event, of a line, and of a JSON answer, in bytes. ``event_lines``: the lines
+      of an event.
     - ``stream_bytes``: the size of the whole answer after decompression, in bytes.
+    - ``json_containers``: the lists and objects of one event, and those kept of the whole answer in ``extra`` and the
+      like. Empty ones take twenty times the memory of their text. 20 top logprobs of 100,000 tokens are four million.
     - ``error_body_bytes``: how much of the body of an error response is kept, in bytes; the rest is cut off.
     """
 
-    event_bytes: int = 2**20
+    event_bytes: int = 2**24
     event_lines: int = 10_000
     stream_bytes: int = 2**28
+    json_containers: int = 5_000_000
     error_body_bytes: int = 2**16

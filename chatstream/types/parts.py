@@ -1,6 +1,6 @@
 """The parts of a message: text, images, audio, files and refusals, each with a tagged form for storage.
 
-    ContentPart = InputText | InputImage | InputAudio | InputFile | OutputText | Refusal | Other
+    ContentPart = InputText | InputImage | InputAudio | InputFile | OutputText | OutputImage | Refusal | Other
 
 Rules:
 - The tagged form is a dict with a ``type``, such as ``{"type": "input_text", "text": "Hi"}``, in the names of OpenAI's
@@ -37,6 +37,12 @@ def check_text(value: object, *names: str, or_none: bool = False) -> None:
         text = getattr(value, name)
         if not isinstance(text, str) and not (or_none and text is None):
             raise ConfigError(f"{type(value).__name__}.{name} must be {wanted}, not {type(text).__name__}")
+
+
+def check_dict(value: object, name: str) -> None:
+    """Raise `ConfigError` if this attribute of ``value`` is not a dict."""
+    if not isinstance(getattr(value, name), dict):
+        raise ConfigError(f"{type(value).__name__}.{name} must be a dict, not {type(getattr(value, name)).__name__}")
 
 
 # ── parts ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -149,6 +155,25 @@ class OutputText:
 
 
 @frozen
+class OutputImage:
+    """An image from the model: ``image_url`` is a URL or a ``data:`` URL."""
+
+    image_url: str
+
+    def __post_init__(self) -> None:
+        check_text(self, "image_url")
+
+    def to_dict(self) -> dict[str, Any]:
+        """This part in its tagged form."""
+        return tagged("output_image", image_url=self.image_url)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> OutputImage:
+        """The part with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
+        return cls(require_key(data, "image_url"))
+
+
+@frozen
 class Refusal:
     """The text of a refusal: the model declines to answer."""
 
@@ -187,7 +212,7 @@ class Other:
         return cls(dict(data))
 
 
-ContentPart = Union[InputText, InputImage, InputAudio, InputFile, OutputText, Refusal, Other]
+ContentPart = Union[InputText, InputImage, InputAudio, InputFile, OutputText, OutputImage, Refusal, Other]
 Content = Union[str, Sequence[Union[ContentPart, str, Mapping[str, Any]]]]
 
 _PARTS: dict[str, Callable[[Mapping[str, Any]], ContentPart]] = {
@@ -196,6 +221,7 @@ _PARTS: dict[str, Callable[[Mapping[str, Any]], ContentPart]] = {
     "input_audio": InputAudio.from_dict,
     "input_file": InputFile.from_dict,
     "output_text": OutputText.from_dict,
+    "output_image": OutputImage.from_dict,
     "refusal": Refusal.from_dict,
 }
 
@@ -218,7 +244,7 @@ def as_parts(content: Content, text_type: type[InputText] | type[OutputText]) ->
 
 
 def _as_part(part: ContentPart | str | Mapping[str, Any], text_type: type[InputText] | type[OutputText]) -> ContentPart:
-    if isinstance(part, (InputText, InputImage, InputAudio, InputFile, OutputText, Refusal, Other)):
+    if isinstance(part, (InputText, InputImage, InputAudio, InputFile, OutputText, OutputImage, Refusal, Other)):
         return part
     return text_type(part) if isinstance(part, str) else part_from_dict(part)
 

@@ -20,7 +20,7 @@ from dataclasses import is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ..errors import ConfigError
-from .items import strict_json
+from .text import clean_json
 
 _JSON_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", types.NoneType: "null"}
 
@@ -117,7 +117,7 @@ def parsed(text: str, model: Any = None) -> Any:
     if is_pydantic(model):
         return model.model_validate_json(text)
     try:
-        value = strict_json(text)
+        value = clean_json(text)
     except ValueError as error:
         raise ValueError(f"the text is not one complete JSON value ({error}): {text[:80]!r}") from None
     return value if model is None else _instance(value, model, model.__name__)

@@ -8,7 +8,7 @@ from typing import Any
 
 from .._dataclass import frozen
 from .events import FinishKind, Status, TokenUsage
-from .items import FunctionCall, Message, Reasoning, ResponseItem
+from .items import CustomToolCall, FunctionCall, Message, Reasoning, ResponseItem
 from .parts import OutputText, Refusal
 
 
@@ -30,8 +30,8 @@ class Turn:
     """One turn of the model; of an answer with several choices it is the first one (see `choices`).
 
     - ``items``: reasoning, message and function calls, in this order, to be appended to `Prompt.input` as they are.
-    - ``status``: ``completed``; ``incomplete`` if it was cut off by ``length`` or ``content_filter`` or inside a call,
-      or if the stream has not ended; ``unconfirmed`` if the server sent no finish reason.
+    - ``status``: ``completed``; ``incomplete`` if it was cut off (``length``, ``content_filter``, ``error``), ends
+      inside a call, or has not ended; ``unconfirmed`` if the server sent no finish reason, or one that nobody knows.
     - ``finish_reason``: as the server spelled it. ``finish_kind``: its meaning, one of OpenAI's finish reasons,
       ``error`` or ``other``.
     - ``timing``: times in seconds. ``extra``: other fields of the answer, unchanged: ``logprobs``, ``annotations``,
@@ -74,6 +74,16 @@ class Turn:
         """The function calls; the status of a call that was cut off is ``incomplete``."""
         return tuple(item for item in self.items if isinstance(item, FunctionCall))
 
+    @property
+    def custom_calls(self) -> tuple[CustomToolCall, ...]:
+        """The calls of custom tools."""
+        return tuple(item for item in self.items if isinstance(item, CustomToolCall))
+
+    @property
+    def complete_items(self) -> tuple[ResponseItem, ...]:
+        """The items without calls that were cut off or have no name: what can be sent back to any server."""
+        return tuple(item for item in self.items if not _is_broken_call(item))
+
     def parsed(self, model: Any = None) -> Any:
         """The value of the text, which is JSON; an instance of ``model``, a dataclass or pydantic model, if given.
 
@@ -87,3 +97,7 @@ class Turn:
         for item in self.items:
             if isinstance(item, Message):
                 yield from item.content
+
+
+def _is_broken_call(item: ResponseItem) -> bool:
+    return isinstance(item, (FunctionCall, CustomToolCall)) and not (item.name and item.status == "completed")

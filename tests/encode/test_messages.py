@@ -4,42 +4,18 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import dataclass
 
 import pytest
+from bodies import PNG, answer, body, call, calling, messages
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatstream._encode.body import encode_json, request_body
 from chatstream.errors import ConfigError
-from chatstream.types.items import FunctionCall, FunctionCallOutput, LocalShellCall, Message, Reasoning
-from chatstream.types.parts import InputAudio, InputFile, InputImage, InputText, Other, OutputText, Refusal
+from chatstream.types.items import CustomToolCall, FunctionCall, FunctionCallOutput, LocalShellCall, Message, Reasoning
+from chatstream.types.parts import InputAudio, InputFile, InputImage, InputText, Other, OutputImage, OutputText, Refusal
 from chatstream.types.prompt import Prompt
 from chatstream.types.tools import Tool
-
-PNG = "data:image/png;base64,iVBORw0KGgo="
-
-
-def body(prompt, *, model="m", fields=None, **switches):
-    found = request_body(prompt, model=model, fields=fields or {}, **switches)
-    assert json.loads(encode_json(found)) == found
-    return found
-
-
-def messages(*items, **switches):
-    return body(list(items), **switches)["messages"]
-
-
-def call(call_id, name="f", arguments="{}"):
-    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
-
-
-def calling(*calls, content=None):
-    return {"role": "assistant", "content": content, "tool_calls": list(calls)}
-
-
-def answer(call_id, content="42"):
-    return {"role": "tool", "tool_call_id": call_id, "content": content}
-
 
 # ── prompts ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -107,7 +83,7 @@ def test_items_message_dicts_and_tagged_dicts_may_be_mixed():
         {"role": "assistant", "content": "hi", "reasoning_content": "so", "audio": {"id": "audio_1"}, "prefix": True},
         {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
         {"role": "function", "name": "f", "content": "42"},
-        {"role": "ipython", "content": []},
+        {"role": "user", "content": []},
     ],
 )
 def test_a_message_dict_is_sent_unchanged(message):
@@ -262,6 +238,23 @@ def test_with_an_image_audio_or_file_the_content_is_a_list(part, sent):
     ]
 
 
+def test_an_image_from_the_model_is_sent_as_a_part_of_its_message():
+    sent = [{"type": "text", "text": "a cat"}, {"type": "image_url", "image_url": {"url": PNG}}]
+    tagged = {"role": "assistant", "content": ["a cat", {"type": "output_image", "image_url": PNG}]}
+    for message in (Message("assistant", ["a cat", OutputImage(PNG)]), tagged):
+        assert messages(message) == [{"role": "assistant", "content": sent}]
+
+
+def test_an_other_of_a_known_type_is_sent_as_that_item():
+    known = Other({"type": "function_call", "name": "f", "arguments": "{}", "call_id": "c1"})
+    assert messages(known, Other({"type": "function_call_output", "call_id": "c1", "output": "42"})) == [
+        calling(call("c1")),
+        answer("c1"),
+    ]
+    with pytest.raises(ConfigError, match='expected a dict with the key "call_id"'):
+        messages(Other({"type": "function_call", "name": "f", "arguments": "{}"}))
+
+
 def test_consecutive_assistant_messages_stay_separate():
     assert messages(Message("assistant", "a"), Message("assistant", "b")) == [
         {"role": "assistant", "content": "a"},
@@ -277,10 +270,6 @@ def test_a_call_is_an_assistant_message_without_content():
         calling(call("c1", arguments='{"a": 1}')),
         answer("c1"),
     ]
-
-
-def test_a_call_without_arguments_sends_an_empty_object():
-    assert messages(FunctionCall("f", "", "c1"), FunctionCallOutput("c1", "42"))[0] == calling(call("c1"))
 
 
 def test_consecutive_calls_and_the_text_before_them_are_one_message():
@@ -331,53 +320,6 @@ def test_the_output_of_a_call_may_be_a_list_of_parts():
     ]
 
 
-def test_a_call_id_may_be_used_again_after_its_output():
-    turn = [FunctionCall("f", "{}", "call_0"), FunctionCallOutput("call_0", "42")]
-    assert messages(*turn, Message("assistant", "42."), *turn) == [
-        calling(call("call_0")),
-        answer("call_0"),
-        calling(call("call_0"), content="42."),
-        answer("call_0"),
-    ]
-
-
-def test_two_calls_with_one_id_need_two_outputs():
-    twice = [FunctionCall("f", "{}", "c1"), FunctionCall("g", "{}", "c1")]
-    output = FunctionCallOutput("c1", "42")
-    assert len(messages(*twice, output, output)) == 3
-    with pytest.raises(ConfigError, match="call_id c1 has no output"):
-        messages(*twice, output)
-
-
-def test_calls_without_ids_are_matched_with_outputs_in_order():
-    # The history of a server that sends no ids has neither `id` nor `tool_call_id`.
-    history = [{"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}, {"role": "tool", "content": "42"}]
-    assert messages(*history) == history
-
-
-@pytest.mark.parametrize(
-    ("items", "message"),
-    [
-        (
-            [FunctionCallOutput("c1", "42"), FunctionCall("f", "{}", "c1")],
-            "the output of call_id c1 has no call before it: put the call first",
-        ),
-        ([FunctionCallOutput("c1", "42")], "the output of call_id c1 has no call before it"),
-        ([answer("c1")], "the output of call_id c1 has no call before it"),
-        ([calling(call("c1")), answer("c1"), answer("c1")], "the output of call_id c1 has no call before it"),
-        (
-            [FunctionCall("f", "{}", "c1"), Message("user", "well?")],
-            r"call_id c1 has no output: append FunctionCallOutput\('c1', …\), or drop the call",
-        ),
-        ([calling(call("c1"), call("c2")), answer("c1")], "call_id c2 has no output"),
-        ([LocalShellCall("ls_1", None, "completed", {})], "call_id ls_1 has no output"),
-    ],
-)
-def test_the_error_for_a_call_or_output_without_its_counterpart_has_the_call_id(items, message):
-    with pytest.raises(ConfigError, match=message):
-        messages(*items)
-
-
 # ── the local shell ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -390,59 +332,6 @@ def test_a_local_shell_call_is_sent_under_the_id_its_output_refers_to(id, call_i
         calling(entry, content="Listing."),
         answer(sent, "a.txt"),
     ]
-
-
-# ── reasoning ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-WITH_REASONING = [
-    Message("user", "hi"),
-    Reasoning("so"),
-    Other({"type": "web_search_call"}),
-    Message("assistant", "hello"),
-]
-
-
-def test_reasoning_and_unknown_items_are_not_sent():
-    assert messages(*WITH_REASONING) == [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
-
-
-@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
-def test_with_echo_reasoning_reasoning_is_a_key_of_the_assistant_message_that_follows(name):
-    assert messages(*WITH_REASONING, echo_reasoning=name)[1:] == [{"role": "assistant", "content": "hello", name: "so"}]
-
-
-def test_with_echo_reasoning_reasoning_is_a_key_of_the_message_with_the_calls_that_follow():
-    items = [
-        Reasoning("one"),
-        Message("assistant", "Let me see."),
-        Reasoning("two"),
-        FunctionCall("f", "{}", "c1"),
-        FunctionCallOutput("c1", "42"),
-        Message("assistant", "42."),
-    ]
-    assert messages(*items, echo_reasoning="reasoning") == [
-        {**calling(call("c1"), content="Let me see."), "reasoning": "one\n\ntwo"},
-        answer("c1"),
-        {"role": "assistant", "content": "42."},
-    ]
-
-
-def test_a_summary_is_echoed_if_there_is_no_full_text():
-    items = [Reasoning(summary=("a", "b")), Message("assistant", "hello")]
-    assert messages(*items, echo_reasoning="reasoning")[0]["reasoning"] == "a\n\nb"
-
-
-def test_reasoning_that_is_encrypted_or_before_a_user_message_is_not_echoed():
-    items = [Reasoning("so"), Message("user", "hi"), Reasoning(encrypted_content="x"), Message("assistant", "hello")]
-    assert messages(*items, echo_reasoning="reasoning") == [
-        {"role": "user", "content": "hi"},
-        {"role": "assistant", "content": "hello"},
-    ]
-
-
-def test_reasoning_in_a_message_dict_that_is_not_a_str_is_kept():
-    details = {"role": "assistant", "content": "hello", "reasoning": [{"text": "so"}]}
-    assert messages(Reasoning("so"), details, echo_reasoning="reasoning") == [details]
 
 
 # ── tools ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -481,6 +370,18 @@ def test_other_request_fields_are_sent_unchanged():
     fields = {"temperature": 0, "n": 2, "response_format": {"type": "json_object"}, "stop": None, "stream": True}
     sent = body("hi", fields=fields)
     assert {name: sent[name] for name in fields} == fields
+
+
+def test_a_class_as_response_format_is_sent_as_its_schema():
+    @dataclass
+    class Weather:
+        city: str
+
+    sent = body("hi", fields={"response_format": Weather})["response_format"]
+    assert (sent["type"], sent["json_schema"]["name"]) == ("json_schema", "Weather")
+    assert sent["json_schema"]["schema"]["properties"] == {"city": {"type": "string"}}
+    with pytest.raises(ConfigError, match="response_format must be a dict, a dataclass or a pydantic model"):
+        body("hi", fields={"response_format": str})
 
 
 def test_token_usage_is_requested_unless_stream_usage_is_off():
@@ -539,35 +440,65 @@ PARTS = st.one_of(
 MESSAGES = st.builds(
     Message, st.sampled_from(["user", "assistant", "system", "developer"]), st.lists(PARTS, max_size=3)
 )
-CALLS = st.builds(FunctionCall, TEXTS, TEXTS, st.sampled_from(["c1", "c2"]))
+NAMES = st.text("ab_", min_size=1, max_size=4)
+KEYS = st.sampled_from(["a", "extra_content"])
+EXTRA = st.dictionaries(KEYS, st.dictionaries(TEXTS, TEXTS, max_size=1), max_size=2)
+EXTRAS = st.builds(
+    lambda outer, kind, inner: outer | ({kind: inner} if inner else {}),
+    EXTRA,
+    st.sampled_from(["function", "custom"]),
+    EXTRA,
+)
+IDS = st.sampled_from(["c1", "c2"])
+CALLS = st.builds(FunctionCall, NAMES, TEXTS | st.just('{"a": 1}'), IDS, extra=EXTRAS)
+CUSTOM_CALLS = st.builds(CustomToolCall, NAMES, TEXTS, IDS, extra=EXTRAS)
 SHELL_CALLS = st.builds(LocalShellCall, st.just("c3"), st.none(), TEXTS, st.dictionaries(TEXTS, TEXTS, max_size=2))
-ASIDES = st.builds(Reasoning, TEXTS) | TEXTS.map(lambda text: Other({"type": "unknown", "text": text}))
+DETAILS = st.fixed_dictionaries({"type": st.just("reasoning.text")}, optional={"text": TEXTS, "signature": TEXTS})
+REASONING = st.builds(Reasoning, TEXTS, details=st.lists(DETAILS, max_size=3).map(tuple))
+ASIDES = REASONING | TEXTS.map(lambda text: Other({"type": "unknown", "text": text}))
 
 
 def with_outputs(calls):
     return [*calls, *(FunctionCallOutput(getattr(call, "call_id", None) or call.id, "42") for call in reversed(calls))]
 
 
-TURNS = st.lists(CALLS | SHELL_CALLS, max_size=3).map(with_outputs) | st.lists(MESSAGES | ASIDES, max_size=3)
+CALLING = st.lists(CALLS | CUSTOM_CALLS | SHELL_CALLS, max_size=3)
+TURNS = CALLING.map(with_outputs) | st.lists(MESSAGES | ASIDES, max_size=3)
 CONVERSATIONS = st.lists(TURNS, max_size=5).map(lambda turns: [item for turn in turns for item in turn])
 PROMPTS = st.builds(Prompt, st.none() | TEXTS, CONVERSATIONS.map(lambda items: [*items, Message("user", "go on")]))
+SETTINGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "echo_reasoning": st.sampled_from(["reasoning", "reasoning_content", "reasoning_details"]),
+        "echo_reasoning_always": st.booleans(),
+        "echo_reasoning_scope": st.sampled_from(["all", "turn"]),
+        "check_history": st.booleans(),
+        "developer_role": st.booleans(),
+    },
+)
 
 
-@given(PROMPTS, st.sampled_from([None, "reasoning"]))
-def test_encoding_the_messages_of_a_body_again_gives_the_same_body(prompt, echo_reasoning):
-    sent = body(prompt, echo_reasoning=echo_reasoning)
-    assert body(json.loads(json.dumps(sent["messages"])), echo_reasoning=echo_reasoning) == sent
+@given(PROMPTS, SETTINGS)
+def test_encoding_the_messages_of_a_body_again_gives_the_same_body(prompt, settings):
+    sent = body(prompt, **settings)
+    assert body(json.loads(json.dumps(sent["messages"])), **settings) == sent
 
 
-@given(PROMPTS, st.sampled_from([None, "reasoning"]))
-def test_a_conversation_in_the_tagged_form_gives_the_same_body(prompt, echo_reasoning):
+@given(PROMPTS, SETTINGS)
+def test_a_conversation_in_the_tagged_form_gives_the_same_body(prompt, settings):
     written = json.loads(json.dumps([item.to_dict() for item in prompt.input]))
-    again = Prompt(prompt.instructions, written)
-    assert body(again, echo_reasoning=echo_reasoning) == body(prompt, echo_reasoning=echo_reasoning)
+    assert body(Prompt(prompt.instructions, written), **settings) == body(prompt, **settings)
 
 
-@given(PROMPTS)
-def test_encoding_does_not_change_the_prompt(prompt):
+@given(PROMPTS, SETTINGS)
+def test_the_arguments_of_every_call_that_is_sent_are_a_json_object(prompt, settings):
+    sent = body(prompt, **{**settings, "check_history": True})["messages"]
+    calls = [call for message in sent for call in message.get("tool_calls", ()) if call["type"] == "function"]
+    assert all(isinstance(json.loads(call["function"]["arguments"]), dict) for call in calls)
+
+
+@given(PROMPTS, SETTINGS)
+def test_encoding_does_not_change_the_prompt(prompt, settings):
     before = copy.deepcopy(prompt)
-    body(prompt)
+    body(prompt, **settings)
     assert prompt == before

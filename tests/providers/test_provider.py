@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -100,6 +101,12 @@ def test_a_provider_keeps_copies_of_the_mappings_it_is_given():
         ("think_tags", "think"),
         ("think_tags", ("think", "")),
         ("echo_reasoning", "thoughts"),
+        ("echo_reasoning", ""),
+        ("echo_reasoning", ["reasoning"]),
+        ("echo_reasoning_scope", "turns"),
+        ("echo_reasoning_scope", None),
+        ("echo_reasoning_always", "yes"),
+        ("check_history", None),
         ("env_key", "sk-pasted-by-mistake"),
         ("key_header", "api key"),
         ("path", "/chat?x=1"),
@@ -122,7 +129,7 @@ def test_every_field_is_checked_by_its_kind_or_by_its_name():
         checks.SECONDS,
         checks.OPTIONAL_SECONDS,
         checks.TABLES,
-        ("think_tags", "echo_reasoning", "api_key"),
+        ("think_tags", "echo_reasoning", "echo_reasoning_scope", "api_key"),
     )
     assert sorted(name for names in kinds for name in names) == sorted(
         each.name for each in dataclasses.fields(Provider)
@@ -135,6 +142,8 @@ def test_every_field_is_checked_by_its_kind_or_by_its_name():
         {"request_max_retries": 0, "stream_max_retries": 0},
         {"stream_idle_timeout": 1, "first_event_timeout": 0.5, "connect_timeout": 2_147_483},
         {"echo_reasoning": "reasoning"},
+        {"echo_reasoning": "reasoning_content", "echo_reasoning_always": True, "echo_reasoning_scope": "turn"},
+        {"echo_reasoning": "reasoning_details", "check_history": False},
         {"http_headers": {"X-Empty": "", "X-Two": "a  b é"}},
     ],
 )
@@ -376,11 +385,65 @@ def test_a_ready_made_provider_has_the_url_and_the_key_of_its_server(id: str):
     assert provider.headers({}) == {}
     header = ("api-key", KEY) if id == "azure" else ("Authorization", f"Bearer {KEY}")
     assert provider.auth_header({env_key: KEY} if env_key else {}) == (header if env_key else None)
-    assert provider.developer_role is (id in ("openai", "azure"))
-    assert provider.stream_usage is (id != "mistral")
     if env_key:
         with pytest.raises(MissingEnvVar, match=f"`{env_key}`. Create a key at https://"):
             provider.key({})
+
+
+NO_DEVELOPER = {"developer_role": False}
+REASONING = {**NO_DEVELOPER, "echo_reasoning": "reasoning", "echo_reasoning_scope": "turn"}
+REASONING_CONTENT = {**NO_DEVELOPER, "echo_reasoning": "reasoning_content", "echo_reasoning_scope": "turn"}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "openai": {},
+    "azure": {"key_header": "api-key", "path": "/openai/deployments/{model}/chat/completions"},
+    "openrouter": {**NO_DEVELOPER, "echo_reasoning": "reasoning_details"},
+    "groq": REASONING,
+    "deepseek": {**NO_DEVELOPER, "echo_reasoning": "reasoning_content", "echo_reasoning_always": True},
+    "mistral": {**NO_DEVELOPER, "stream_usage": False},
+    "xai": NO_DEVELOPER,
+    "together": REASONING,
+    "fireworks": REASONING_CONTENT,
+    "cerebras": REASONING,
+    "gemini": NO_DEVELOPER,
+    "anthropic": NO_DEVELOPER,
+    "perplexity": NO_DEVELOPER,
+    "nvidia": REASONING_CONTENT,
+    "huggingface": NO_DEVELOPER,
+    "ollama": REASONING,
+    "lmstudio": NO_DEVELOPER,
+    "llamacpp": REASONING_CONTENT,
+    "vllm": REASONING,
+    "local": REASONING_CONTENT,
+}
+ADDRESS = ("name", "base_url", "env_key", "env_key_instructions", "query_params")  # checked by the test above
+
+
+def test_each_setting_of_each_ready_made_provider_is_the_one_its_server_wants():
+    defaults = acme()
+    found = {}
+    for id in PRESETS:
+        provider = Provider.named(id, AZURE_ENVIRONMENT)
+        values = {each.name: getattr(provider, each.name) for each in dataclasses.fields(Provider)}
+        found[id] = {
+            name: value for name, value in values.items() if name not in ADDRESS and value != getattr(defaults, name)
+        }
+    assert found == SETTINGS
+
+
+def test_the_table_of_echoed_reasoning_in_the_docs_matches_the_providers():
+    page = (Path(__file__).parents[2] / "docs" / "providers.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `?(reasoning\w*|none)`? \| ([^|]+) \| (`[^|]+) \|$", page, re.MULTILINE)
+    found = {id: (key, which) for key, which, ids in rows for id in re.findall(r"`(\w+)`", ids)}
+    parts = {
+        ("all", True): "all of it, and an empty text where there was none",
+        ("all", False): "all of it",
+        ("turn", False): "that after the last user message",
+    }
+    for id, preset in SETTINGS.items():
+        scope, always = preset.get("echo_reasoning_scope", "all"), preset.get("echo_reasoning_always", False)
+        key = preset.get("echo_reasoning")
+        assert found.pop(id) == ((key, parts[scope, always]) if key else ("none", "none"))
+    assert found == {}
 
 
 def test_openai_base_url_replaces_the_url_of_openai(monkeypatch: pytest.MonkeyPatch):

@@ -9,16 +9,7 @@ import pickle
 import pytest
 
 from chatstream.errors import ConfigError
-from chatstream.types.items import (
-    FunctionCall,
-    FunctionCallOutput,
-    LocalShellCall,
-    Message,
-    Reasoning,
-    arguments_are_whole,
-    item_from_dict,
-    strict_json,
-)
+from chatstream.types.items import FunctionCall, FunctionCallOutput, LocalShellCall, Message, Reasoning, item_from_dict
 from chatstream.types.parts import (
     InputAudio,
     InputFile,
@@ -29,6 +20,7 @@ from chatstream.types.parts import (
     Refusal,
     part_from_dict,
 )
+from chatstream.types.text import arguments_are_whole, strict_json
 
 PARTS = [
     (InputText("hi"), {"type": "input_text", "text": "hi"}),

@@ -1,0 +1,54 @@
+"""Whether a server can take a history: messages → nothing, or a `ConfigError` that says what to change.
+
+Rules:
+- Every output follows its call, and nothing but outputs stands between calls and their outputs.
+- Every role is one that servers know, and every call has a name.
+- Message dicts are held to the same rules, because servers are.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import ConfigError
+
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+
+
+def check_history(messages: list[dict[str, Any]]) -> None:
+    """Check the order of messages, calls and outputs, the roles, and the names of calls."""
+    waiting: Counter[str] = Counter()  # ids of calls whose outputs have not come
+    for index, message in enumerate(messages):
+        role = message["role"]
+        if role not in ROLES:
+            raise ConfigError(f"messages[{index}] has the role {role!r}; the roles are {', '.join(ROLES)}")
+        if role == "tool":
+            call_id = str(message.get("tool_call_id"))
+            if not waiting[call_id]:
+                raise ConfigError(f"the output of call_id {call_id} has no call before it: put the call first")
+            waiting[call_id] -= 1
+            continue
+        _check_answered(+waiting, f"before messages[{index}], whose role is {role}")
+        calls = message.get("tool_calls") or ()
+        for call in calls:
+            _check_named(call)
+        waiting = Counter(str(call.get("id")) for call in calls)
+    _check_answered(+waiting, "at the end")
+
+
+def _check_named(call: Mapping[str, Any]) -> None:
+    called = call.get("custom" if call.get("type") == "custom" else "function")
+    if isinstance(called, Mapping) and not str(called.get("name") or "").strip():
+        raise ConfigError(
+            f"the call {call.get('id')} has no name, and no server takes it back: send turn.complete_items instead"
+        )
+
+
+def _check_answered(waiting: Counter[str], where: str) -> None:
+    for call_id in waiting:
+        raise ConfigError(
+            f"call_id {call_id} has no output {where}: put FunctionCallOutput({call_id!r}, …) right after the call, or "
+            "drop the call; a provider with check_history=False sends a history as it stands"
+        )
