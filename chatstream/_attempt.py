@@ -4,7 +4,9 @@
 
 Rules:
 - Nothing is read before it is asked for, and an event is handed over before anything else is done.
-- The timers follow the parser: each payload begins the idle time anew, the last finish reason begins the grace time.
+- The timers follow the parser: each payload begins the idle time anew, the last finish reason begins the grace time,
+  and so does each event after it.
+- Between two events of one read the deadline and a cancellation are looked at, too: many may be waiting.
 - After the last finish reason nothing can fail but an error that the server reports.
 """
 
@@ -37,16 +39,16 @@ class OpenAttempt:
         heartbeat: float | None,
     ) -> None:
         self.reply = reply
-        self.collector = Collector()
-        self.parser = EventParser(
+        self.collector: Collector = Collector()
+        self.parser: EventParser = EventParser(
             choices,
             limits,
             eof_completes=provider.eof_completes,
             skip_undecodable=provider.skip_undecodable,
             think_tags=provider.think_tags,
         )
-        self.headers_after = scope.elapsed  # seconds since the call began
-        self.events = self._events()
+        self.headers_after: float = scope.elapsed  # seconds since the call began
+        self.events: Iterator[ResponseEvent] = self._events()
         self._scope = scope
         self._provider = provider
         self._choices = choices
@@ -70,13 +72,13 @@ class OpenAttempt:
 
     def _events(self) -> Iterator[ResponseEvent]:
         parser, scope, provider = self.parser, self._scope, self._provider
-        seen, finished = 0, False
+        seen, brought = 0, True
         scope.exclude(scope.elapsed - self.headers_after)  # the caller's own time before it began to read
         try:
             while not parser.done:
                 if parser.finished:
-                    if not finished:
-                        finished = True
+                    if brought:
+                        brought = False
                         scope.set_timeout(provider.finish_grace, IdleTimeout)
                 elif seen != (signs := parser.payloads + (parser.comments if provider.keepalive_resets_idle else 0)):
                     seen = signs
@@ -87,13 +89,25 @@ class OpenAttempt:
                     yield Heartbeat()
                     scope.exclude(scope.elapsed - before)
                 elif piece:
-                    yield from parser.feed(piece)
+                    reports = parser.reports
+                    for event in parser.feed(piece):
+                        yield event
+                        brought = True
+                        if scope.interrupted:
+                            self._check_interruption()
+                    brought = brought or parser.reports > reports
                 else:
                     break
             yield from parser.close()
         except ChatStreamError:
             yield from parser.abort()
             raise
+
+    def _check_interruption(self) -> None:
+        """Raise after a cancellation, and after the deadline unless nothing is missing but the end."""
+        error = self._scope.error
+        if error is not None and not (self.parser.finished and isinstance(error, DeadlineExceeded)):
+            raise error
 
     def _read(self) -> bytes | None:
         """The next bytes, none at the end; None if nothing arrived for the time of a heartbeat."""

@@ -79,6 +79,19 @@ class Call:
             error.redact(self.key)
 
 
+def body_settings(provider: Provider) -> dict[str, Any]:
+    """The settings of a provider that `request_body` takes."""
+    return {
+        "echo_reasoning": provider.echo_reasoning,
+        "echo_reasoning_always": provider.echo_reasoning_always,
+        "echo_reasoning_scope": provider.echo_reasoning_scope,
+        "check_history": provider.check_history,
+        "stream_usage": provider.stream_usage,
+        "other_tools": provider.other_tools,
+        "developer_role": provider.developer_role,
+    }
+
+
 class Sender:
     """Sends calls to one provider. ``refuses_usage`` remembers that its server rejects ``stream_options``."""
 
@@ -90,7 +103,7 @@ class Sender:
         on_retry: Callable[[RetryInfo], object] | None = None,
     ) -> None:
         self.provider = provider
-        self.refuses_usage = False
+        self.refuses_usage: bool = False
         self._transport = transport
         self._limits = limits
         self._on_retry = on_retry
@@ -156,15 +169,9 @@ class Sender:
 
     def _request(self, call: Call) -> Request:
         provider = self.provider
-        body = request_body(
-            call.prompt,
-            model=call.model,
-            fields=call.fields,
-            echo_reasoning=provider.echo_reasoning,
-            stream_usage=provider.stream_usage and not self.refuses_usage,
-            other_tools=provider.other_tools,
-            developer_role=provider.developer_role,
-        )
+        settings = body_settings(provider)
+        settings["stream_usage"] = provider.stream_usage and not self.refuses_usage
+        body = request_body(call.prompt, model=call.model, fields=call.fields, **settings)
         headers = provider.headers()
         given = {name.lower() for name in headers}
         headers |= {name: value for name, value in OWN_HEADERS.items() if name.lower() not in given}
@@ -181,6 +188,8 @@ class Sender:
         if target := reply.headers.get("Location"):
             message = f"the server redirects to {target}, which is not followed; set base_url to it if you trust it"
         wait = retry_after(reply.headers, time())
+        if wait is None:
+            wait = detail.retry_after
         kind = QuotaExceeded if reply.status in (402, 429) and detail.quota else UnexpectedStatus
         ever = wait is None or math.isfinite(wait)
         refusal = kind(reply.status, body, message, detail.code, wait if ever else None)

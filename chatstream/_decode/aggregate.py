@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import groupby
+from typing import Any, Union
 
 from ..errors import ChatStreamError, StreamTruncated
 from ..types.events import (
     ChoiceEnd,
     Completed,
+    ContentPartDone,
     FunctionCallDelta,
     Heartbeat,
     OutputItemDone,
@@ -24,84 +27,100 @@ from ..types.events import (
     RefusalDelta,
     ResponseEvent,
 )
-from ..types.items import FunctionCall, Message, Reasoning, ResponseItem
-from ..types.parts import OutputText, Refusal
+from ..types.items import CustomToolCall, FunctionCall, Message, Reasoning, ResponseItem
+from ..types.parts import ContentPart, OutputText, Refusal
 from ..types.turn import Timing, Turn
+
+ToolCall = Union[FunctionCall, CustomToolCall]
 
 
 class _ChoicePieces:
-    """The pieces of one choice. Calls keep the order in which they began; a whole one replaces its pieces."""
+    """The pieces of one choice. Calls keep the order in which they were handed over, and replace their pieces."""
 
-    __slots__ = ("calls", "reasoning", "refusal", "text")
+    __slots__ = ("calls", "content", "details", "open_calls", "reasoning", "refusal")
 
     def __init__(self) -> None:
-        self.text: list[str] = []
+        self.content: list[str | ContentPart] = []  # text and other parts, in order
         self.reasoning: list[str] = []
+        self.details: list[dict[str, Any]] = []
         self.refusal: list[str] = []
-        self.calls: dict[str, FunctionCall | list[FunctionCallDelta]] = {}
+        self.calls: dict[str, ToolCall] = {}
+        self.open_calls: dict[str, list[FunctionCallDelta]] = {}
 
     def items(self) -> tuple[ResponseItem, ...]:
         items: list[ResponseItem] = []
-        if reasoning := "".join(self.reasoning):
-            items.append(Reasoning(reasoning))
-        text, refusal = "".join(self.text), "".join(self.refusal)
-        parts = ([OutputText(text)] if text else []) + ([Refusal(refusal)] if refusal else [])
+        reasoning = "".join(self.reasoning)
+        if reasoning or self.details:
+            items.append(Reasoning(reasoning, details=tuple(self.details)))
+        parts: list[ContentPart] = []
+        for is_text, group in groupby(self.content, lambda piece: isinstance(piece, str)):
+            if not is_text:
+                parts += group  # type: ignore[arg-type]  # no str is among them
+            elif text := "".join(group):  # type: ignore[arg-type]  # nothing but str
+                parts.append(OutputText(text))
+        if refusal := "".join(self.refusal):
+            parts.append(Refusal(refusal))
         if parts:
             items.append(Message("assistant", parts))
-        return (*items, *(_call_item(call) for call in self.calls.values()))
+        return (*items, *self.calls.values(), *map(_open_call, self.open_calls.values()))
 
     def add_item(self, item: ResponseItem) -> None:
         match item:
             case Message():
                 for part in item.content:
-                    if isinstance(part, OutputText):
-                        self.text.append(part.text)
-                    elif isinstance(part, Refusal):
+                    if isinstance(part, Refusal):
                         self.refusal.append(part.refusal)
+                    else:
+                        self.content.append(part.text if isinstance(part, OutputText) else part)
             case Reasoning():
                 self.reasoning.append(item.text)
-            case FunctionCall():
+                self.details += item.details
+            case FunctionCall() | CustomToolCall():
+                self.open_calls.pop(item.call_id, None)
                 self.calls[item.call_id] = item
             case _:
                 pass  # no stream makes others
 
     def add_call(self, event: FunctionCallDelta) -> None:
-        pieces = self.calls.setdefault(event.call_id, [])
-        if isinstance(pieces, list):
-            pieces.append(event)
+        if event.call_id not in self.calls:
+            self.open_calls.setdefault(event.call_id, []).append(event)
 
 
-def _call_item(call: FunctionCall | list[FunctionCallDelta]) -> FunctionCall:
-    """A call that never was whole is ``incomplete``, whatever its arguments look like so far."""
-    if isinstance(call, FunctionCall):
-        return call
-    last = call[-1]
-    return FunctionCall(last.name, "".join(event.delta for event in call), last.call_id, "incomplete")
+def _open_call(pieces: list[FunctionCallDelta]) -> ToolCall:
+    """A call that never was whole is ``incomplete``, whatever its arguments look like by then."""
+    last = pieces[-1]
+    arguments = "".join(event.delta for event in pieces)
+    return (CustomToolCall if last.custom else FunctionCall)(last.name, arguments, last.call_id, "incomplete")
 
 
 class Collector:
     """Collects events; `turn` shows what was collected, at any time."""
 
-    __slots__ = ("_choices", "_first_text", "completed")
+    __slots__ = ("_choices", "_first_content", "completed")
 
     def __init__(self) -> None:
         self._choices: dict[int, _ChoicePieces] = {0: _ChoicePieces()}
-        self._first_text = self._choices[0].text
+        self._first_content = self._choices[0].content
         self.completed: Completed | None = None
 
     def add(self, event: ResponseEvent) -> None:
         """Take one event."""
         match event:
             case OutputTextDelta():
-                self._choice(event.choice).text.append(event.delta)
+                self._choice(event.choice).content.append(event.delta)
             case ReasoningDelta():
-                self._choice(event.choice).reasoning.append(event.delta)
+                choice = self._choice(event.choice)
+                choice.reasoning.append(event.delta)
+                if event.details:
+                    choice.details += event.details
             case RefusalDelta():
                 self._choice(event.choice).refusal.append(event.delta)
             case FunctionCallDelta():
                 self._choice(event.choice).add_call(event)
             case OutputItemDone():
                 self._choice(event.choice).add_item(event.item)
+            case ContentPartDone():
+                self._choice(event.choice).content.append(event.part)
             case Completed():
                 self.completed = event
             case _:
@@ -113,7 +132,7 @@ class Collector:
 
     def _record(self, event: ResponseEvent) -> ResponseEvent:
         if event.__class__ is OutputTextDelta and not event.choice:  # nearly all of them
-            self._first_text.append(event.delta)
+            self._first_content.append(event.delta)
         else:
             self.add(event)
         return event

@@ -110,8 +110,11 @@ def _with_text(chunk: Chunk, delta: ChoiceDelta) -> Callable[[str], Chunk]:
 
 def _with_arguments(chunk: Chunk, delta: ChoiceDelta) -> Callable[[str], Chunk]:
     """A maker of chunks like this one with other arguments of its call."""
-    key, before, after, rest = delta.calls[0][:3], delta[:4], delta[5:], chunk[1:]
-    return lambda text: _new(Chunk, ((_new(ChoiceDelta, (*before, (_new(CallDelta, (*key, text)),), *after)),), *rest))
+    call, before, after, rest = delta.calls[0], delta[:4], delta[5:], chunk[1:]
+    key, more = call[:3], call[4:]
+    return lambda text: _new(
+        Chunk, ((_new(ChoiceDelta, (*before, (_new(CallDelta, (*key, text, *more)),), *after)),), *rest)
+    )
 
 
 _new = tuple.__new__  # sets all fields by position, for a third of the price

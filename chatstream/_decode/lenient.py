@@ -8,6 +8,8 @@ from __future__ import annotations
 from json import JSONDecoder
 from typing import Any
 
+from ..errors import StreamTooLarge
+
 try:
     from orjson import loads as _loads_fast  # the extra ``speed``
 except ImportError:
@@ -30,6 +32,28 @@ def load(text: str) -> Any:
     if end != len(text) and text[end:].strip():
         raise ValueError("more than one JSON text in an event")
     return value
+
+
+def check_containers(text: str, most: int) -> int:
+    """How many lists and objects a JSON text may hold, found without decoding it. Raises `StreamTooLarge`.
+
+    An empty list takes twenty times the memory of its text.
+    """
+    if len(text) <= most:
+        return 0
+    return refuse_containers(count_containers(text), most)
+
+
+def count_containers(text: str) -> int:
+    """How many lists and objects a JSON text has, or would have if none of its brackets stood in strings."""
+    return text.count("[") + text.count("{")
+
+
+def refuse_containers(count: int, most: int) -> int:
+    """``count``, unless it is above ``most``: then `StreamTooLarge`."""
+    if count > most:
+        raise StreamTooLarge(f"the answer has more than {most} lists and objects (Limits.json_containers)")
+    return count
 
 
 def str_or_empty(value: Any) -> str:

@@ -6,6 +6,7 @@ Rules:
 - Pure: no I/O, no clock, no logging. A list of chunks is a full test.
 - A finish reason ends a choice, not the reading: usage and ``[DONE]`` may follow it.
 - The end of the chunks is not success: without ``[DONE]``, every choice asked for must have finished.
+- Where one choice was asked for there is one choice, whatever its index says: some servers number the chunks.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from collections.abc import Callable, Iterable, Iterator
 from secrets import token_hex
 from typing import Any
 
-from ..errors import ProviderError, StreamTruncated
+from ..errors import ProtocolViolation, ProviderError, StreamTruncated, excerpt
 from ..types.events import Completed, Created, OutputTextDelta, ResponseEvent, Status, TokenUsage
+from ..types.text import has_surrogates, without_surrogates
 from .choice import FINISHED, Choice
-from .chunk import Chunk
-from .fields import total
+from .chunk import ChoiceDelta, Chunk
+from .fields import counts_of, merge, total
+
+MOST_NAMED = 10  # choices that an error names
 
 
 def make_call_id() -> str:
@@ -26,50 +30,97 @@ def make_call_id() -> str:
     return f"call_{token_hex(12)}"
 
 
+class UsageReports:
+    """The reports of token usage in one answer. ``changes`` counts those that brought something new."""
+
+    __slots__ = ("_counts", "_late", "_raw", "changes")
+
+    def __init__(self) -> None:
+        self.changes = 0
+        self._counts: dict[str, int] = {}
+        self._raw: dict[str, Any] = {}
+        self._late: list[dict[str, int]] = []
+
+    def add(self, usage: dict[str, Any], late: bool) -> None:
+        """Take a report; a ``late`` one came without choices."""
+        self.changes += merge(self._raw, usage)
+        counts = counts_of(usage)
+        self._counts |= counts
+        if late and counts:
+            self._late.append(counts)
+
+    def total(self, choices: int) -> TokenUsage | None:
+        """All reports as one; llama.cpp sends one for each of several choices, after them: then their sum."""
+        counts = total(self._late) if 2 <= choices == len(self._late) else self._counts
+        return TokenUsage(**counts, raw=self._raw) if counts else None
+
+
 class Machine:
-    """Reads the chunks of one answer of ``choices`` choices.
+    """Reads the chunks of one answer of ``choices`` choices; None if it is not known how many were asked for.
 
     ``finished`` says whether every choice asked for, and every other one that began, has its finish reason; ``done``
     whether the server said that the answer is over.
     """
 
     __slots__ = (
+        "_absent",
         "_asked",
         "_choices",
         "_created",
         "_eof_completes",
         "_extra",
-        "_late_usages",
         "_model",
+        "_names_known",
         "_new_call_id",
+        "_note",
+        "_only_one",
+        "_open",
         "_response_id",
-        "_usage",
+        "_steady",
         "done",
         "finished",
+        "usage",
     )
 
-    def __init__(self, choices: int = 1, eof_completes: bool = False, new_call_id: Callable[[], str] = make_call_id):
+    def __init__(
+        self, choices: int | None = 1, eof_completes: bool = False, new_call_id: Callable[[], str] = make_call_id
+    ) -> None:
         self.finished = False
         self.done = False
-        self._asked = choices
+        self._asked = choices or 0
+        self._only_one = choices == 1
         self._eof_completes = eof_completes
         self._new_call_id = new_call_id
         self._choices: dict[int, Choice] = {}
+        self._absent = self._asked  # how many choices were asked for and have not begun
+        self._open = 0  # how many choices began and have not finished
+        self._steady: set[int] = set()  # choices that have begun and hold nothing back
         self._created = False  # the caller has got an event
         self._extra: dict[str, Any] = {}
         self._response_id: str | None = None
         self._model: str | None = None
-        self._usage: TokenUsage | None = None
-        self._late_usages: list[TokenUsage] = []
+        self._names_known = False
+        self.usage = UsageReports()
+        self._note = ""
 
     def read(self, chunks: Iterable[Chunk]) -> Iterator[ResponseEvent]:
-        """The events of ``chunks``, up to the one that ends the answer. Raises `ProviderError`, and what they raise."""
+        """The events of ``chunks``, up to the one that ends the answer. Raises `ProviderError`, `ProtocolViolation`."""
         for chunk in chunks:
-            if chunk.text_only and self._only_adds_text(chunk):
+            if chunk.text_only:
                 delta = chunk.choices[0]
-                yield OutputTextDelta(delta.text, delta.choice)
+                index = 0 if self._only_one else delta.choice
+                if (
+                    index in self._steady
+                    and (delta.text.isascii() or not has_surrogates(delta.text))
+                    and (self._names_known or (chunk.response_id, chunk.model) == (self._response_id, self._model))
+                ):
+                    yield OutputTextDelta(delta.text, index)
+                    continue
+            if not chunk.plain:
+                self._read_rest(chunk)
+            yield from self._read_choices(chunk)
+            if chunk.plain:
                 continue
-            yield from self._read(chunk)
             if chunk.error is not None:
                 raise ProviderError(*chunk.error[:4])
             if chunk.done:
@@ -78,52 +129,64 @@ class Machine:
 
     def close(self) -> Iterator[ResponseEvent]:
         """The last events, `Completed` at the end. Raises `StreamTruncated` if the answer is not over."""
-        unfinished = [] if self.done or (self._eof_completes and self._choices) else self._unfinished()
-        if unfinished:
-            raise StreamTruncated(self._truncation(unfinished))
+        if not self._choices or not (self.finished or self.done or self._eof_completes):
+            raise StreamTruncated(_truncation(self._choices, self._asked, self._note))
         last = [event for choice in self._in_order() for event in choice.close()]
         yield from self._after_created([*last, self.snapshot()])
 
     def abort(self) -> Iterator[ResponseEvent]:
         """What the caller does not have yet of an answer that broke off."""
-        yield from self._after_created([event for choice in self._in_order() for event in choice.announce()])
+        yield from self._after_created([event for choice in self._in_order() for event in choice.abort()])
 
     def snapshot(self) -> Completed:
         """What is known of the answer, in the form of its last event."""
         ends = tuple(choice.ending(not self._eof_completes, self._extra) for choice in self._in_order())
         first = ends[0].finish_reason if ends else None
         return Completed(
-            self._response_id, self._model, self._total_usage(), first, _status({end.status for end in ends}), ends
+            self._response_id,
+            self._model,
+            self.usage.total(len(self._choices)),
+            first,
+            _status({end.status for end in ends}),
+            ends,
         )
 
-    def _only_adds_text(self, chunk: Chunk) -> bool:
-        """Whether a chunk of text brings nothing new beside it: not the first event, nor a choice, an id, a model."""
-        return (
-            self._created
-            and chunk.choices[0].choice in self._choices
-            and (self._response_id is not None or chunk.response_id is None)
-            and (self._model is not None or chunk.model is None)
-        )
-
-    def _read(self, chunk: Chunk) -> list[ResponseEvent]:
-        self._response_id = self._response_id or chunk.response_id
-        self._model = self._model or chunk.model
-        if chunk.usage is not None:
-            self._usage = chunk.usage
-            if not chunk.choices:
-                self._late_usages.append(chunk.usage)
-        if chunk.extra:
-            self._extra.update(chunk.extra)
+    def _read_choices(self, chunk: Chunk) -> list[ResponseEvent]:
+        if not self._names_known:
+            self._response_id = self._response_id or without_surrogates(chunk.response_id or "") or None
+            self._model = self._model or without_surrogates(chunk.model or "") or None
+            self._names_known = self._response_id is not None and self._model is not None
         events: list[ResponseEvent] = []
         for delta in chunk.choices:
-            choice = self._choices.get(delta.choice)
-            if choice is None:
-                choice = self._choices[delta.choice] = Choice(delta.choice, self._new_call_id)
-                self.finished = False
-            choice.read(delta, events)
-            if delta.finish_reason:
-                self.finished = not self._unfinished()
+            self._read_choice(delta, events)
         return self._after_created(events)
+
+    def _read_rest(self, chunk: Chunk) -> None:
+        """Read what a chunk has beside its choices."""
+        if chunk.undecodable and not self.finished:  # after the last finish reason anything may follow
+            raise ProtocolViolation(chunk.undecodable)
+        self._note = self._note or chunk.note
+        if chunk.usage is not None:
+            self.usage.add(chunk.usage, late=not chunk.choices)
+        if chunk.extra:
+            self._extra.update(chunk.extra)
+
+    def _read_choice(self, delta: ChoiceDelta, events: list[ResponseEvent]) -> None:
+        index = 0 if self._only_one else delta.choice
+        choice = self._choices.get(index)
+        if choice is None:
+            choice = self._choices[index] = Choice(index, self._new_call_id)
+            self._open += 1
+            self._absent -= 0 <= index < self._asked
+        state = choice.state
+        choice.read(delta, events)
+        if choice.state is not state:
+            self._open -= choice.state is FINISHED
+            self.finished = not (self._open or self._absent)
+        if choice.halves is not None:
+            self._steady.discard(index)
+        elif delta.text and events:
+            self._steady.add(index)
 
     def _after_created(self, events: list[ResponseEvent]) -> list[ResponseEvent]:
         """The events, after `Created` if they are the first of the answer."""
@@ -135,23 +198,17 @@ class Machine:
     def _in_order(self) -> list[Choice]:
         return [self._choices[index] for index in sorted(self._choices)]
 
-    def _unfinished(self) -> list[int]:
-        """The choices that were asked for or began, and have no finish reason yet."""
-        absent = [i for i in range(self._asked) if i not in self._choices] if len(self._choices) < self._asked else []
-        return sorted(absent + [choice.index for choice in self._choices.values() if choice.state is not FINISHED])
 
-    def _truncation(self, unfinished: list[int]) -> str:
-        if not self._choices:
-            return "the answer ended before its first choice"
-        if len(unfinished) == 1 and self._asked == 1 and len(self._choices) == 1:
-            return "the answer ended without a finish reason"
-        return f"the answer ended without a finish reason for choice {', '.join(map(str, unfinished))}"
-
-    def _total_usage(self) -> TokenUsage | None:
-        """The last usage; llama.cpp sends one per choice, after the choices: then their sum."""
-        if len(self._choices) < 2 or len(self._late_usages) != len(self._choices):
-            return self._usage
-        return total(self._late_usages)
+def _truncation(choices: dict[int, Choice], asked: int, note: str) -> str:
+    """What is missing of an answer that ended too soon; ``note`` is what the server said in place of a choice."""
+    if not choices:
+        return "the answer ended before its first choice" + (f"; the server said: {excerpt(note)}" if note else "")
+    if asked <= 1 and len(choices) == 1:
+        return "the answer ended without a finish reason"
+    absent = [index for index in range(min(asked, len(choices) + MOST_NAMED)) if index not in choices]
+    begun = [choice.index for choice in choices.values() if choice.state is not FINISHED]
+    unfinished = sorted(absent + begun)[:MOST_NAMED]
+    return f"the answer ended without a finish reason for choice {', '.join(map(str, unfinished))}"
 
 
 def _status(statuses: set[Status]) -> Status:

@@ -25,7 +25,7 @@ from .think_tags import ThinkTags
 
 
 class EventParser:
-    """Parses the body of one answer of ``choices`` choices.
+    """Parses the body of one answer of ``choices`` choices, None if it is not known how many were asked for.
 
     ``eof_completes``, ``skip_undecodable`` and ``think_tags`` are those of the `Provider`.
     """
@@ -34,7 +34,7 @@ class EventParser:
 
     def __init__(
         self,
-        choices: int = 1,
+        choices: int | None = None,
         limits: Limits | None = None,
         *,
         eof_completes: bool = False,
@@ -42,8 +42,8 @@ class EventParser:
         think_tags: Sequence[str] = (),
     ) -> None:
         self._body = BodyDecoder(limits)
-        self._reader = ChunkReader(skip_undecodable)
-        self._think_tags = ThinkTags(think_tags) if think_tags else None
+        self._reader = ChunkReader(skip_undecodable, limits)
+        self._think_tags = ThinkTags(think_tags, choices == 1) if think_tags else None
         self._machine = Machine(choices, eof_completes)
 
     def feed(self, piece: bytes) -> Iterator[ResponseEvent]:
@@ -83,6 +83,11 @@ class EventParser:
         return self._machine.finished
 
     @property
+    def reports(self) -> int:
+        """How often the token usage has changed."""
+        return self._machine.usage.changes
+
+    @property
     def payloads(self) -> int:
         """How many payloads have arrived."""
         return self._reader.seen
@@ -107,16 +112,18 @@ class EventParser:
         return self._machine.snapshot()
 
 
-def read_events(source: Iterable[bytes], *, choices: int = 1) -> Iterator[ResponseEvent]:
-    """The events of an answer that was recorded: any iterable of bytes.
+def read_events(
+    source: bytes | Iterable[bytes], *, choices: int | None = None, limits: Limits | None = None
+) -> Iterator[ResponseEvent]:
+    """The events of an answer that was recorded: its body as bytes, or as any iterable of pieces of bytes.
 
-    ``choices`` is how many were asked for (``n``). Checks and raises as a live stream does (`StreamError` and its
-    kinds, ``partial`` attached); closes nothing.
+    ``choices`` is how many were asked for (``n``); without it each index is a choice. ``limits`` bounds what is read.
+    Checks and raises as a live stream does (`StreamError` and its kinds, ``partial`` attached); closes nothing.
     """
-    parser = EventParser(choices)
+    parser = EventParser(choices, limits)
     collector = Collector()
     try:
-        yield from collector.tee(_events(parser, source))
+        yield from collector.tee(_events(parser, [source] if isinstance(source, bytes) else source))
     except ChatStreamError as error:
         error.partial = collector.turn(parser.snapshot())
         raise

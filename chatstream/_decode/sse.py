@@ -1,7 +1,7 @@
 """Bytes → SSE events: the only module that knows sseclient.
 
     bytes ─SSEDecoder.feed▶ events, as the specification dispatches them (WHATWG HTML 9.2.6)
-    bytes ─BodyDecoder.feed▶ payloads, as a chat client wants them
+    bytes ─BodyDecoder.feed▶ payloads, as a chat client wants them: see `_odd`
 
 Rules:
 - sseclient gets whole events only, in UTF-8 and with LF line ends, however the bytes were cut on the way.
@@ -20,19 +20,24 @@ from sseclient import SSEClient
 
 from ..errors import MAX_EXCERPT, ProtocolViolation, StreamTooLarge, excerpt
 from ..types.limits import Limits
-from .chunk import DONE_WORDS, BodyPayload, Payload
+from .chunk import DONE_WORDS, BodyPayload, Payload, PlainPayload
+from .lenient import check_containers
 
 BOM = b"\xef\xbb\xbf"
 BLANK = b" \t\r\n" + BOM
 FIELDS = (b"data", b"event", b"id", b"retry", b"")  # the last one: comments
+BARE_LINES = re.compile(rb"^(?:error:(?P<error>[^\n]*\S[^\n]*)|\{[^\n]*(?:\n[^\n]+)*)", re.MULTILINE)
+# A line other than data after a blank line: comments, names, errors, bare JSON, a second line of data.
+UNUSUAL = re.compile(rb"\n(?:[^\nd]|(?<=[^\n]\n)d)")
+FIELD_LINE = re.compile(rb"[\r\n]data:")
 MAX_BLANK = 2**16
 MAX_HEAD = 4 * MAX_EXCERPT + 4  # bytes: more than an excerpt, however wide its characters
 
 
 class SSEDecoder:
-    """Decodes one event stream."""
+    """Decodes one event stream. ``unusual`` says whether the newest block is more than events of one line of data."""
 
-    __slots__ = ("_after_cr", "_block", "_buffer", "_client", "_comments", "_limits", "_lines", "_started")
+    __slots__ = ("_after_cr", "_block", "_buffer", "_client", "_comments", "_limits", "_lines", "_started", "unusual")
 
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
@@ -40,6 +45,7 @@ class SSEDecoder:
         self._lines = 0  # line ends in the buffer
         self._after_cr = False
         self._comments = 0
+        self.unusual = False
         self._started = False  # it is known whether the stream begins with a byte order mark
         self._block = [b""]  # whole events for sseclient, which reads the list anew for each call of `events`
         self._client = SSEClient(self._block)  # type: ignore[arg-type]  # any iterable will do
@@ -56,27 +62,34 @@ class SSEDecoder:
 
     def feed(self, piece: bytes) -> Iterable[Payload]:
         """The events that ``piece`` completes. Raises `StreamTooLarge`."""
+        block = self.take(piece)
+        return self.parse(block) if block else ()
+
+    def take(self, piece: bytes) -> bytes:
+        """The whole events that ``piece`` completes, with LF line ends; empty if there are none."""
         if not piece:
-            return ()
+            return b""
         if not self._started:
             piece = self._without_bom(piece)
         if self._after_cr or b"\r" in piece:
             piece, self._after_cr = _with_newlines(piece, self._after_cr)
-        block = self._take_whole(piece)
+        block = piece if not self._buffer and piece.endswith(b"\n\n") else self._take_whole(piece)
         if not block:
             self._check_pending()
-            return ()
-        self._block[0] = self._checked(block)
-        events: Iterator[Payload] = self._client.events()
-        return self._checking_pending(events) if self._buffer else events
+            return b""
+        return self._checked(block)
 
-    def feed_tail(self) -> Iterable[Payload]:
-        """The events of the tail, as if a blank line followed it."""
+    def take_tail(self) -> bytes:
+        """The tail as a whole event."""
         tail = self.tail
         self._buffer.clear()
-        self._block[0] = self._checked(tail) + b"\n\n"
+        return self._checked(tail) + b"\n\n"
+
+    def parse(self, block: bytes) -> Iterator[Payload]:
+        """The events of a block, and only then the check of what follows it: they are lost to no error."""
+        self._block[0] = block
         events: Iterator[Payload] = self._client.events()
-        return events
+        return self._checking_pending(events) if self._buffer else events
 
     def _without_bom(self, piece: bytes) -> bytes:
         """The bytes after a byte order mark, if there is one; none until that is known."""
@@ -91,8 +104,6 @@ class SSEDecoder:
     def _take_whole(self, piece: bytes) -> bytes:
         """One or more whole events, if ``piece`` completes any; what follows them stays in the buffer."""
         buffer = self._buffer
-        if not buffer and piece.endswith(b"\n\n"):
-            return piece
         block = b""
         searched = max(len(buffer) - 1, 0)
         buffer += piece
@@ -104,7 +115,6 @@ class SSEDecoder:
         return block
 
     def _checking_pending(self, events: Iterator[Payload]) -> Iterator[Payload]:
-        """The events, and only then the check of what follows them: they are lost to no error."""
         yield from events
         self._check_pending()
 
@@ -114,7 +124,8 @@ class SSEDecoder:
             for event in block.split(b"\n\n"):
                 event = event.strip(b"\n")  # noqa: PLW2901
                 self._check_size(len(event), event.count(b"\n") + 1)
-        if b"\n:" in block or block.startswith(b":"):
+        self.unusual = block[:1] != b"d" or UNUSUAL.search(block) is not None
+        if self.unusual:
             self._comments += _comment_lines(block)
         if not block.isascii():  # sseclient decodes strictly; the specification wants U+FFFD
             block = block.decode("utf-8", "replace").encode()
@@ -127,15 +138,15 @@ class SSEDecoder:
 
     def _check_size(self, size: int, lines: int) -> None:
         if size > self._limits.event_bytes:
-            raise StreamTooLarge(f"an event is longer than {self._limits.event_bytes} bytes")
+            raise StreamTooLarge(f"an event is longer than {self._limits.event_bytes} bytes (Limits.event_bytes)")
         if lines > self._limits.event_lines:
-            raise StreamTooLarge(f"an event has more than {self._limits.event_lines} lines")
+            raise StreamTooLarge(f"an event has more than {self._limits.event_lines} lines (Limits.event_lines)")
 
 
 class BodyDecoder:
     """Decodes the body of one answer: an event stream, or one JSON text where the server did not stream."""
 
-    __slots__ = ("_blank", "_body", "_dispatched", "_head", "_limits", "_read", "_size", "sse")
+    __slots__ = ("_blank", "_body", "_dispatched", "_head", "_is_page", "_limits", "_read", "_size", "sse")
 
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
@@ -143,6 +154,7 @@ class BodyDecoder:
         self._size = 0
         self._blank = b""
         self._body: bytearray | None = None  # of an answer that is no event stream
+        self._is_page = False
         self._head = b""
         self._dispatched = False  # an event was dispatched: this is an event stream
         self._read: Callable[[bytes], Iterable[Payload]] = self._read_first
@@ -151,7 +163,7 @@ class BodyDecoder:
         """The payloads that ``piece`` completes. Raises `StreamTooLarge`."""
         self._size += len(piece)
         if self._size > self._limits.stream_bytes:
-            raise StreamTooLarge(f"the stream is longer than {self._limits.stream_bytes} bytes")
+            raise StreamTooLarge(f"the stream is longer than {self._limits.stream_bytes} bytes (Limits.stream_bytes)")
         return self._read(piece)
 
     def close(self) -> Iterator[Payload]:
@@ -160,16 +172,24 @@ class BodyDecoder:
         Raises `ProtocolViolation` for a page or a text that is no event stream.
         """
         if self._body is not None:
-            body = bytes(self._body).removeprefix(BOM)
-            if body.lstrip(BLANK).startswith(b"<"):
-                raise not_a_stream("an HTML page", body)
-            yield BodyPayload("message", body.decode("utf-8", "replace"))
-            return
-        for event in self.sse.feed_tail():
-            if event.data.strip() in DONE_WORDS or _is_json_object(event.data):
+            yield from self._close_body(bytes(self._body).removeprefix(BOM))
+        whole_line = self.sse.tail.endswith(b"\n")
+        for event in self._parse_unusual(self.sse.take_tail()):
+            is_whole = event.data.strip() in DONE_WORDS or self._is_json_object(event.data)
+            if is_whole or (whole_line and event.event == "error"):
                 self._dispatched = True
                 yield event
         self._check_kind()
+
+    def _close_body(self, body: bytes) -> Iterator[Payload]:
+        text = body.decode("utf-8", "replace")
+        if body.lstrip(BLANK).startswith(b"<"):
+            raise not_a_stream("an HTML page", body)
+        if not (self._is_json_object(text) or text.lstrip().startswith("[")):
+            yield from self._read_first_events(body)  # a bare object, and then something else
+        if not self._dispatched:
+            self._dispatched = True
+            yield BodyPayload("message", text)
 
     def _read_first(self, piece: bytes) -> Iterable[Payload]:
         """Wait for the first byte that is not blank; it tells a JSON text and a page from an event stream."""
@@ -181,6 +201,7 @@ class BodyDecoder:
             self._blank = piece
             return ()
         if first in b"{[<":
+            self._is_page = first == b"<"
             self._body = bytearray()
             self._read = self._read_body
         else:
@@ -188,19 +209,60 @@ class BodyDecoder:
         return self._read(piece)
 
     def _read_body(self, piece: bytes) -> Iterable[Payload]:
+        """Keep a body that begins like JSON, until a field in it shows that it is an event stream after all."""
         assert self._body is not None
+        searched = max(len(self._body) - 8, 0)
         self._body += piece
         if len(self._body) > self._limits.event_bytes:
-            raise StreamTooLarge(f"the stream is longer than {self._limits.event_bytes} bytes")
-        return ()
+            raise StreamTooLarge(f"the answer is longer than {self._limits.event_bytes} bytes (Limits.event_bytes)")
+        if self._is_page or FIELD_LINE.search(self._body, searched) is None:
+            return ()
+        body, self._body = bytes(self._body), None
+        self._read = self._read_first_events
+        return self._read(body)
 
     def _read_first_events(self, piece: bytes) -> Iterator[Payload]:
         """Keep the head of the body until the first event shows that this is an event stream."""
         self._head = (self._head + piece)[:MAX_HEAD]
-        for event in self.sse.feed(piece):
+        for event in self._read_events(piece):
             self._dispatched = True
-            self._read = self.sse.feed
+            self._read = self._read_events
             yield event
+
+    def _read_events(self, piece: bytes) -> Iterable[Payload]:
+        block = self.sse.take(piece)
+        if not block:
+            return ()
+        return self._parse_unusual(block) if self.sse.unusual else self.sse.parse(block)
+
+    def _parse_unusual(self, block: bytes) -> Iterable[Payload]:
+        return self._split_lines(self.sse.parse(BARE_LINES.sub(self._as_events, block)))
+
+    def _split_lines(self, events: Iterable[Payload]) -> Iterator[Payload]:
+        """The events; one whose lines are whole JSON objects or end markers, each, is as many events: some servers end
+        an event with one line end instead of two."""
+        for event in events:
+            lines = event.data.split("\n") if "\n" in event.data and not self._is_json_object(event.data) else []
+            if lines and all(line in DONE_WORDS or self._is_json_object(line) for line in lines):
+                yield from [PlainPayload(event.event, line) for line in lines]
+            else:
+                yield event
+
+    def _is_json_object(self, text: str) -> bool:
+        check_containers(text, self._limits.json_containers)
+        try:
+            return isinstance(json.loads(text), dict)
+        except (ValueError, RecursionError):
+            return False
+
+    def _as_events(self, bare: re.Match[bytes]) -> bytes:
+        """Lines that are no fields of SSE, as events: ``error: …`` (llama.cpp), or a JSON object without ``data:``."""
+        if bare["error"] is not None:
+            return b"\n\nevent: error\ndata: " + bare["error"].strip() + b"\n\n"
+        lines = bare[0].split(b"\n")
+        if self._is_json_object(bare[0].decode("utf-8", "replace")):
+            return b"\n\n" + b"\n".join([b"data: " + line for line in lines]) + b"\n\n"
+        return bare[0] if len(lines) == 1 else b"\n".join([BARE_LINES.sub(self._as_events, line) for line in lines])
 
     def _check_kind(self) -> None:
         head = self._head.lstrip(BLANK)
@@ -229,10 +291,3 @@ def _with_newlines(piece: bytes, after_cr: bool) -> tuple[bytes, bool]:
 
 def _comment_lines(block: bytes | bytearray) -> int:
     return block.count(b"\n:") + block.startswith(b":")
-
-
-def _is_json_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return False

@@ -10,16 +10,19 @@ Rules (only where a provider has ``think_tags``):
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from ..types.parts import ContentPart
 from .chunk import ChoiceDelta, Chunk
 
 
 class ThinkTags:
     """Splits the chunks of one answer at ``<tag>`` and ``</tag>``, for each of ``tags``."""
 
-    def __init__(self, tags: Sequence[str]) -> None:
+    def __init__(self, tags: Sequence[str], only_one: bool = False) -> None:
         self._tags = tags
+        self._only_one = only_one  # one choice was asked for, whatever the indexes say
         self._splitters: dict[int, _Splitter] = {}
 
     def split(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
@@ -37,41 +40,54 @@ class ThinkTags:
                 yield Chunk((ChoiceDelta(index, text, reasoning),))
 
     def _split_choice(self, delta: ChoiceDelta) -> ChoiceDelta:
-        splitter = self._splitters.setdefault(delta.choice, _Splitter(self._tags))
+        splitter = self._splitters.setdefault(0 if self._only_one else delta.choice, _Splitter(self._tags))
         text, reasoning = splitter.split(delta.text)
+        parts: list[str | ContentPart] = []
+        for part in delta.parts:
+            if isinstance(part, str):
+                part, more = splitter.split(part)  # noqa: PLW2901
+                reasoning += more
+            parts.append(part)
         if delta.finish_reason:
             more_text, more_reasoning = splitter.flush()
             text, reasoning = text + more_text, reasoning + more_reasoning
-        return delta._replace(text=text, reasoning=delta.reasoning + reasoning)
+        return delta._replace(text=text, reasoning=delta.reasoning + reasoning, parts=tuple(filter(None, parts)))
 
 
 class _Splitter:
     """Splits the text of one choice."""
 
     def __init__(self, tags: Sequence[str]) -> None:
-        self._starts = {f"<{tag}>": f"</{tag}>" for tag in tags}
+        self._tags = [f"<{tag}>" for tag in tags]
+        self._start = re.compile("|".join(map(re.escape, self._tags)))
         self._end = ""  # the tag that ends the present reasoning
         self._held = ""
 
     def split(self, text: str) -> tuple[str, str]:
         """What of ``text`` is text and what is reasoning."""
-        rest = self._held + text
-        self._held = ""
+        text = self._held + text
+        begin = 0
         outside: list[str] = []
         inside: list[str] = []
-        while rest:
+        while True:
             here = inside if self._end else outside
-            wanted = [self._end] if self._end else list(self._starts)
-            position, tag = min(((rest.find(tag), tag) for tag in wanted if tag in rest), default=(-1, ""))
+            start, stop, tag = self._next_tag(text, begin)
             if not tag:
-                keep = _tag_prefix(rest, wanted)
-                here.append(rest[: len(rest) - keep])
-                self._held = rest[len(rest) - keep :]
-                break
-            here.append(rest[:position])
-            rest = rest[position + len(tag) :]
-            self._end = "" if self._end else self._starts[tag]
-        return "".join(outside), "".join(inside)
+                keep = _tag_prefix(text, begin, [self._end] if self._end else self._tags)
+                here.append(text[begin : len(text) - keep])
+                self._held = text[len(text) - keep :]
+                return "".join(outside), "".join(inside)
+            here.append(text[begin:start])
+            begin = stop
+            self._end = "" if self._end else f"</{tag[1:]}"
+
+    def _next_tag(self, text: str, begin: int) -> tuple[int, int, str]:
+        """Where the next tag that counts starts and stops, and the tag; empty if there is none."""
+        if self._end:
+            start = text.find(self._end, begin)
+            return (start, start + len(self._end), self._end) if start >= 0 else (0, 0, "")
+        found = self._start.search(text, begin)
+        return (found.start(), found.end(), found[0]) if found else (0, 0, "")
 
     def flush(self) -> tuple[str, str]:
         """What was held back."""
@@ -79,8 +95,8 @@ class _Splitter:
         return ("", held) if self._end else (held, "")
 
 
-def _tag_prefix(text: str, tags: list[str]) -> int:
+def _tag_prefix(text: str, begin: int, tags: list[str]) -> int:
     """How many characters at the end of ``text`` may be the beginning of a tag."""
-    start = text.rfind("<")
+    start = text.rfind("<", begin)
     tail = text[start:] if start >= 0 else ""
     return len(tail) if tail and any(tag.startswith(tail) for tag in tags) else 0

@@ -43,7 +43,7 @@ class CancelScope:
     def __init__(self, deadline: float | None = None) -> None:
         if deadline is not None and not (isinstance(deadline, (int, float)) and deadline > 0):
             raise ConfigError(f"deadline is a number of seconds above 0, not {deadline!r}")
-        self.started = monotonic()
+        self.started: float = monotonic()
         self._error: ChatStreamError | None = None
         self._deadline = math.inf if deadline is None else self.started + deadline
         self._timeout_at = math.inf
@@ -96,6 +96,11 @@ class CancelScope:
         """Raise `error` if one was decided."""
         if self._error is not None:
             raise self._error
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the call was cancelled or its deadline passed; a timeout of reading does not count here."""
+        return self._error is not None or self._deadline <= monotonic()
 
     def check_time_for(self, seconds: float) -> None:
         """Raise at once if the deadline comes before ``seconds`` are over."""

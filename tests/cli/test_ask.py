@@ -27,9 +27,9 @@ def test_an_empty_answer_writes_nothing_to_stdout(run: Any) -> None:
     assert run([head(), finish(), done(), end()]) == (0, "", "")
 
 
-def test_only_the_first_choice_is_written_to_stdout(run: Any) -> None:
-    both = [head(), delta("first"), delta("second", choice=1), finish(), finish(choice=1), done(), end()]
-    assert run(both) == (0, "first\n", "")
+def test_chunks_that_a_server_numbers_as_choices_are_one_answer_on_stdout(run: Any) -> None:
+    numbered = [head(), delta("one", choice=0), delta(" answer", choice=1), finish(choice=2), done(), end()]
+    assert run(numbered) == (0, "one answer\n", "")
 
 
 def test_a_refusal_is_written_to_stderr(run: Any) -> None:
