@@ -9,6 +9,7 @@ Rules:
 from __future__ import annotations
 
 import json
+from operator import attrgetter
 from typing import Any
 
 from ..types.events import FinishKind
@@ -57,6 +58,7 @@ FINISH_REASONS: dict[FinishKind, tuple[str, ...]] = {  # in lower case; servers 
     ),
 }
 
+_extra = attrgetter("extra")
 _KIND_OF = {reason: kind for kind, reasons in FINISH_REASONS.items() for reason in reasons}
 
 
@@ -79,7 +81,7 @@ def read_fast(body: dict[str, Any]) -> Chunk | None:
     if text.__class__ is not str or reasoning.__class__ is not str:
         return None
     calls = _calls(delta["tool_calls"]) if "tool_calls" in delta else ()
-    if calls and any([call.extra for call in calls]):
+    if any(map(_extra, calls)):
         return None  # what is kept of them is counted
     added = ChoiceDelta(index, text, reasoning, "", calls)
     text_only = bool(text) and not (reasoning or calls)

@@ -29,6 +29,7 @@ from ..types.items import (
     LocalShellCall,
     Message,
     Reasoning,
+    ResponseItem,
     item_from_dict,
 )
 from ..types.parts import (
@@ -48,16 +49,6 @@ from ..types.text import has_surrogates, strict_json
 from .history import check_history
 from .reasoning import ReasoningEcho
 
-ITEMS = (
-    Message,
-    FunctionCall,
-    FunctionCallOutput,
-    CustomToolCall,
-    CustomToolCallOutput,
-    LocalShellCall,
-    Reasoning,
-    Other,
-)
 Call = FunctionCall | CustomToolCall | LocalShellCall
 
 
@@ -91,7 +82,7 @@ def _to_item(value: object, index: int) -> InputItem:
     """``value`` as an item or a message dict; a dict in the tagged form becomes its item."""
     if isinstance(value, Other) and not isinstance(item := item_from_dict(value.raw), Other):
         return item  # an Other of a type that is known here is that item
-    if isinstance(value, ITEMS):
+    if isinstance(value, ResponseItem):
         return value
     if isinstance(value, Mapping) and "role" in value and value.get("type") != "message":
         return value

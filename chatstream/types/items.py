@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import field
-from typing import Any, Union
+from typing import Any
 
 from .._dataclass import frozen
 from ..errors import ConfigError
@@ -261,16 +261,16 @@ class Reasoning:
         return cls(text, data.get("id"), summary, data.get("encrypted_content"), data.get("details") or ())
 
 
-ResponseItem = Union[
-    Message,
-    FunctionCall,
-    FunctionCallOutput,
-    CustomToolCall,
-    CustomToolCallOutput,
-    LocalShellCall,
-    Reasoning,
-    Other,
-]
+ResponseItem = (
+    Message
+    | FunctionCall
+    | FunctionCallOutput
+    | CustomToolCall
+    | CustomToolCallOutput
+    | LocalShellCall
+    | Reasoning
+    | Other
+)
 
 _ITEMS: dict[str, Callable[[Mapping[str, Any]], ResponseItem]] = {
     "message": Message.from_dict,

@@ -183,7 +183,12 @@ def test_complete_arguments_are_parsed(arguments, parsed):
     assert FunctionCall("f", arguments, "c").parsed() == parsed
 
 
-@pytest.mark.parametrize("arguments", ['{"a": ', "{'a': 1}", '{"a": NaN}', "-Infinity", "{} {}", " ", "[" * 100_000])
+@pytest.mark.parametrize("arguments", ["", " ", "\n", "{}", ' {"a": 1} '])
+def test_arguments_are_whole_if_they_are_json_or_blank(arguments):
+    assert arguments_are_whole(arguments)
+
+
+@pytest.mark.parametrize("arguments", ['{"a": ', "{'a': 1}", '{"a": NaN}', "-Infinity", "{} {}", "[" * 100_000])
 def test_arguments_that_are_not_strict_json_are_refused(arguments):
     assert not arguments_are_whole(arguments)
     with pytest.raises(ValueError, match=r"the arguments of f \(c\) are not complete JSON: "):
@@ -232,6 +237,8 @@ def test_the_error_of_strict_json_gives_the_reason():
         (lambda: Reasoning(encrypted_content=b""), "Reasoning.encrypted_content must be a str or None, not bytes"),
         (lambda: Reasoning(summary="short"), "Reasoning.summary must be a tuple of str, not 'short'"),
         (lambda: Reasoning(summary=(1,)), r"Reasoning.summary must be a tuple of str, not \(1,\)"),
+        (lambda: Reasoning(details={"a": 1}), "Reasoning.details must be a tuple of dicts, not {'a': 1}"),
+        (lambda: Reasoning(details=("x",)), r"Reasoning.details must be a tuple of dicts, not \('x',\)"),
         (lambda: item_from_dict("hi"), "expected a dict with the key \"type\", not 'hi'"),
         (lambda: item_from_dict({"content": "hi"}), 'expected a dict with the key "type"'),
         (lambda: item_from_dict({"type": ["message"]}), 'Other.raw must be a dict whose "type" is a str'),
