@@ -14,7 +14,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 Draw = Any
-REASONS = ("stop", "eos", "eos_token", "tool_calls", "function_call", "unknown")
+UNKNOWN_REASON = "unknown"
+REASONS = ("stop", "eos", "eos_token", "tool_calls", "function_call", UNKNOWN_REASON)
 CUT_REASONS = ("length", "content_filter")
 MAY_HAVE_NO_ARGUMENTS = ("openai", "repeated", "same index", "alternating", "index only", "one chunk")  # call styles
 
@@ -43,7 +44,7 @@ class ExpectedChoice:
     def status(self) -> str:
         if self.finish_reason in CUT_REASONS or not all(call.complete for call in self.calls):
             return "incomplete"
-        return "completed" if self.finish_reason else "unconfirmed"
+        return "completed" if self.finish_reason not in (None, UNKNOWN_REASON) else "unconfirmed"
 
 
 @dataclass
@@ -371,6 +372,257 @@ def frame(draw: Draw, bodies: list[dict[str, Any]], ending: str, reasons: list[s
     elif noisy:
         out += ": bye" + end + end
     return out.encode(), complete_at
+
+
+# ── loose identity ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class Habits:
+    """How one server identifies the fragments of its calls; `habits` draws what goes together."""
+
+    numbers: str  # the index: "own" of each call, "shared" by all, "none", "rising" with each fragment
+    ids: (
+        str  # on the "first" fragment, on "each", "fresh" for each, "late" on the second, "shared" by all calls, "none"
+    )
+    names: str  # on the "first" fragment, on "each", in "pieces", "growing", "late" behind arguments
+    alternating: bool  # the fragments of several calls alternate
+    start: int = 0
+    step: int = 1
+
+    @property
+    def tells_same_names_apart(self) -> bool:
+        if self.numbers in ("own", "rising"):
+            return True
+        return not self.alternating and self.ids not in ("shared", "none")
+
+
+LOOSE_NAMES = st.sampled_from(["get", "get_weather", "get_weather_now", "weather", "f", "ff"])
+LOOSE_OBJECTS = st.dictionaries(TEXTS, VALUES | st.lists(VALUES, max_size=2) | st.just({}), max_size=3)
+IDS = ("first", "each", "fresh", "late", "shared", "none")
+
+
+@st.composite
+def habits(draw: Draw, number: int) -> Habits:
+    """Habits by which the fragments of ``number`` calls can be told apart."""
+    alternating = number > 1 and draw(st.booleans())
+    if alternating:
+        by_id = [(numbers, "each") for numbers in ("shared", "none", "rising")]
+        numbers, ids = draw(st.sampled_from([*(("own", ids) for ids in IDS), *by_id]))
+    else:
+        numbers, ids = draw(st.sampled_from(["own", "shared", "none", "rising"])), draw(st.sampled_from(IDS))
+        if numbers == "rising" and ids in ("fresh", "late"):
+            ids = "each"  # an index and an id that are both new begin a call
+    names = ["first"]
+    if numbers != "rising" and not (numbers == "none" and ids in ("fresh", "late")):
+        names.append("each")
+    if (numbers in ("own", "shared") and ids not in ("fresh", "late")) or (numbers, ids) == ("none", "each"):
+        names += ["pieces", "growing"]
+    if numbers == "own" and ids in ("first", "each"):
+        names.append("late")
+    start, step = draw(st.integers(-1, 3)), draw(st.sampled_from([1, 1, 3, -1]))
+    return Habits(numbers, ids, draw(st.sampled_from(names)), alternating, start, step)
+
+
+@st.composite
+def loose_calls(draw: Draw, number: int, how: Habits) -> tuple[list[ExpectedCall], list[dict[str, Any]]]:
+    """Calls in the order in which they begin, and the entries of ``tool_calls`` that these habits make of them."""
+    calls = []
+    for i in range(number):
+        name = draw(LOOSE_NAMES) if how.tells_same_names_apart else f"tool{i}"
+        has_none = how.numbers == "own" and draw(st.integers(0, 4)) == 0
+        arguments = "" if has_none else json.dumps(draw(LOOSE_OBJECTS), ensure_ascii=False)
+        calls.append(ExpectedCall(name, arguments, f"id-{i}"))
+    left = [(call, entries_of_call(draw, i, call, how)) for i, call in enumerate(calls)]
+    begun: list[ExpectedCall] = []
+    in_order: list[dict[str, Any]] = []
+    while left:
+        call, entries = draw(st.sampled_from(left)) if how.alternating else left[0]
+        if call not in begun:
+            begun.append(call)
+        in_order.append(entries.pop(0))
+        left = [each for each in left if each[1]]
+    if how.numbers == "rising":
+        for i, entry in enumerate(in_order):
+            entry["index"] = how.start + i
+    for i, call in enumerate(begun):
+        if how.ids in ("none", "late") or (how.ids == "shared" and i):
+            call.call_id = None  # of a late id it is not known whether it comes in time
+        elif how.ids == "shared":
+            call.call_id = "id-shared"
+    return begun, in_order
+
+
+def entries_of_call(draw: Draw, number: int, call: ExpectedCall, how: Habits) -> list[dict[str, Any]]:
+    opening, pieces = names_and_arguments(draw, call, how)
+    functions = [*({"name": name} for name in opening), *({"arguments": piece} for piece in pieces)]
+    if how.names == "late":
+        functions[:2] = [*functions[1:2], functions[0]] if pieces else [{"arguments": ""}, functions[0]]
+    elif len(opening) == 1 and pieces and (brings_arguments(how) or draw(st.booleans())):
+        functions[:2] = [{**functions[0], **functions[1]}]
+    entries = []
+    for place, function in enumerate(functions):
+        entry: dict[str, Any] = {"function": {**draw(st.sampled_from([{}, {"name": None}, {"name": ""}])), **function}}
+        if how.names == "each":
+            entry["function"]["name"] = call.name
+        if how.numbers in ("own", "shared"):
+            entry["index"] = how.start + (number * how.step if how.numbers == "own" else 0)
+        entry.update(draw(st.sampled_from([{}, {"type": "function"}, {"type": ""}])))
+        entry.update(id_of_fragment(draw, number, place, how))
+        entries.append(entry)
+    return entries
+
+
+def brings_arguments(how: Habits) -> bool:
+    """Whether the first fragment needs arguments, for want of anything else that makes it another call, or because the
+    fragments after it have new ids and names."""
+    if how.numbers == "shared" and how.ids in ("late", "none", "shared"):
+        return True
+    return how.ids == "fresh" and how.names == "each"
+
+
+def id_of_fragment(draw: Draw, number: int, place: int, how: Habits) -> dict[str, Any]:
+    match how.ids, place:
+        case ("first", 0) | ("each", _) | ("fresh", 0) | ("late", 1):
+            return {"id": f"id-{number}"}
+        case "fresh", _:
+            return {"id": f"id-{number}-{place}"}
+        case "shared", 0:
+            return {"id": "id-shared"}
+        case "shared", _ if how.numbers in ("own", "shared") and draw(st.booleans()):
+            return {"id": "id-shared"}
+    return draw(st.sampled_from([{}, {"id": ""}, {"id": None}]))
+
+
+def names_and_arguments(draw: Draw, call: ExpectedCall, how: Habits) -> tuple[list[str], list[str]]:
+    """The pieces of the name, and those of the arguments."""
+    name, opening = call.name, [call.name]
+    cut = draw(st.integers(1, len(name)))
+    if how.names == "pieces" and cut < len(name) and not name[cut:].startswith(name[:cut]):
+        opening = [name[:cut], name[cut:]]
+    elif how.names == "growing":
+        opening = [name[:cut], *[name] * draw(st.integers(1, 2))]
+    pieces = fragments_of(draw, call.arguments) if call.arguments else []
+    if how.names == "each" or brings_arguments(how):
+        pieces = [piece for piece in pieces if piece]  # a name without arguments behind a whole call may begin another
+    if call.arguments and (how.names != "each" or how.ids == "each"):
+        if draw(st.integers(0, 3)) == 0:
+            pieces.insert(0, "{}")  # a placeholder
+        if draw(st.integers(0, 3)) == 0:
+            pieces.append(call.arguments)  # the whole again
+    return opening, pieces
+
+
+@st.composite
+def loose_streams(draw: Draw) -> Stream:
+    """A complete stream whose calls and choices are numbered, named and cut as loosely as some server does it."""
+    number = draw(st.sampled_from([1, 1, 2, 3]))
+    choices, deltas = [], []
+    for _ in range(number):
+        one = ExpectedChoice(draw(TEXTS), draw(TEXTS))
+        one.finish_reason = draw(st.sampled_from(["stop", "tool_calls", "TOOL_CALLS", "end_turn"]))
+        of_calls = draw(st.integers(0, 3))
+        one.calls, entries = draw(loose_calls(of_calls, draw(habits(of_calls)))) if of_calls else ([], [])
+        per_chunk = draw(st.integers(1, 3))
+        own = encode_reasoning(draw, one.reasoning) + encode_text(draw, one.text)
+        own += [{"tool_calls": entries[i : i + per_chunk]} for i in range(0, len(entries), per_chunk)]
+        choices.append(one)
+        deltas.append(own)
+    indexes: list[list[int]] = [[i] * (len(own) + 1) for i, own in enumerate(deltas)]
+    if number == 1:  # then the index has no meaning
+        indexes = [draw(st.lists(st.integers(-1, 9), min_size=len(deltas[0]) + 1, max_size=len(deltas[0]) + 1))]
+    entries_of = []
+    for one, own, numbers in zip(choices, deltas, indexes, strict=True):
+        early = draw(st.booleans())
+        of_choice = [{"index": i, "delta": delta} for i, delta in zip(numbers, own, strict=False)]
+        for entry in of_choice:
+            if early and "tool_calls" in entry["delta"]:
+                entry["finish_reason"] = one.finish_reason
+        entries_of.append([*of_choice, {"index": numbers[-1], "delta": {}, "finish_reason": one.finish_reason}])
+    bodies = [{"choices": chunk} for chunk in distribute(draw, entries_of)]
+    data = b"".join(b"data: %b\n\n" % json.dumps(body).encode() for body in bodies)
+    return Stream(data + draw(st.sampled_from([b"", b"data: [DONE]\n\n"])), choices, None, None, None, len(data))
+
+
+# ── round trip ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class Answer:
+    """The bytes of an answer, and what the next request has to give back of it."""
+
+    data: bytes
+    tool_calls: list[dict[str, Any]]
+    reasoning_details: list[dict[str, Any]]
+
+
+UNKNOWN_KEYS = st.sampled_from(
+    ["extra_content", "thought_signature", "seal", "sömething", "a.b", "role", "status", "strict", ""]
+)
+UNKNOWN_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXTS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(UNKNOWN_KEYS | TEXTS, inner, max_size=3),
+    max_leaves=6,
+)
+UNKNOWN = st.dictionaries(UNKNOWN_KEYS, UNKNOWN_VALUES, max_size=3)
+DETAILS = st.fixed_dictionaries(
+    {"type": st.sampled_from(["reasoning.text", "reasoning.encrypted", "reasoning.summary"])},
+    optional={
+        "text": TEXTS,
+        "summary": TEXTS,
+        "data": TEXTS,
+        "id": st.none() | TEXTS,
+        "index": st.integers(0, 2),
+        "x": UNKNOWN_VALUES,
+    },
+)
+
+
+def divide(draw: Draw, keys: dict[str, Any], number: int) -> list[dict[str, Any]]:
+    """An object in ``number`` pieces that make the same object when they are merged; some divide what is inside too."""
+    pieces: list[dict[str, Any]] = [{} for _ in range(number)]
+    for key, value in keys.items():
+        if isinstance(value, dict) and value and draw(st.booleans()):
+            for piece, inner in zip(pieces, divide(draw, value, number), strict=True):
+                if inner:
+                    piece[key] = inner
+        else:
+            draw(st.sampled_from(pieces))[key] = value
+    return pieces
+
+
+@st.composite
+def answers_with_unknown_keys(draw: Draw) -> Answer:
+    """An answer with calls of functions and custom tools that have unknown keys, and with ``reasoning_details``."""
+    details = draw(st.lists(DETAILS, max_size=3))
+    deltas: list[dict[str, Any]] = [{"reasoning_details": [entry]} for entry in details]
+    tool_calls = []
+    for i in range(draw(st.integers(1, 3))):
+        custom = draw(st.booleans())
+        kind, content = ("custom", "input") if custom else ("function", "arguments")
+        text = draw(TEXTS) if custom else json.dumps(draw(OBJECTS), ensure_ascii=draw(st.booleans()))
+        outer, inner = draw(UNKNOWN), draw(UNKNOWN)
+        call_id, name = f"call-{i}", draw(NAMES)
+        tool_calls.append({**outer, "id": call_id, "type": kind, kind: {**inner, "name": name, content: text}})
+        fragments = fragments_of(draw, text)
+        parts = zip(fragments, divide(draw, outer, len(fragments)), divide(draw, inner, len(fragments)), strict=True)
+        for k, (fragment, of_entry, of_function) in enumerate(parts):
+            own = {"id": call_id, "type": kind} if k == 0 else {"type": kind} if custom else {}
+            named = {"name": name} if k == 0 else {}
+            deltas.append(
+                {"tool_calls": [{**of_entry, "index": i, **own, kind: {**of_function, **named, content: fragment}}]}
+            )
+    if draw(st.booleans()):
+        deltas.insert(draw(st.integers(0, len(deltas))), {"content": draw(TEXTS)})
+    bodies: list[dict[str, Any]] = [{"choices": [{"index": 0, "delta": delta}]} for delta in deltas]
+    bodies.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]})
+    ascii_only = draw(st.booleans())
+    data = "".join(f"data: {json.dumps(body, ensure_ascii=ascii_only)}\n\n" for body in bodies)
+    return Answer(data.encode() + b"data: [DONE]\n\n", tool_calls, details)
 
 
 # ── splitting ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import pickle
+import re
 import signal
 import socket
 import subprocess
@@ -39,6 +40,8 @@ from chatstream import (
     DeadlineExceeded,
     IdleTimeout,
     Limits,
+    OutputImage,
+    OutputText,
     OutputTextDelta,
     ProtocolViolation,
     Provider,
@@ -50,6 +53,8 @@ from chatstream import (
     StreamTruncated,
     UnexpectedStatus,
     _retry,
+    collect,
+    read_events,
 )
 from chatstream.testing import (
     Script,
@@ -436,6 +441,30 @@ def test_fault_17_a_retry_after_in_digits_beyond_ascii_is_ignored(client_for):
 def test_fault_18_retry_after_ms_takes_precedence_over_retry_after(client_for):
     headers = {"retry-after-ms": "50", "Retry-After": "30"}
     assert first_retry(client_for, status(429, headers=headers)).delay == 0.05
+
+
+WAITS_IN_THE_BODY = {
+    "retryDelay": {"error": {"code": 429, "message": "Busy", "details": [{"a": 1}, {"retryDelay": "0.75s"}]}},
+    "retryDelay-in-a-list": [{"error": {"message": "Busy", "details": [{"retryDelay": "0.75s"}]}}],
+    "sentence": {"error": {"message": "Limit reached. Please try again in 750ms. Thank you."}},
+    "sentence-in-seconds": {"detail": "Slow down, retry after 0.75 seconds"},
+}
+
+
+@pytest.mark.parametrize("body", WAITS_IN_THE_BODY.values(), ids=WAITS_IN_THE_BODY)
+def test_fault_84_a_wait_in_the_body_of_a_429_sets_the_delay_of_the_retry(client_for, body):
+    assert first_retry(client_for, status(429, body)).delay == 0.75
+
+
+def test_fault_84_a_wait_in_the_headers_takes_precedence_over_one_in_the_body(client_for):
+    body = WAITS_IN_THE_BODY["sentence"]
+    assert first_retry(client_for, status(429, body, headers={"Retry-After": "0.5"})).delay == 0.5
+
+
+def test_fault_84_a_wait_in_the_body_above_the_limit_raises_at_once(client_for):
+    body = {"error": {"message": "Please try again in 1h2m3s."}}
+    error = error_of_sending(client_for(status(429, body)))
+    assert (type(error), error.retry_after, len(error.attempts)) == (UnexpectedStatus, 3723.0, 1)
 
 
 def test_fault_19_x_should_retry_decides_whether_a_refusal_is_retried(client_for):
@@ -1007,8 +1036,63 @@ TOO_LARGE: dict[str, list[bytes]] = {
 def test_fault_43_a_compressed_line_or_event_over_its_limit_raises_stream_too_large(open_stream, count, pieces):
     begin, gzip = begin_gzip(count)
     fault = [pause(0.03), chunk(gzip.last(*pieces)), end()]
+    limits = Limits(event_bytes=MEBIBYTE)
     with memory_below(4 * MEBIBYTE):
-        assert_fails(open_stream, fault, StreamTooLarge, count, retryable=False, begin=begin)
+        error = assert_fails(open_stream, fault, StreamTooLarge, count, retryable=False, begin=begin, limits=limits)
+    assert re.search(r"\(Limits\.event_(bytes|lines)\)|blank bytes", str(error))
+
+
+@before_and_after_three_events
+def test_fault_43_a_line_over_the_default_limit_raises_stream_too_large_within_three_times_its_memory(
+    open_stream, count
+):
+    begin, gzip = begin_gzip(count)
+    fault = [pause(0.03), chunk(gzip.last(b"data: ", *[b"x" * MEBIBYTE] * 40)), end()]
+    with memory_below(3 * Limits().event_bytes):
+        error = assert_fails(open_stream, fault, StreamTooLarge, count, retryable=False, begin=begin)
+    assert "longer than 16777216 bytes (Limits.event_bytes)" in str(error)
+
+
+@before_and_after_three_events
+def test_fault_43_a_json_answer_or_event_over_the_default_limit_raises_stream_too_large_that_names_the_setting(
+    open_stream, count
+):
+    begin, gzip = begin_gzip(count)
+    text = b'{"choices": [{"index": 0, "message": {"content": "' if not count else b'data: {"choices": [{"x": "'
+    fault = [pause(0.03), chunk(gzip.last(text, *[b"x" * MEBIBYTE] * 17, b'"}}]}\n\n')), end()]
+    error = assert_fails(open_stream, fault, StreamTooLarge, count, retryable=False, begin=begin)
+    assert "longer than 16777216 bytes (Limits.event_bytes)" in str(error)
+
+
+PICTURE = "data:image/png;base64," + "QUJD" * MEBIBYTE
+
+
+def test_fault_83_an_event_of_4_mb_with_a_picture_is_delivered_by_default(open_stream):
+    image = {"type": "image_url", "image_url": {"url": PICTURE}}
+    chunks = [{"content": "Here:"}, {"images": [image]}, {"content": [image, {"type": "text", "text": "Bye"}]}]
+    events = [{"choices": [{"index": 0, "delta": delta}]} for delta in chunks]
+    script = [head(), *(chunk(b"data: %b\n\n" % json.dumps(event).encode()) for event in events), *REST]
+    turn = open_stream(script).collect()
+    (message,) = turn.items
+    assert message.content == (OutputText("Here:"), OutputImage(PICTURE), OutputImage(PICTURE), OutputText("Bye"))
+    assert (turn.text, turn.status) == ("Here:Bye", "completed")
+
+
+def test_fault_83_a_json_answer_of_4_mb_with_a_picture_is_delivered_by_default(open_stream):
+    content = [{"type": "text", "text": "Here:"}, {"type": "image_url", "image_url": {"url": PICTURE}}]
+    answer = {"choices": [{"index": 0, "message": {"content": content}, "finish_reason": "stop"}]}
+    headers = {"Content-Type": "application/json"}
+    turn = open_stream([head(headers=headers), chunk(json.dumps(answer).encode()), end()]).collect()
+    (message,) = turn.items
+    assert message.content == (OutputText("Here:"), OutputImage(PICTURE))
+    assert turn.status == "completed"
+
+
+def test_fault_83_read_events_takes_the_limits_of_its_caller():
+    event = b'data: {"choices": [{"delta": {"content": "' + b"x" * 5000 + b'"}, "finish_reason": "stop"}]}\n\n'
+    assert len(collect(read_events([event])).text) == 5000
+    with pytest.raises(StreamTooLarge, match=r"longer than 5000 bytes \(Limits\.event_bytes\)"):
+        collect(read_events([event], limits=Limits(event_bytes=5000)))
 
 
 def test_fault_43_an_endless_stream_raises_stream_too_large_at_its_limit(open_stream):

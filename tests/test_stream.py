@@ -136,12 +136,22 @@ def test_collect_continues_after_the_events_that_an_iterator_has_returned(open_s
     assert stream.collect().text == TEXT
 
 
-def test_text_yields_only_the_text_of_the_first_choice(open_stream):
+def test_text_yields_only_the_text_of_the_first_choice(connect, serve):
     other = delta("other", choice=1)
-    stream = open_stream(
-        [head(), *THREE, other, delta("", reasoning_content="hm"), finish(), finish(choice=1), done(), end()]
-    )
+    script = [head(), *THREE, other, delta("", reasoning_content="hm"), finish(), finish(choice=1), done(), end()]
+    stream = connect(serve(script)).stream("?", n=2)
     assert list(stream.text()) == WORDS
+
+
+@pytest.mark.parametrize("fields", [{}, {"n": 1}, {"n": None}], ids=["no n", "n of 1", "n of None"])
+def test_text_events_and_turn_agree_on_the_text_of_one_choice_whatever_its_indexes_are(connect, serve, fields):
+    script = [head(), *(delta(word, choice=i) for i, word in enumerate(WORDS)), finish(choice=9), done(), end()]
+    client = connect(serve(script, script, script))
+    assert list(client.stream("?", **fields).text()) == WORDS
+    events = list(client.stream("?", **fields))
+    assert [event.delta for event in events if isinstance(event, OutputTextDelta) and event.choice == 0] == WORDS
+    turn = client.stream("?", **fields).collect()
+    assert (turn.text, len(turn.choices), turn.finish_reason) == ("".join(WORDS), 1, "stop")
 
 
 def test_each_event_is_delivered_when_the_server_sends_it(open_stream):
@@ -316,6 +326,16 @@ def test_a_fault_after_the_last_finish_reason_does_not_prevent_completion(open_s
 def test_a_deadline_that_passes_after_the_last_finish_reason_does_not_prevent_completion(open_stream):
     stream = open_stream([head(), *THREE, finish(), stall()], deadline=0.5)
     assert stream.collect().status == "completed"
+
+
+def test_a_deadline_that_passes_in_the_loop_after_the_last_finish_reason_does_not_prevent_completion(open_stream):
+    entry = {"index": 0, "id": "c1", "function": {"name": "f", "arguments": '{"a": 1}'}}
+    last = {"choices": [{"index": 0, "delta": {"tool_calls": [entry]}, "finish_reason": "tool_calls"}]}
+    stream = open_stream([head(), event(last), done(), end()], deadline=0.3)
+    for each in stream:
+        if isinstance(each, OutputItemDone):
+            time.sleep(0.4)
+    assert stream.turn.status == "completed"
 
 
 @pytest.mark.usefixtures("default_drain_time")

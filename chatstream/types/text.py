@@ -11,7 +11,7 @@ import re
 from typing import Any, NoReturn
 
 SURROGATE = re.compile("[\ud800-\udfff]")
-HIGH_SURROGATE = re.compile("[\ud800-\udbff]$")
+HIGH_SURROGATE = re.compile(r"[\ud800-\udbff]\Z")
 
 
 def strict_json(text: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 from collections.abc import Iterable, Iterator
 
@@ -15,6 +16,7 @@ from chatstream.errors import ChatStreamError, ProviderError, StreamTruncated
 from chatstream.types.events import (
     ChoiceEnd,
     Completed,
+    ContentPartDone,
     Created,
     FunctionCallDelta,
     Heartbeat,
@@ -25,8 +27,15 @@ from chatstream.types.events import (
     ResponseEvent,
     TokenUsage,
 )
-from chatstream.types.items import FunctionCall, FunctionCallOutput, LocalShellCall, Message, Reasoning
-from chatstream.types.parts import InputText, OutputText, Refusal
+from chatstream.types.items import (
+    CustomToolCall,
+    FunctionCall,
+    FunctionCallOutput,
+    LocalShellCall,
+    Message,
+    Reasoning,
+)
+from chatstream.types.parts import InputText, Other, OutputImage, OutputText, Refusal
 from chatstream.types.turn import Timing, Turn
 
 COMPLETED = Completed("r1", "m1", TokenUsage(1, None, 2), "stop", "completed", (ChoiceEnd(0, "stop", "stop"),))
@@ -89,16 +98,61 @@ def test_aggregate_merges_complete_messages_with_deltas():
     events = [
         OutputItemDone(Message("assistant", "He")),
         OutputTextDelta("l"),
-        OutputItemDone(Message("assistant", [OutputText("lo"), Refusal("no"), InputText("not mine")])),
+        OutputItemDone(Message("assistant", [OutputText("lo"), Refusal("no"), InputText("by hand"), OutputText("!")])),
         OutputItemDone(Reasoning("be")),
         ReasoningDelta("cause"),
         COMPLETED,
     ]
     assert list(aggregate(events)) == [
         OutputItemDone(Reasoning("because")),
-        OutputItemDone(Message("assistant", [OutputText("Hello"), Refusal("no")])),
+        OutputItemDone(
+            Message("assistant", [OutputText("Hello"), InputText("by hand"), OutputText("!"), Refusal("no")])
+        ),
         COMPLETED,
     ]
+
+
+def test_aggregate_keeps_pictures_and_other_parts_between_the_texts():
+    picture, other = OutputImage("data:image/png;base64,AA"), Other({"type": "reference", "ids": [1]})
+    events = [
+        OutputTextDelta("a"),
+        OutputTextDelta("b"),
+        ContentPartDone(picture),
+        ContentPartDone(other),
+        OutputTextDelta("c"),
+        OutputTextDelta(""),
+        ContentPartDone(picture),
+        COMPLETED,
+    ]
+    message = Message("assistant", [OutputText("ab"), picture, other, OutputText("c"), picture])
+    assert list(aggregate(events)) == list(aggregate(aggregate(events))) == [OutputItemDone(message), COMPLETED]
+    assert collect(events).text == "abc"
+
+
+def test_the_details_of_all_pieces_of_reasoning_are_on_the_one_reasoning_item():
+    first, second = {"type": "reasoning.text", "text": "be"}, {"type": "reasoning.encrypted", "data": "x"}
+    events = [ReasoningDelta("be", 0, (first,)), ReasoningDelta("cause"), ReasoningDelta("", 0, (second,)), COMPLETED]
+    reasoning = Reasoning("because", details=(first, second))
+    assert list(aggregate(events)) == list(aggregate(aggregate(events))) == [OutputItemDone(reasoning), COMPLETED]
+    sealed = [ReasoningDelta("", 0, (second,)), COMPLETED]
+    assert list(aggregate(sealed)) == [OutputItemDone(Reasoning(details=(second,))), COMPLETED]
+
+
+def test_aggregate_yields_calls_of_custom_tools_among_the_other_calls():
+    custom = CustomToolCall("sh", "ls", "c2")
+    events = [
+        FunctionCallDelta('{"a": 1}', "c1", "f"),
+        FunctionCallDelta("ls", "c2", "sh", 0, True),
+        OutputItemDone(CALL),
+        OutputItemDone(custom),
+        COMPLETED,
+    ]
+    assert list(aggregate(events)) == [OutputItemDone(CALL), OutputItemDone(custom), COMPLETED]
+    assert (collect(events).function_calls, collect(events).custom_calls) == ((CALL,), (custom,))
+    with pytest.raises(StreamTruncated) as caught:
+        collect(events[:2])
+    assert caught.value.partial is not None
+    assert caught.value.partial.custom_calls == (CustomToolCall("sh", "ls", "c2", "incomplete"),)
 
 
 def test_aggregate_does_not_modify_the_events_it_reads():
@@ -135,16 +189,27 @@ def test_aggregate_yields_items_in_the_order_of_their_choices():
     ]
 
 
-def test_aggregate_yields_calls_in_the_order_in_which_they_began():
-    first, second = FunctionCall("f", "{}", "c1"), FunctionCall("g", "{}", "c2")
+def test_aggregate_yields_calls_in_the_order_in_which_they_were_delivered():
+    """The first delta of a call without arguments comes at the end, whenever the call began."""
+    first, second = FunctionCall("f", "{}", "c1"), FunctionCall("g", '{"a": 1}', "c2")
     events = [
-        FunctionCallDelta("{", "c1", "f"),
-        FunctionCallDelta("{}", "c2", "g"),
-        OutputItemDone(second),
+        FunctionCallDelta('{"a": 1}', "c2", "g"),
+        FunctionCallDelta("{}", "c1", "f"),
         OutputItemDone(first),
+        OutputItemDone(second),
         COMPLETED,
     ]
     assert list(aggregate(events))[:-1] == [OutputItemDone(first), OutputItemDone(second)]
+    reverse = [*events[:2], OutputItemDone(second), OutputItemDone(first), COMPLETED]
+    assert list(aggregate(reverse))[:-1] == [OutputItemDone(second), OutputItemDone(first)]
+
+
+def test_aggregate_yields_calls_in_the_order_in_which_the_server_began_them():
+    calls = [{"index": 0, "id": "c1", "function": {"name": "f"}}]
+    calls += [{"index": i, "id": f"c{i + 1}", "function": {"name": "g", "arguments": '{"a": 1}'}} for i in (1, 2)]
+    bodies: list[dict] = [{"choices": [{"delta": {"tool_calls": [call]}}]} for call in calls]
+    data = b"".join(b"data: %b\n\n" % json.dumps(body).encode() for body in bodies) + b"data: [DONE]\n\n"
+    assert [call.call_id for call in collect(read_events([data])).function_calls] == ["c1", "c2", "c3"]
 
 
 def test_a_delta_after_its_complete_call_changes_nothing():

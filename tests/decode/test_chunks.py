@@ -9,19 +9,21 @@ from typing import Any
 
 import pytest
 
-from chatstream._decode.chunk import BodyPayload, CallDelta, ChoiceDelta, Chunk, ErrorDetail
+from chatstream._decode.chunk import BodyPayload, CallDelta, ChoiceDelta, Chunk, ErrorDetail, PlainPayload
 from chatstream._decode.chunks import ChunkReader
 from chatstream._decode.error_body import error_of_body
+from chatstream._decode.machine import Machine
 from chatstream.errors import MAX_EXCERPT, ProtocolViolation
 from chatstream.types.events import TokenUsage
+from chatstream.types.parts import Other, OutputImage
 
 DEEP = "[" * 100_000 + "]" * 100_000
 HUGE = "9" * 5000  # more digits than Python converts to an int
 
 
-def payloads_of(*data: str | dict[str, Any]) -> list[BodyPayload]:
+def payloads_of(*data: str | dict[str, Any]) -> list[PlainPayload]:
     texts = [text if isinstance(text, str) else json.dumps(text) for text in data]
-    return [BodyPayload("message", text) for text in texts]
+    return [PlainPayload("message", text) for text in texts]
 
 
 def read_chunks(*data: str | dict[str, Any]) -> Iterator[Chunk]:
@@ -56,7 +58,7 @@ def call(**fields: Any) -> CallDelta:
 
 def error(data: str | dict[str, Any], event: str = "message") -> ErrorDetail | None:
     text = data if isinstance(data, str) else json.dumps(data)
-    (only,) = ChunkReader().read([BodyPayload(event, text)])
+    (only,) = ChunkReader().read([PlainPayload(event, text)])
     return only.error
 
 
@@ -116,7 +118,7 @@ def test_an_event_with_blank_data_yields_no_chunk(data):
 def test_seen_counts_every_payload_including_those_that_are_not_chunks():
     payloads = [("ping", "-"), ("message", ""), ("message", "{}"), ("message", "[DONE]")]
     reader = ChunkReader()
-    counts = [reader.seen for _ in reader.read([BodyPayload(*each) for each in payloads])]
+    counts = [reader.seen for _ in reader.read([PlainPayload(*each) for each in payloads])]
     assert counts == [3, 4]
 
 
@@ -131,8 +133,28 @@ def test_raw_is_the_only_object_of_a_json_list():
 
 @pytest.mark.parametrize("name", ["ping", "keepalive", "completion", "Error", "errors", ""])
 def test_events_of_other_names_are_ignored_whatever_their_data(name):
-    payloads = [BodyPayload(name, text) for text in ("", "-", '{"choices": [{"delta": {"content": "no"}}]}', "[DONE]")]
-    assert list(ChunkReader().read(payloads)) == []
+    texts = (
+        "",
+        "-",
+        "null",
+        "{",
+        "{}",
+        '{"error": {"message": "no"}}',
+        '{"message": "no", "code": 500}',
+        "[DONE]",
+        DEEP,
+    )
+    assert list(ChunkReader().read([PlainPayload(name, text) for text in texts])) == []
+
+
+@pytest.mark.parametrize("name", ["ping", "completion", "chat.completion.chunk", "Error", "error", ""])
+def test_an_event_of_any_name_whose_json_has_choices_is_a_chunk(name):
+    text = '{"choices": [{"delta": {"content": "%s"}}]}'
+    payloads = [PlainPayload(name, text % word) for word in ("a", "b", "c", "d", "e")]
+    reader = ChunkReader()
+    assert [parsed.choices for parsed in reader.read(payloads)] == [(ChoiceDelta(0, word),) for word in "abcde"]
+    assert reader.raw == json.loads(text % "e")
+    assert [parsed.choices for parsed in ChunkReader().read([PlainPayload(name, '{"choices": []}')])] == [()]
 
 
 @pytest.mark.parametrize("data", ['{"choices": []} ', '{"choices": []}\n\n', ' {"choices": []}', '\n\t{"choices": []}'])
@@ -193,8 +215,13 @@ def test_content_that_is_neither_a_string_nor_parts_adds_no_text(content):
 
 
 def test_the_text_of_parts_and_strings_in_content_is_joined_as_mistral_sends_it():
-    parts = [{"type": "text", "text": "a"}, "b", {"type": "reference", "reference_ids": [1]}, 7, None]
-    assert delta(content=parts).text == "ab"
+    assert delta(content=[{"type": "text", "text": "a"}, "b", {"text": "c"}, 7, None]) == ChoiceDelta(text="abc")
+
+
+def test_a_part_that_is_no_text_is_kept_whole_between_the_texts_as_mistral_sends_it():
+    reference = {"type": "reference", "reference_ids": [1]}
+    parts = [{"type": "text", "text": "a"}, "b", reference, 7, None, {"type": "text", "text": "c"}]
+    assert delta(content=parts) == ChoiceDelta(parts=("a", "b", Other(reference), "c"))
 
 
 def test_thinking_parts_are_parsed_as_reasoning_as_mistral_sends_it():
@@ -241,10 +268,16 @@ def test_text_is_parsed_together_with_the_other_fields_of_its_chunk(fields, more
 
 def test_a_completion_that_is_not_streamed_is_marked_as_done():
     full_choice = {"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}
-    assert chunk({"choices": [full_choice]}).done
-    assert chunk({"choices": [full_choice, {**full_choice, "index": 1}]}).done
+    bodies = [{"choices": [full_choice]}, {"choices": [full_choice, {**full_choice, "index": 1}]}, {"choices": []}]
+    payloads = [BodyPayload("message", json.dumps(body)) for body in bodies]
+    assert [parsed.done for parsed in ChunkReader().read(payloads)] == [True, True, False]
+
+
+def test_an_event_with_a_message_instead_of_a_delta_is_not_marked_as_done():
+    full_choice = {"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}
+    assert not chunk({"choices": [full_choice]}).done
+    assert not chunk({"choices": [full_choice, {**full_choice, "index": 1}]}).done
     assert not chunk({"choices": [{**full_choice, "delta": {}}]}).done
-    assert not chunk({"choices": []}).done
 
 
 def test_a_completion_that_is_not_streamed_is_parsed_from_its_message():
@@ -291,7 +324,8 @@ def test_a_refusal_delta_is_parsed_as_openai_sends_it():
     ],
 )
 def test_reasoning_is_parsed_once_whichever_keys_carry_it(fields):
-    assert delta(**fields) == ChoiceDelta(reasoning="Hm")
+    details = tuple(fields.get("reasoning_details", ()))
+    assert delta(**fields) == ChoiceDelta(reasoning="Hm", details=details)
 
 
 @pytest.mark.parametrize(
@@ -300,13 +334,20 @@ def test_reasoning_is_parsed_once_whichever_keys_carry_it(fields):
         {"reasoning": None},
         {"reasoning": {"effort": "high"}},
         {"reasoning": 5},
-        {"reasoning_details": [{"type": "reasoning.encrypted", "data": "gAAA"}]},
+        {"reasoning_details": [None, "", 5]},
+        {"reasoning_details": {}},
+        {"reasoning_details": []},
         {"reasoning_details": ""},
     ],
     ids=repr,
 )
 def test_reasoning_without_text_is_ignored(fields):
     assert delta(**fields, content="Hi") == ChoiceDelta(text="Hi")
+
+
+def test_the_entries_of_reasoning_details_are_kept_unchanged_even_without_text():
+    details = [{"type": "reasoning.encrypted", "data": "gAAA", "index": 0}, {"signature": "s", "x": None}]
+    assert delta(reasoning_details=[*details, None], content="Hi") == ChoiceDelta(text="Hi", details=tuple(details))
 
 
 def test_think_tags_in_the_text_are_left_in_the_text_of_a_chunk():
@@ -360,8 +401,13 @@ def test_the_fragments_of_a_call_are_parsed_as_openai_sends_them():
         pytest.param({"index": 0, "function": "f"}, CallDelta(0), id="a function that is a string"),
         pytest.param(
             {"id": "c", "type": "custom", "custom": {"name": "f", "input": "x"}},
-            CallDelta(None, "c", "f", "x"),
+            CallDelta(None, "c", "f", "x", custom=True),
             id="OpenAI: a custom tool call",
+        ),
+        pytest.param(
+            {"id": "c", "sig": {"a": [1]}, "x": None, "function": {"name": "f", "arguments": "", "y": 2}},
+            CallDelta(None, "c", "f", extra={"sig": {"a": [1]}, "x": None, "function": {"y": 2}}),
+            id="unknown keys of the call and of its function",
         ),
     ],
 )
@@ -439,6 +485,20 @@ def test_finish_kind_is_none_without_a_finish_reason():
 # ── token usage ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+COUNTS = ("input_tokens", "cached_input_tokens", "output_tokens", "reasoning_output_tokens", "total_tokens")
+
+
+def counts(body: dict[str, Any]) -> TokenUsage | None:
+    return counts_of(chunk(body))
+
+
+def counts_of(parsed: Chunk) -> TokenUsage | None:
+    """The counts in the ``usage`` object that a chunk keeps."""
+    machine = Machine(None)
+    list(machine.read([Chunk(usage=parsed.usage)]))
+    return machine.snapshot().token_usage
+
+
 def test_usage_is_parsed_with_its_cached_and_reasoning_tokens():
     usage = {
         "prompt_tokens": 10,
@@ -447,7 +507,8 @@ def test_usage_is_parsed_with_its_cached_and_reasoning_tokens():
         "prompt_tokens_details": {"cached_tokens": 4, "audio_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": 3},
     }
-    assert chunk({"choices": [], "usage": usage}).usage == TokenUsage(10, 4, 5, 3, 15)
+    assert counts({"choices": [], "usage": usage}) == TokenUsage(10, 4, 5, 3, 15)
+    assert chunk({"choices": [], "usage": usage}).usage == usage
 
 
 @pytest.mark.parametrize(
@@ -494,14 +555,14 @@ def test_usage_is_parsed_with_its_cached_and_reasoning_tokens():
     ],
 )
 def test_usage_is_parsed_in_the_format_of(body, expected):
-    assert chunk({"choices": [{"delta": {}, "finish_reason": "stop"}], **body}).usage == expected
-    assert chunk({"choices": [], **body}).usage == expected
+    assert counts({"choices": [{"delta": {}, "finish_reason": "stop"}], **body}) == expected
+    assert counts({"choices": [], **body}) == expected
 
 
 def test_usage_inside_a_choice_is_parsed_as_moonshot_sends_it():
     body = {"choices": [{"delta": {}, "finish_reason": "stop", "usage": {"total_tokens": 3}}]}
-    assert chunk(body).usage == TokenUsage(total_tokens=3)
-    assert chunk({"choices": [None, *body["choices"]]}).usage == TokenUsage(total_tokens=3)
+    assert counts(body) == TokenUsage(total_tokens=3)
+    assert counts({"choices": [None, *body["choices"]]}) == TokenUsage(total_tokens=3)
 
 
 # ── errors in a stream ──────────────────────────────────────────────────────────────────────────────────────────
@@ -539,6 +600,12 @@ def test_usage_inside_a_choice_is_parsed_as_moonshot_sends_it():
             id="Mistral, vLLM",
         ),
         pytest.param({"detail": "no"}, ErrorDetail("no"), id="FastAPI: a detail string"),
+        pytest.param({"detail": "no", "choices": []}, ErrorDetail("no"), id="a detail beside an empty list of choices"),
+        pytest.param(
+            {"choices": [{"index": 0, "delta": {}, "error": {"message": "no", "code": 400}}]},
+            ErrorDetail("no", 400),
+            id="an error in a choice without a finish reason",
+        ),
         pytest.param(
             {"detail": [{"msg": "is missing", "loc": ["body", "model"]}]},
             ErrorDetail("body.model: is missing"),
@@ -586,8 +653,10 @@ def test_an_error_beside_choices_does_not_change_the_choices():
     [
         {"error": None, "choices": []},
         {"error": None},
-        {"choices": [], "detail": "not an error"},
+        {"choices": [{"delta": {"content": "a"}}], "detail": "not an error"},
         {"choices": [{"delta": {"content": "a"}}], "error": None},
+        {"choices": [{"delta": {"content": "a"}}], "error": None, "detail": "not an error"},
+        {"choices": [{"delta": {"content": "a"}}], "error": None, "message": "not an error", "status": "running"},
         {"choices": [{"delta": {}, "finish_reason": "stop", "error": None}]},
         {"choices": None, "base_resp": {"status_code": 0, "status_msg": ""}},
         {"choices": None, "base_resp": None},
@@ -608,7 +677,7 @@ def test_no_error_is_found_in_a_chunk_that_reports_none(body):
         pytest.param('{"message": "no", "code": 400}', ErrorDetail("no", 400), id="message and code at the top level"),
         pytest.param('"no"', ErrorDetail('"no"'), id="a JSON string"),
         pytest.param("no", ErrorDetail("no"), id="text that is not JSON"),
-        pytest.param('{"choices": []}', ErrorDetail('{"choices": []}'), id="a chunk"),
+        pytest.param('{"a": []}', ErrorDetail('{"a": []}'), id="an object without a message"),
         pytest.param("", ErrorDetail(""), id="empty data"),
         pytest.param(
             '{"a": ' + HUGE + "}",
@@ -787,10 +856,19 @@ BROKEN = [
 
 @pytest.mark.parametrize("data", BROKEN, ids=lambda data: repr(data[:40]))
 def test_data_that_is_not_a_chunk_raises_protocol_violation_with_an_excerpt_of_at_most_2_kb(data):
+    undecodable = chunk(data)
+    assert undecodable == Chunk(undecodable=undecodable.undecodable)
     with pytest.raises(ProtocolViolation, match="an event is not a chunk") as caught:
-        list(read_chunks(data))
+        list(Machine().read([undecodable]))
     assert data[:10] in str(caught.value)
     assert len(str(caught.value)) < MAX_EXCERPT + 300
+
+
+@pytest.mark.parametrize("data", BROKEN, ids=lambda data: repr(data[:40]))
+def test_data_that_is_not_a_chunk_is_not_in_raw(data):
+    reader = ChunkReader()
+    list(reader.read(payloads_of({"choices": []}, data)))
+    assert reader.raw == {"choices": []}
 
 
 @pytest.mark.parametrize("data", BROKEN, ids=lambda data: repr(data[:40]))
@@ -810,16 +888,16 @@ def test_no_event_is_counted_as_skipped_by_default():
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 400, "-0", "1.5"])
 def test_unusual_json_numbers_are_accepted_in_fields_that_are_not_read(value):
     body = f'{{"choices": [], "logprob": {value}, "usage": {{"total_tokens": 3}}}}'
-    assert chunk(body).usage == TokenUsage(total_tokens=3)
+    assert counts(json.loads(body)) == TokenUsage(total_tokens=3)
+    assert chunk(body).usage == {"total_tokens": 3}
 
 
 def test_deeply_nested_json_is_parsed_or_raises_protocol_violation():
     for depth in (10, 100, 300, 900, 2000):
         deep = '{"choices": [{"delta": {"reasoning": %s, "content": "a"}}]}' % ("[" * depth + "]" * depth)
-        try:
-            assert chunk(deep).choices == (ChoiceDelta(text="a"),)
-        except ProtocolViolation:
-            assert depth > 100
+        parsed = chunk(deep)
+        assert bool(parsed.undecodable) != (parsed.choices == (ChoiceDelta(text="a"),))
+        assert depth > 100 or not parsed.undecodable
 
 
 UNEXPECTED = [None, 5, 1.5, True, "x", [], [5], ["x"], [[]], [None], {}, {"x": 5}, [{"x": 5}], {"x": {}}]
@@ -837,6 +915,8 @@ TEMPLATES = [
     '{"choices": [{"delta": {"tool_calls": %s}}]}',
     '{"choices": [{"delta": {"tool_calls": [{"index": %s, "id": %s, "function": {"name": %s, "arguments": %s}}]}}]}',
     '{"choices": [{"delta": {"tool_calls": [{"function": %s}, {"custom": %s}]}}]}',
+    '{"choices": [{"delta": {"tool_calls": [{"type": %s, "function": {"name": "f", "input": %s}}]}}]}',
+    '{"choices": [{"delta": {"images": %s, "audio": %s}, "logprobs": %s}]}',
     '{"choices": [{"delta": {"function_call": %s}}]}',
     '{"choices": [{"delta": {}, "finish_reason": %s, "error": %s, "usage": %s}]}',
     '{"id": %s, "model": %s, "usage": %s, "x_groq": %s, "choices": []}',
@@ -856,35 +936,35 @@ TEMPLATES = [
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_an_unexpected_value_in_any_field_yields_values_of_the_right_type_or_a_protocol_violation(template):
+def test_an_unexpected_value_in_any_field_yields_values_of_the_right_type(template):
     for value in UNEXPECTED:
         text = template.replace("%s", json.dumps(value))
         assert isinstance(error_of_body(text).message, str)
-        try:
-            chunks = [*read_chunks(text), *ChunkReader().read([BodyPayload("error", text)])]
-        except ProtocolViolation:
-            continue
-        for parsed in chunks:
+        payloads = [PlainPayload("error", text), PlainPayload("other", text), BodyPayload("message", text)]
+        for parsed in [*read_chunks(text), *ChunkReader().read(payloads)]:
             assert_types(parsed)
 
 
 def assert_types(parsed: Chunk) -> None:
     assert isinstance(parsed.response_id, (str, type(None)))
     assert isinstance(parsed.model, (str, type(None)))
-    assert all(type(count) is int or count is None for count in usage_counts(parsed.usage))
+    assert isinstance(parsed.usage, (dict, type(None)))
+    usage = counts_of(parsed)
+    assert all(type(count) is int or count is None for count in (getattr(usage, name, None) for name in COUNTS))
+    assert isinstance(parsed.note, str)
+    assert isinstance(parsed.undecodable, str)
     for one in parsed.choices:
         assert type(one.choice) is int
         assert all(isinstance(text, str) for text in (one.text, one.reasoning, one.refusal))
         assert isinstance(one.finish_reason, (str, type(None)))
+        assert all(isinstance(part, (str, OutputImage, Other)) for part in one.parts)
+        assert all(type(entry) is dict for entry in one.details)
         for fragment in one.calls:
             assert type(fragment.call_index) is int or fragment.call_index is None
             assert isinstance(fragment.arguments, str)
+            assert isinstance(fragment.extra, (dict, type(None)))
             assert all(isinstance(text, (str, type(None))) for text in (fragment.call_id, fragment.name))
     if parsed.error:
         assert isinstance(parsed.error.message, str)
         assert isinstance(parsed.error.code, (str, int, type(None)))
         assert isinstance(parsed.error.type, (str, type(None)))
-
-
-def usage_counts(usage: TokenUsage | None) -> tuple[object, ...]:
-    return tuple(getattr(usage, name) for name in TokenUsage.__slots__) if usage else ()

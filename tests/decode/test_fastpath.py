@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from strategies import TEXTS
 
 from chatstream._decode import chunks
-from chatstream._decode.chunk import BodyPayload, Chunk
+from chatstream._decode.chunk import Chunk, PlainPayload
 from chatstream._decode.chunks import ChunkReader
+from chatstream._decode.machine import Machine
 from chatstream.errors import ProtocolViolation
 
 KEYS = ("content", "reasoning_content", "arguments")
@@ -24,8 +25,8 @@ def text_chunk(text: str, **fields: Any) -> str:
     return json.dumps({"id": "1", "model": "m", "choices": [choice], **fields})
 
 
-def payloads_of(texts: list[str]) -> list[BodyPayload]:
-    return [BodyPayload("message", text) for text in texts]
+def payloads_of(texts: list[str]) -> list[PlainPayload]:
+    return [PlainPayload("message", text) for text in texts]
 
 
 def read(texts: list[str]) -> tuple[list[Chunk], int]:
@@ -188,8 +189,11 @@ def test_a_chunk_with_empty_text_is_decoded(decoded):
 )
 def test_invalid_json_in_a_known_frame_raises_protocol_violation(invalid):
     texts = [text_chunk("a"), text_chunk("b"), text_chunk("c"), text_chunk("d"), invalid]
+    events: list[Any] = []
     with pytest.raises(ProtocolViolation, match="not a chunk"):
-        list(ChunkReader().read(payloads_of(texts)))
+        events.extend(Machine().read(ChunkReader().read(payloads_of(texts))))
+    delivered = [getattr(event, "delta", "") for event in events]
+    assert delivered == ["", "a", "b", "c", "d"]
 
 
 @pytest.mark.parametrize(

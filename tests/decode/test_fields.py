@@ -7,10 +7,16 @@ import json
 import pytest
 
 from chatstream import TokenUsage, Turn, collect, read_events
-from chatstream._decode.fields import extra_of, join_extra, total, usage_of
+from chatstream._decode.chunk import ChoiceDelta, Chunk
+from chatstream._decode.machine import Machine
 
 
-def test_usage_of_reads_the_names_and_details_of_openai():
+def usage_of(usage: dict) -> TokenUsage | None:
+    """The token usage of an answer that reports this object once."""
+    return turn_of(choice("stop"), {"choices": [], "usage": usage}).token_usage
+
+
+def test_usage_is_read_in_the_names_and_details_of_openai():
     usage = {
         "prompt_tokens": 9,
         "completion_tokens": 5,
@@ -21,24 +27,96 @@ def test_usage_of_reads_the_names_and_details_of_openai():
     assert usage_of(usage) == TokenUsage(9, 4, 5, 2, 14)
 
 
-def test_usage_of_reads_the_names_of_anthropic_that_some_gateways_keep():
+def test_usage_is_read_in_the_names_of_anthropic_that_some_gateways_keep():
     assert usage_of({"input_tokens": 9, "output_tokens": 5}) == TokenUsage(9, None, 5, None, None)
 
 
-def test_usage_of_leaves_missing_and_invalid_counts_none():
+SPELLINGS = {
+    "input_tokens": [{"prompt_tokens": 7}, {"input_tokens": 7}, {"prompt_tokens": None, "input_tokens": 7}],
+    "output_tokens": [{"completion_tokens": 7}, {"output_tokens": 7}],
+    "total_tokens": [{"total_tokens": 7}, {"total_tokens": 7.0}],
+    "cached_input_tokens": [
+        {"prompt_tokens_details": {"cached_tokens": 7}},
+        {"input_tokens_details": {"cached_tokens": 7.0}},
+        {"prompt_tokens_details": {"cached_tokens": None}, "cached_tokens": 7},
+        {"cached_tokens": 7},
+        {"prompt_cache_hit_tokens": 7, "prompt_cache_miss_tokens": 2},
+        {"cache_read_input_tokens": 7},
+    ],
+    "reasoning_output_tokens": [
+        {"completion_tokens_details": {"reasoning_tokens": 7}},
+        {"output_tokens_details": {"reasoning_tokens": 7}},
+        {"completion_tokens_details": None, "reasoning_tokens": 7},
+        {"reasoning_tokens": 7},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "usage"), [(name, usage) for name, usages in SPELLINGS.items() for usage in usages], ids=repr
+)
+def test_a_count_is_read_in_each_of_its_spellings_and_the_object_is_kept(name, usage):
+    chunks = [
+        [choice("stop"), {"choices": [], "usage": usage}],
+        [choice("stop") | {"usage": usage}],
+        [choice("stop"), {"choices": [], "x_groq": {"usage": usage}}],
+        [choice("stop", usage=usage)],
+        [choice(delta={"content": "a"}, usage=usage), choice("stop")],
+        [choice("stop"), {"choices": [], "usage": {**usage, "cost": 0.5}}, {"choices": [], "usage": None}],
+    ]
+    for each in chunks:
+        found = turn_of(*each).token_usage
+        assert found == TokenUsage(**{name: 7})
+        assert found is not None
+        assert usage.items() <= found.raw.items()
+
+
+def test_the_last_count_is_used_though_it_is_spelled_in_another_way():
+    reports = [
+        {"prompt_tokens": 5, "prompt_tokens_details": {"cached_tokens": 0}},
+        {"input_tokens": 7, "cached_tokens": 4},
+    ]
+    turn = turn_of(*({"choices": [], "usage": report} for report in reports), choice("stop"))
+    assert turn.token_usage == TokenUsage(7, 4)
+    turn = turn_of(choice("stop") | {"usage": {"prompt_tokens": None}, "x_groq": {"usage": {"prompt_tokens": 3}}})
+    assert turn.token_usage == TokenUsage(3)
+
+
+def test_usage_in_the_second_choice_is_read():
+    body = choice("stop") | {"choices": [{"index": i, "delta": {}, "finish_reason": "stop"} for i in (0, 1)]}
+    body["choices"][1]["usage"] = {"total_tokens": 3}
+    assert turn_of(body).token_usage == TokenUsage(total_tokens=3)
+
+
+def test_usage_has_none_for_missing_and_invalid_counts():
     assert usage_of({"prompt_tokens": 9, "prompt_tokens_details": None}) == TokenUsage(input_tokens=9)
     assert usage_of({"prompt_tokens": "9", "total_tokens": 1.5, "completion_tokens": True, "x": 1}) is None
 
 
 @pytest.mark.parametrize(
-    "usage", [None, {}, [], "9", {"prompt_tokens": None}, {"prompt_tokens_details": [1]}], ids=repr
+    "usage",
+    [
+        {},
+        {"prompt_tokens": None},
+        {"prompt_tokens": "9"},
+        {"prompt_tokens": 1.5},
+        {"prompt_tokens_details": [1]},
+        {"prompt_tokens_details": {"cached_tokens": None}},
+        {"cost": 0.1, "num_sources_used": 3},
+    ],
+    ids=repr,
 )
-def test_usage_of_returns_none_for_a_report_without_counts(usage):
+def test_a_report_without_counts_is_no_usage(usage):
     assert usage_of(usage) is None
 
 
-def test_total_adds_the_counts_that_the_reports_have():
-    assert total([TokenUsage(1, None, 3, None, 4), TokenUsage(2, None, None, 7, 6)]) == TokenUsage(3, None, 3, 7, 10)
+def test_the_sum_of_the_reports_of_two_choices_has_the_counts_that_any_report_has():
+    reports = [
+        {"prompt_tokens": 1, "completion_tokens": 3, "total_tokens": 4},
+        {"prompt_tokens": 2, "reasoning_tokens": 7, "total_tokens": 6},
+    ]
+    chunks = [choice("stop"), choice("stop", 1), *({"choices": [], "usage": report} for report in reports)]
+    assert turn_of(*chunks).token_usage == TokenUsage(3, None, 3, 7, 10)
 
 
 def turn_of(*chunks: dict) -> Turn:
@@ -92,16 +170,15 @@ def test_each_choice_has_its_own_logprobs_and_the_extra_of_the_response():
     ]
 
 
-def test_extra_of_leaves_out_strings_numbers_and_empty_values():
+def test_the_extra_of_the_turn_leaves_out_strings_numbers_and_empty_values():
     body = {"object": "chunk", "created": 1, "seed": None, "warnings": [], "timings": {"n": 1}, "model": "m"}
-    assert extra_of(body, frozenset(("model",))) == {"timings": {"n": 1}}
-    assert extra_of({"model": "m"}, frozenset(("model",))) == {}
+    assert turn_of(choice("stop") | body).extra == {"timings": {"n": 1}}
+    assert turn_of(choice("stop") | {"model": "m"}).extra == {}
 
 
-def test_join_extra_does_not_modify_the_chunks():
-    old: dict = {}
+def test_joining_nested_extra_fields_does_not_modify_the_chunks():
+    machine = Machine()
     first, second = {"a": [1], "b": "x", "c": {"d": [1]}}, {"a": [2], "b": None, "c": {"d": [2], "e": 1}}
-    join_extra(old, first)
-    join_extra(old, second)
-    assert old == {"a": [1, 2], "b": "x", "c": {"d": [1, 2], "e": 1}}
+    list(machine.read([Chunk((ChoiceDelta(extra=extra),)) for extra in (first, second)]))
+    assert machine.snapshot().choices[0].extra == {"a": [1, 2], "b": "x", "c": {"d": [1, 2], "e": 1}}
     assert first == {"a": [1], "b": "x", "c": {"d": [1]}}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
-import runpy
 import sys
 
 import pytest
@@ -25,7 +25,12 @@ def load_without_orjson():
     orjson = sys.modules.get("orjson")
     sys.modules["orjson"] = None  # type: ignore[assignment]
     try:
-        return runpy.run_path(lenient.__file__)["load"]
+        spec = importlib.util.spec_from_file_location("chatstream._decode.without_orjson", lenient.__file__)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.load
     finally:
         sys.modules.pop("orjson")
         if orjson is not None:

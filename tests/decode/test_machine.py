@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from itertools import count
+from typing import Any
 
 import pytest
 from decoding import run_machine
 
 from chatstream._decode.chunk import CallDelta, ChoiceDelta, Chunk, ErrorDetail
 from chatstream._decode.machine import Machine, make_call_id
-from chatstream.errors import ChatStreamError, ProtocolViolation, ProviderError, StreamTruncated
+from chatstream.errors import MAX_EXCERPT, ChatStreamError, ProtocolViolation, ProviderError, StreamTruncated
 from chatstream.types.events import (
     Completed,
     Created,
@@ -38,8 +39,9 @@ def end(reason: str = STOP, choice: int = 0, **fields: object) -> Chunk:
 
 
 def finish_kind_of(reason: str | None) -> str | None:
+    kinds = {"eos": "stop", "function_call": "tool_calls"}
     known = ("stop", "length", "tool_calls", "content_filter", "error")
-    return reason and (reason if reason in known else "other")
+    return reason and (reason if reason in known else kinds.get(reason, "other"))
 
 
 def calls(*fragments: CallDelta, choice: int = 0, finish: str | None = None) -> Chunk:
@@ -52,16 +54,16 @@ def fragment(
     return CallDelta(index, call_id, name, arguments)
 
 
-def machine(choices: int = 1, eof_completes: bool = False) -> Machine:
+def machine(choices: int | None = 1, eof_completes: bool = False) -> Machine:
     numbers = count(1)
     return Machine(choices, eof_completes, lambda: f"generated-{next(numbers)}")
 
 
-def run(*chunks: Chunk, choices: int = 1, eof_completes: bool = False) -> list[ResponseEvent]:
+def run(*chunks: Chunk, choices: int | None = 1, eof_completes: bool = False) -> list[ResponseEvent]:
     return list(run_machine(machine(choices, eof_completes), chunks))
 
 
-def events_and_error(*chunks: Chunk, choices: int = 1) -> tuple[list[ResponseEvent], ChatStreamError]:
+def events_and_error(*chunks: Chunk, choices: int | None = 1) -> tuple[list[ResponseEvent], ChatStreamError]:
     """The events before the error, and the error."""
     events: list[ResponseEvent] = []
     with pytest.raises(ChatStreamError) as caught:
@@ -127,17 +129,16 @@ def test_a_chunk_with_a_complete_answer_ends_the_stream():
 
 
 def test_chunks_after_a_finish_reason_are_still_read():
-    usage = TokenUsage(total_tokens=3)
-    events = run(text("a"), end(), text("b"), Chunk(usage=usage), DONE)
+    events = run(text("a"), end(), text("b"), Chunk(usage={"total_tokens": 3}), DONE)
     assert events[2] == OutputTextDelta("b")
-    assert completed(events).token_usage == usage
+    assert completed(events).token_usage == TokenUsage(total_tokens=3)
 
 
 def test_completed_has_the_finish_kind_of_its_finish_reason():
     assert completed(run(text("a"), end("length"), DONE)).finish_kind == "length"
     assert completed(run(text("a"), end("unknown"), DONE)).finish_kind == "other"
     assert completed(run(text("a"), DONE)).finish_kind is None
-    assert completed(run(DONE)).finish_kind is None
+    assert Completed().finish_kind is None
 
 
 def test_a_repeated_finish_reason_yields_only_one_completed():
@@ -172,7 +173,12 @@ def test_created_is_held_back_until_a_chunk_has_content():
     read = []
 
     def chunks() -> Iterator[Chunk]:
-        for chunk in (Chunk((), "r1"), Chunk((ChoiceDelta(),)), Chunk(usage=TokenUsage(1)), text("a", model="m1")):
+        for chunk in (
+            Chunk((), "r1"),
+            Chunk((ChoiceDelta(),)),
+            Chunk(usage={"prompt_tokens": 1}),
+            text("a", model="m1"),
+        ):
             read.append(chunk)
             yield chunk
 
@@ -182,7 +188,23 @@ def test_created_is_held_back_until_a_chunk_has_content():
 
 def test_an_answer_without_content_yields_created_and_completed():
     assert [type(event) for event in run(end(), DONE)] == [Created, Completed]
-    assert [type(event) for event in run(DONE)] == [Created, Completed]
+    assert [type(event) for event in run(Chunk((ChoiceDelta(),)), DONE)] == [Created, Completed]
+
+
+def test_done_without_any_choice_raises_stream_truncated():
+    for chunks in ([DONE], [Chunk((), "r1", "m1", usage={"prompt_tokens": 1}), DONE]):
+        events, error = events_and_error(*chunks)
+        assert events == []
+        assert isinstance(error, StreamTruncated)
+        assert error.args == ("the answer ended before its first choice",)
+
+
+def test_done_without_any_choice_raises_an_error_that_quotes_the_first_sentence_of_the_server():
+    chunks = [Chunk(note=""), Chunk(note="Nobody is in."), Chunk(note="Come back."), DONE]
+    _, error = events_and_error(*chunks)
+    assert error.args == ("the answer ended before its first choice; the server said: Nobody is in.",)
+    _, error = events_and_error(Chunk(note="x" * 5000), DONE)
+    assert len(str(error)) < MAX_EXCERPT + 200
 
 
 @pytest.mark.parametrize(
@@ -239,10 +261,12 @@ def test_the_end_of_the_bytes_completes_the_answer_if_its_choice_has_finished():
     ("chunks", "choices", "message"),
     [
         ([], 1, "the answer ended before its first choice"),
-        ([Chunk((), "r1", "m1", TokenUsage(1))], 1, "the answer ended before its first choice"),
+        ([Chunk((), "r1", "m1", usage={"prompt_tokens": 1})], 1, "the answer ended before its first choice"),
         ([], 2, "the answer ended before its first choice"),
         ([text("a")], 1, "the answer ended without a finish reason"),
-        ([text("a"), end(), text("b", 1)], 1, "the answer ended without a finish reason for choice 1"),
+        ([text("a"), end(), text("b", 1)], None, "the answer ended without a finish reason for choice 1"),
+        ([text("a"), text("b", 1)], 1, "the answer ended without a finish reason"),
+        ([text("b", 1)], None, "the answer ended without a finish reason"),
         ([text("a"), end(), text("b", 1)], 2, "the answer ended without a finish reason for choice 1"),
         ([text("a"), end()], 2, "the answer ended without a finish reason for choice 1"),
         ([text("b", 1), end(choice=1)], 2, "the answer ended without a finish reason for choice 0"),
@@ -254,7 +278,9 @@ def test_the_end_of_the_bytes_completes_the_answer_if_its_choice_has_finished():
         "only id, model and usage",
         "no chunk of two choices",
         "text of one choice",
-        "an extra choice",
+        "an open choice where the number of choices is unknown",
+        "two indexes where one choice was requested",
+        "one choice where the number of choices is unknown",
         "the second of two choices unfinished",
         "the second of two choices missing",
         "the first of two choices missing",
@@ -304,7 +330,7 @@ def test_finished_becomes_true_when_every_choice_has_its_finish_reason():
     states = []
 
     def chunks() -> Iterator[Chunk]:
-        for chunk in (text("a"), end(), text("b", 1), end(choice=1), Chunk(usage=TokenUsage(1)), DONE):
+        for chunk in (text("a"), end(), text("b", 1), end(choice=1), Chunk(usage={"prompt_tokens": 1}), DONE):
             yield chunk
             states.append(reader.finished)
 
@@ -314,18 +340,42 @@ def test_finished_becomes_true_when_every_choice_has_its_finish_reason():
     assert reader.finished
 
 
-def test_finished_is_false_while_a_choice_beyond_the_requested_number_is_open():
-    reader = machine()
+@pytest.mark.parametrize("choices", [None, 2], ids=["unknown number", "two requested"])
+def test_finished_is_false_while_a_choice_beyond_the_requested_number_is_open(choices):
+    reader = machine(choices)
     with pytest.raises(StreamTruncated):
-        list(run_machine(reader, [end(), text("b", 1)]))
+        list(run_machine(reader, [end(), end(choice=1), text("c", 2)]))
     assert not reader.finished
+
+
+def test_all_indexes_are_one_choice_if_one_choice_was_requested():
+    events = run(text("a", 3), text("b", 0, text_only=True), text("c", 7, text_only=True), end(choice=5), DONE)
+    assert events[1:-1] == [OutputTextDelta("a"), OutputTextDelta("b"), OutputTextDelta("c")]
+    assert [(each.index, each.finish_reason) for each in completed(events).choices] == [(0, "stop")]
+
+
+def test_each_index_is_a_choice_if_the_number_of_choices_is_unknown():
+    events = run(text("a", 3), text("b", 3, text_only=True), text("c", 0), end(choice=3), end(), choices=None)
+    assert events[1:-1] == [OutputTextDelta("a", 3), OutputTextDelta("b", 3), OutputTextDelta("c")]
+    assert [each.index for each in completed(events).choices] == [0, 3]
+
+
+def test_a_payload_that_is_no_chunk_raises_protocol_violation_until_every_choice_has_finished():
+    nonsense = Chunk(undecodable="nonsense")
+    for chunks in ([nonsense], [text("a"), nonsense], [text("a"), end(), nonsense]):
+        _, error = events_and_error(*chunks, choices=2)
+        assert isinstance(error, ProtocolViolation)
+        assert error.args == ("nonsense",)
+    events = run(text("a"), end(), end(choice=1), nonsense, text("b", 1), nonsense, DONE, choices=2)
+    assert events[1:-1] == [OutputTextDelta("a"), OutputTextDelta("b", 1)]
+    assert completed(events).status == "completed"
 
 
 def test_snapshot_returns_the_values_known_until_then_at_any_time():
     reader = machine()
     assert reader.snapshot().response_id is None
     assert reader.snapshot().choices == ()
-    events = run_machine(reader, [text("a", response_id="r1", usage=TokenUsage(1)), text("b"), end(), DONE])
+    events = run_machine(reader, [text("a", response_id="r1", usage={"prompt_tokens": 1}), text("b"), end(), DONE])
     next(events)
     snapshot = reader.snapshot()
     assert (snapshot.response_id, snapshot.token_usage, snapshot.finish_reason) == ("r1", TokenUsage(1), None)
@@ -389,7 +439,6 @@ def test_a_call_yields_a_delta_per_fragment_and_then_the_complete_call():
         DONE,
     )
     assert events[1:-1] == [
-        FunctionCallDelta("", "call_1", "get_weather"),
         FunctionCallDelta('{"city":', "call_1", "get_weather"),
         FunctionCallDelta('"Paris"}', "call_1", "get_weather"),
         OutputItemDone(FunctionCall("get_weather", '{"city":"Paris"}', "call_1")),
@@ -398,7 +447,7 @@ def test_a_call_yields_a_delta_per_fragment_and_then_the_complete_call():
 
 
 def test_a_call_is_complete_when_the_next_one_starts():
-    events = run(calls(fragment("{}", "f", "c1", 0)), calls(fragment("{}", "g", "c2", 1)), end(), DONE)
+    events = run(calls(fragment('{"a": 1}', "f", "c1", 0)), calls(fragment('{"b": 2}', "g", "c2", 1)), end(), DONE)
     assert [type(event) for event in events] == [
         Created,
         FunctionCallDelta,
@@ -419,11 +468,34 @@ def test_calls_whose_fragments_alternate_are_complete_at_the_end():
     assert items(events) == [FunctionCall("f", "{}", "c1"), FunctionCall("g", "{}", "c2")]
 
 
-@pytest.mark.parametrize("reason", ["stop", "tool_calls", "function_call", "eos", "unknown"])
-def test_calls_are_delivered_whatever_the_finish_reason_is(reason):
+@pytest.mark.parametrize("arguments", ["", "{}"], ids=["no arguments", "an empty object"])
+def test_a_call_without_arguments_is_delivered_only_at_the_end_because_they_may_still_come(arguments):
+    events = run(
+        calls(fragment(arguments, "f", "c1", 0)), calls(fragment('{"b": 2}', "g", "c2", 1)), text("a"), end(), DONE
+    )
+    assert events[1:-1] == [
+        FunctionCallDelta('{"b": 2}', "c2", "g"),
+        OutputTextDelta("a"),
+        FunctionCallDelta(arguments, "c1", "f"),
+        OutputItemDone(FunctionCall("f", arguments, "c1")),
+        OutputItemDone(FunctionCall("g", '{"b": 2}', "c2")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "status"),
+    [
+        ("stop", "completed"),
+        ("tool_calls", "completed"),
+        ("function_call", "completed"),
+        ("eos", "completed"),
+        ("unknown", "unconfirmed"),
+    ],
+)
+def test_calls_are_delivered_whatever_the_finish_reason_is(reason, status):
     events = run(calls(fragment("{}", "f", "c1", 0)), end(reason), DONE)
     assert items(events) == [FunctionCall("f", "{}", "c1", "completed")]
-    assert completed(events).status == "completed"
+    assert completed(events).status == status
 
 
 def test_calls_are_delivered_without_any_finish_reason():
@@ -446,7 +518,8 @@ def test_calls_are_delivered_without_any_finish_reason():
         ("{'a': 1}", "incomplete"),
         ('{"a": NaN}', "incomplete"),
         ('{"a": Infinity}', "incomplete"),
-        (" ", "incomplete"),
+        (" ", "completed"),
+        (" x", "incomplete"),
         ("[" * 100_000, "incomplete"),
     ],
     ids=lambda value: value[:20],
@@ -536,11 +609,11 @@ def test_the_id_of_a_call_may_arrive_after_its_name():
 def test_an_id_that_arrives_after_one_was_generated_does_not_replace_it_but_identifies_the_call():
     fragments = [
         fragment("", "f", index=0),
-        fragment("{", index=0),
+        fragment('{"a": ', index=0),
         fragment("", None, "c1", 0),
-        fragment("}", None, "c1"),
+        fragment("1}", None, "c1"),
     ]
-    assert calls_of(*fragments) == [("generated-1", "f", "{}")]
+    assert calls_of(*fragments) == [("generated-1", "f", '{"a": 1}')]
 
 
 def test_the_name_of_a_call_may_arrive_after_its_id_and_is_set_once():
@@ -621,18 +694,27 @@ def test_a_generated_call_id_is_unique_and_ends_in_24_hex_digits():
 
 def test_every_delta_of_a_call_has_the_id_of_the_complete_call():
     events = run(
-        calls(fragment("{", "f", index=0)),
+        calls(fragment('{"a": ', "f", index=0)),
         calls(fragment("", None, index=0)),
-        calls(fragment("}", None, "late", 0)),
+        calls(fragment("1}", None, "late", 0)),
         end(),
         DONE,
     )
     deltas = [event for event in events if isinstance(event, FunctionCallDelta)]
     assert {event.call_id for event in deltas} == {items(events)[0].call_id} == {"generated-1"}
-    assert "".join(event.delta for event in deltas) == "{}"
+    assert "".join(event.delta for event in deltas) == '{"a": 1}'
 
 
 # ── token usage ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def report(**counts: int | None) -> dict[str, Any]:
+    """The server's object for these counts, in the spelling of OpenAI."""
+    names = {"input": "prompt_tokens", "output": "completion_tokens", "total": "total_tokens"}
+    usage: dict[str, Any] = {spelling: counts[name] for name, spelling in names.items() if name in counts}
+    if "cached" in counts:
+        usage["prompt_tokens_details"] = {"cached_tokens": counts["cached"]}
+    return usage
 
 
 def usage_of(*chunks: Chunk, choices: int = 1) -> TokenUsage | None:
@@ -645,33 +727,53 @@ def test_token_usage_is_none_if_the_server_reports_none():
 
 def test_the_last_of_several_usage_reports_is_used():
     cumulative = [
-        text("a", usage=TokenUsage(1, None, 1)),
-        text("b", usage=TokenUsage(1, None, 2)),
-        end(usage=TokenUsage(1, None, 3)),
+        text("a", usage=report(input=1, output=1)),
+        text("b", usage=report(input=1, output=2)),
+        end(usage=report(input=1, output=3)),
     ]
     assert usage_of(*cumulative) == TokenUsage(1, None, 3)
 
 
 @pytest.mark.parametrize("choices", [1, 2])
 def test_repeated_usage_reports_are_not_summed_because_groq_sends_up_to_three(choices):
-    report = TokenUsage(5, None, 2, None, 7)
-    finished = [end(choice=i, usage=report) for i in range(choices)]
-    assert usage_of(text("a"), *finished, Chunk(usage=report), choices=choices) == report
+    usage = report(input=5, output=2, total=7)
+    finished = [end(choice=i, usage=usage) for i in range(choices)]
+    assert usage_of(text("a"), *finished, Chunk(usage=usage), choices=choices) == TokenUsage(5, None, 2, None, 7)
 
 
 def test_a_usage_report_with_a_repeated_finish_reason_is_used():
-    assert usage_of(text("a"), end(), end(usage=TokenUsage(1))) == TokenUsage(1)
+    assert usage_of(text("a"), end(), end(usage=report(input=1))) == TokenUsage(1)
 
 
 def test_usage_reports_after_each_choice_are_summed_as_llama_cpp_sends_them():
-    reports = [Chunk(usage=TokenUsage(38, None, 16, None, 54)), Chunk(usage=TokenUsage(38, 30, 10, None, 48))]
+    reports = [
+        Chunk(usage=report(input=38, output=16, total=54)),
+        Chunk(usage=report(input=38, cached=30, output=10, total=48)),
+    ]
     choices = [text("b", 1), text("a"), end("length", 1), end("length")]
     assert usage_of(*choices, *reports, choices=2) == TokenUsage(76, 30, 26, None, 102)
     assert usage_of(*choices[:3], reports[0], choices[3], reports[1], choices=2) == TokenUsage(76, 30, 26, None, 102)
 
 
 def test_two_usage_reports_for_one_choice_are_not_summed():
-    assert usage_of(text("a"), end(), Chunk(usage=TokenUsage(1)), Chunk(usage=TokenUsage(2))) == TokenUsage(2)
+    assert usage_of(text("a"), end(), Chunk(usage=report(input=1)), Chunk(usage=report(input=2))) == TokenUsage(2)
+
+
+def test_the_last_count_that_is_not_null_is_used_for_each_count_separately():
+    reports = [report(input=7, cached=3, output=1), report(input=8, output=None, cached=None), report(total=9)]
+    usage = usage_of(*[text("a", usage=each) for each in reports], end())
+    assert usage == TokenUsage(8, 3, 1, None, 9)
+    assert usage is not None
+    assert usage.raw == {
+        "prompt_tokens": 8,
+        "completion_tokens": 1,
+        "total_tokens": 9,
+        "prompt_tokens_details": {"cached_tokens": 3},
+    }
+
+
+def test_reports_without_any_count_are_no_usage():
+    assert usage_of(text("a", usage=report(input=None)), end(usage={"cost": 1})) is None
 
 
 # ── errors in the stream ────────────────────────────────────────────────────────────────────────────────────────
@@ -709,10 +811,18 @@ def test_a_call_that_is_held_back_is_delivered_before_an_error():
 
 
 def test_a_call_that_is_held_back_is_delivered_before_stream_truncated():
-    events, error = events_and_error(calls(fragment("{}", "f")), calls(fragment("{}", "g", "c2")))
+    events, error = events_and_error(calls(fragment('{"a": 1}', "f")), calls(fragment("{}", "g", "c2")))
     assert isinstance(error, StreamTruncated)
-    assert items(events) == [FunctionCall("f", "{}", "generated-1")]
+    assert items(events) == [FunctionCall("f", '{"a": 1}', "generated-1")]
     assert events[-1] == FunctionCallDelta("{}", "c2", "g")
+
+
+@pytest.mark.parametrize("arguments", ["", "{}"], ids=["no arguments", "an empty object"])
+def test_calls_without_arguments_are_announced_before_an_error_but_are_not_delivered(arguments):
+    events, _ = events_and_error(
+        calls(fragment(arguments, "f", "c1")), calls(fragment(arguments, "g", "c2")), Chunk(error=ErrorDetail("no"))
+    )
+    assert events == [Created(), FunctionCallDelta(arguments, "c1", "f"), FunctionCallDelta(arguments, "c2", "g")]
 
 
 def test_an_error_of_reading_chunks_propagates_after_the_events_that_were_held_back():

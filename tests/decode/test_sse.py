@@ -301,7 +301,8 @@ def test_empty_pieces_change_no_event():
 
 def test_the_default_limits_have_their_documented_values():
     limits = Limits()
-    assert (limits.event_bytes, limits.event_lines) == (MEGABYTE, 10_000)
+    assert (limits.event_bytes, limits.event_lines) == (16 * MEGABYTE, 10_000)
+    assert limits.json_containers == 5_000_000
     assert (limits.stream_bytes, limits.error_body_bytes) == (256 * MEGABYTE, 64 * 1024)
 
 

@@ -7,10 +7,23 @@ from itertools import chain
 
 import pytest
 
-from chatstream import ChatStreamError, Provider, ReasoningDelta, StreamTruncated
+from chatstream import (
+    ChatStreamError,
+    Message,
+    OutputImage,
+    OutputText,
+    OutputTextDelta,
+    Provider,
+    Reasoning,
+    ReasoningDelta,
+    ResponseEvent,
+    StreamTruncated,
+    collect,
+)
 from chatstream._decode.aggregate import Collector
 from chatstream._decode.chunk import ChoiceDelta, Chunk
 from chatstream._decode.machine import Machine
+from chatstream._decode.parser import EventParser
 from chatstream._decode.think_tags import ThinkTags
 from chatstream.testing import text_answer
 from chatstream.types.turn import Turn
@@ -25,15 +38,17 @@ def turn_of(pieces: list[str], tags: tuple[str, ...] = ("think",), finish: str |
     return turn_of_chunks([*chunks, *last, Chunk(done=True)], tags)
 
 
-def turn_of_chunks(chunks: list[Chunk], tags: tuple[str, ...]) -> Turn:
+def turn_of_chunks(chunks: list[Chunk], tags: tuple[str, ...], choices: int = 1) -> Turn:
     collector = Collector()
-    read_into(collector, chunks, tags)
+    read_into(collector, chunks, tags, choices)
     return collector.turn()
 
 
-def read_into(collector: Collector, chunks: Iterable[Chunk], tags: tuple[str, ...] = ("think",)) -> None:
+def read_into(
+    collector: Collector, chunks: Iterable[Chunk], tags: tuple[str, ...] = ("think",), choices: int = 1
+) -> None:
     """Read chunks as the parser does: text that was held back is released at the end and before an error."""
-    machine, splitter = Machine(), ThinkTags(tags)
+    machine, splitter = Machine(choices), ThinkTags(tags)
     try:
         for event in machine.read(splitter.split(chunks)):
             collector.add(event)
@@ -97,8 +112,40 @@ def test_an_incomplete_tag_is_not_lost_when_reading_the_chunks_fails():
 def test_think_tags_are_recognized_in_each_choice_separately():
     pieces = [(0, "<think>a"), (1, "b</think>"), (0, "</think>c"), (1, "d")]
     chunks = [Chunk((ChoiceDelta(index, text),)) for index, text in pieces]
-    turn = turn_of_chunks([*chunks, Chunk(done=True)], ("think",))
+    turn = turn_of_chunks([*chunks, Chunk(done=True)], ("think",), choices=2)
     assert [(choice.text, choice.reasoning) for choice in turn.choices] == [("c", "a"), ("b</think>d", "")]
+
+
+def test_think_tags_are_recognized_whatever_the_index_is_if_one_choice_was_requested():
+    body = b"".join(
+        b'data: {"choices": [{"index": %d, "delta": {"content": "%b"}}]}\n\n' % (index, text)
+        for index, text in enumerate([b"<thi", b"nk>be", b"cause</thi", b"nk>so", b" 4 <"])
+    )
+    parser = EventParser(1, think_tags=("think",))
+    turn = collect([*parser.feed(body + b"data: [DONE]\n\n"), *parser.close()])
+    assert (turn.text, turn.reasoning) == ("so 4 <", "because")
+
+
+def test_the_parser_delivers_an_incomplete_tag_before_the_error_of_a_truncated_stream():
+    data = b'data: {"choices": [{"delta": {"content": "a <th"}}]}\n\n'
+    parser = EventParser(1, think_tags=("think",))
+    events: list[ResponseEvent] = [*parser.feed(data)]
+    with pytest.raises(StreamTruncated):
+        events.extend(parser.close())
+    assert [event.delta for event in events if isinstance(event, OutputTextDelta)] == ["a ", "<th"]
+    parser = EventParser(1, think_tags=("think",))
+    events = [*parser.feed(data), *parser.abort()]
+    assert [event.delta for event in events if isinstance(event, OutputTextDelta)] == ["a ", "<th"]
+
+
+def test_think_tags_are_recognized_in_text_parts_between_other_parts():
+    picture = OutputImage("data:image/png;base64,AA")
+    parts = ("a<think>", picture, "b</think>c", picture, "<th")
+    turn = turn_of_chunks([Chunk((ChoiceDelta(0, parts=parts),)), Chunk(done=True)], ("think",))
+    assert turn.items == (
+        Reasoning("b"),
+        Message("assistant", [OutputText("a"), picture, OutputText("c"), picture, OutputText("<th")]),
+    )
 
 
 def test_reasoning_in_its_own_field_precedes_reasoning_between_tags():

@@ -9,13 +9,23 @@ import pickle
 import pytest
 
 from chatstream.errors import ConfigError
-from chatstream.types.items import FunctionCall, FunctionCallOutput, LocalShellCall, Message, Reasoning, item_from_dict
+from chatstream.types.items import (
+    CustomToolCall,
+    CustomToolCallOutput,
+    FunctionCall,
+    FunctionCallOutput,
+    LocalShellCall,
+    Message,
+    Reasoning,
+    item_from_dict,
+)
 from chatstream.types.parts import (
     InputAudio,
     InputFile,
     InputImage,
     InputText,
     Other,
+    OutputImage,
     OutputText,
     Refusal,
     part_from_dict,
@@ -30,6 +40,7 @@ PARTS = [
     (InputFile(file_id="file-1"), {"type": "input_file", "file_id": "file-1"}),
     (InputFile("data:,", None, "a.pdf"), {"type": "input_file", "file_data": "data:,", "filename": "a.pdf"}),
     (OutputText("hello"), {"type": "output_text", "text": "hello"}),
+    (OutputImage("data:,"), {"type": "output_image", "image_url": "data:,"}),
     (Refusal("no"), {"type": "refusal", "refusal": "no"}),
     (Other({"type": "video_url", "fps": 2}), {"type": "video_url", "fps": 2}),
 ]
@@ -54,6 +65,49 @@ ITEMS = [
     (
         FunctionCall("f", '{"a', "call_1", "incomplete"),
         {"type": "function_call", "name": "f", "arguments": '{"a', "call_id": "call_1", "status": "incomplete"},
+    ),
+    (
+        FunctionCall("f", "{}", "call_1", "completed", {"seal": {"a": [1, None]}, "function": {"x": ""}}),
+        {
+            "type": "function_call",
+            "name": "f",
+            "arguments": "{}",
+            "call_id": "call_1",
+            "status": "completed",
+            "extra": {"seal": {"a": [1, None]}, "function": {"x": ""}},
+        },
+    ),
+    (
+        CustomToolCall("sh", "ls", "call_1"),
+        {"type": "custom_tool_call", "name": "sh", "input": "ls", "call_id": "call_1", "status": "completed"},
+    ),
+    (
+        CustomToolCall("sh", "ls", "call_1", "incomplete", {"seal": "s"}),
+        {
+            "type": "custom_tool_call",
+            "name": "sh",
+            "input": "ls",
+            "call_id": "call_1",
+            "status": "incomplete",
+            "extra": {"seal": "s"},
+        },
+    ),
+    (
+        CustomToolCallOutput("call_1", "a b"),
+        {"type": "custom_tool_call_output", "call_id": "call_1", "output": "a b"},
+    ),
+    (
+        CustomToolCallOutput("call_1", [InputText("a")]),
+        {"type": "custom_tool_call_output", "call_id": "call_1", "output": [{"type": "input_text", "text": "a"}]},
+    ),
+    (
+        Reasoning("hm", details=({"type": "reasoning.encrypted", "data": "AA", "x": None}, {})),
+        {
+            "type": "reasoning",
+            "summary": [],
+            "content": [{"type": "reasoning_text", "text": "hm"}],
+            "details": [{"type": "reasoning.encrypted", "data": "AA", "x": None}, {}],
+        },
     ),
     (
         FunctionCallOutput("call_1", "42"),
@@ -228,6 +282,11 @@ def test_the_error_of_strict_json_gives_the_reason():
             r"FunctionCall.arguments must be JSON text: use json.dumps\(arguments\)",
         ),
         (lambda: FunctionCall("f", "", None), "FunctionCall.call_id must be a str, not NoneType"),
+        (lambda: FunctionCall("f", "", "c", "completed", []), "FunctionCall.extra must be a dict, not list"),
+        (lambda: CustomToolCall("f", {}, "c"), "CustomToolCall.input must be a str, not dict"),
+        (lambda: CustomToolCall("f", "", "c", "completed", "x"), "CustomToolCall.extra must be a dict, not str"),
+        (lambda: CustomToolCallOutput(None, ""), "CustomToolCallOutput.call_id must be a str, not NoneType"),
+        (lambda: OutputImage({"url": "u"}), "OutputImage.image_url must be a str, not dict"),
         (lambda: FunctionCallOutput(None, ""), "FunctionCallOutput.call_id must be a str, not NoneType"),
         (lambda: FunctionCallOutput("c", 42), "content must be a str or a list of parts, not int"),
         (lambda: LocalShellCall("i", "c", None, {}), "LocalShellCall.status must be a str, not NoneType"),
@@ -256,3 +315,15 @@ def test_a_wrong_type_is_refused_with_a_message_that_says_what_is_expected(make,
 )
 def test_the_output_made_by_a_call_has_its_call_id(value, output):
     assert FunctionCall("weather", "{}", "c1").output(value) == FunctionCallOutput("c1", output)
+
+
+def test_the_output_made_by_a_call_of_a_custom_tool_has_its_call_id():
+    assert CustomToolCall("sh", "ls", "c1").output("a b") == CustomToolCallOutput("c1", "a b")
+
+
+@pytest.mark.parametrize("extra", [{}, {"seal": 1}], ids=repr)
+def test_items_with_different_details_are_different_and_can_be_hashed(extra):
+    call = FunctionCall("f", "{}", "c", "completed", extra)
+    assert len({call, FunctionCall("f", "{}", "c", "completed", {"seal": 2})}) == 2
+    assert Reasoning("a", details=(extra,)) != Reasoning("a", details=({"x": 1},))
+    assert hash(Reasoning("a", details=(extra,))) == hash(Reasoning("a"))
