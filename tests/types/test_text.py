@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from chatstream.types.text import all_without_surrogates, has_lone_surrogates, has_surrogates, without_surrogates
+from chatstream.types.text import (
+    HIGH_SURROGATE,
+    all_without_surrogates,
+    has_lone_surrogates,
+    has_surrogates,
+    without_surrogates,
+)
 
 HIGH, LOW = "\ud83e", "\udd8a"
 FOX = "🦊"
