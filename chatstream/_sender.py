@@ -35,6 +35,7 @@ from .errors import (
     QuotaExceeded,
     RetryLimit,
     UnexpectedStatus,
+    excerpt,
 )
 from .providers.provider import Provider
 from .types.limits import Limits
@@ -186,7 +187,9 @@ class Sender:
         detail = error_of_body(body)
         message = detail.message or responses.get(reply.status, "")
         if target := reply.headers.get("Location"):
-            message = f"the server redirects to {target}, which is not followed; set base_url to it if you trust it"
+            message = (
+                f"the server redirects to {excerpt(target)}, which is not followed; set base_url to it if you trust it"
+            )
         wait = retry_after(reply.headers, time())
         if wait is None:
             wait = detail.retry_after

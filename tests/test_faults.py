@@ -8,6 +8,7 @@ after three events it is not, and the error carries their text.
 from __future__ import annotations
 
 import gc
+import gzip
 import json
 import logging
 import os
@@ -363,6 +364,57 @@ def test_fault_12_a_redirect_that_would_turn_post_into_get_is_not_followed(conne
     server = serve(redirect("/elsewhere", code))
     assert error_of_sending(connect(server)).status == code
     assert [request.method for request in server.requests] == ["POST"]
+
+
+REDIRECTED = {
+    "a compressed bomb": ({"Content-Encoding": "gzip"}, [chunk(gzip.compress(bytes(20_000_000))), end()]),
+    "an endless body": ({}, [forever(chunk(b"x" * 65536))]),
+    "a dripping body": ({}, [forever(chunk(b"x"), pause(0.02))]),
+    "no body where one was announced": ({}, [stall()]),
+}
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize(("headers", "body"), REDIRECTED.values(), ids=REDIRECTED)
+def test_fault_58_the_body_of_a_redirect_is_bounded_in_time_and_size(connect, serve, code, headers, body):
+    server = serve([head(code, {"Location": "http://elsewhere.invalid/v1", **headers}), *body])
+    client = connect(server, limits=Limits(error_body_bytes=1000))
+    with within(1.2):
+        error = error_of_sending(client)
+    assert (type(error), error.status, len(error.attempts)) == (UnexpectedStatus, code, 1)
+    assert len(error.body) <= 1000
+    assert "redirects to http://elsewhere.invalid/v1" in error.message
+
+
+@pytest.mark.parametrize(("headers", "body"), REDIRECTED.values(), ids=REDIRECTED)
+def test_fault_58_a_redirect_to_the_same_origin_is_followed_whatever_its_body(connect, serve, headers, body):
+    server = serve([head(308, {"Location": "/v2/chat", **headers}), *body], OK)
+    with within(1.0):
+        assert connect(server).stream("Hi").collect().text == "fine"
+
+
+@pytest.mark.parametrize("code", [301, 307, 308])
+@pytest.mark.parametrize(
+    "location",
+    [
+        b"http://[::1/v1",
+        b"http://[v1.x]:99999999/",
+        b"http://h:port/v1",
+        b"\xff\xfe/v1",
+        b"http://127.0.0.1\xff/",
+        b"",
+        b" ",
+        b"/v1/" + b"x" * 20_000,
+        b"http://elsewhere.invalid/" + b"x" * 20_000,
+    ],
+    ids=lambda location: repr(location[:20]),
+)
+def test_fault_59_a_redirect_to_what_is_no_url_is_a_refusal(connect, serve, code, location):
+    head_bytes = b"HTTP/1.1 %d Moved\r\nContent-Length: 0\r\nLocation: %b\r\n\r\n" % (code, location)
+    server = serve([send(head_bytes)])
+    error = error_of_sending(connect(server))
+    assert (type(error), error.status, len(server.requests)) == (UnexpectedStatus, code, 1)
+    assert len(error.message) < 3000
 
 
 # ── refusals ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import field, replace
 from functools import partial
 from http.cookiejar import DefaultCookiePolicy
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -30,6 +31,7 @@ from .cancel_scope import CancelScope
 from .connection import ScopedAdapter
 from .response import Exchange, current_exchange
 
+MAX_LOCATION = 8192  # bytes of a URL: servers and proxies refuse longer ones
 READ_SIZE = 65536  # bytes, the most that one read returns
 DRAIN_SECONDS = 0.1
 ENCODINGS = requests.utils.default_headers()["Accept-Encoding"]  # those that the installed urllib3 can decompress
@@ -205,7 +207,11 @@ class Transport:
         prepared = self._prepared(request, session)
         settings = session.merge_environment_settings(prepared.url, {}, True, None, None)
         limits = (request.connect_timeout, scope.remaining())  # for an adapter that the session's owner mounted
-        return session.send(prepared, timeout=limits, allow_redirects=False, **settings)
+        location: dict[str, str] = {}
+        prepared.register_hook("response", partial(_hide_location, location))
+        response = session.send(prepared, timeout=limits, allow_redirects=False, **settings)
+        response.headers.update(location)
+        return response
 
     def _prepared(self, request: Request, session: requests.Session) -> requests.PreparedRequest:
         """The prepared request; a session that was given adds its owner's headers, cookies and hooks."""
@@ -252,9 +258,21 @@ def _with_scopes(session: requests.Session) -> requests.Session:
     return session
 
 
+def _hide_location(location: dict[str, str], response: requests.Response, **_: Any) -> None:
+    """Move the header ``Location`` to the dict: requests reads the whole body of a redirect, without a limit, to find
+    the next request, and raises for a target that is no URL, even where redirects are not followed."""
+    if "Location" in response.headers:
+        location["Location"] = response.headers.pop("Location")
+
+
 def _same_origin(url: str, location: str) -> str | None:
-    target = urljoin(url, location)
-    return target if location and urlsplit(target)[:2] == urlsplit(url)[:2] else None
+    """The URL that a redirect leads to, if it is one of the same origin."""
+    try:
+        target = urljoin(url, location.encode("latin-1").decode())  # http.client decodes headers as Latin-1
+        is_same = urlsplit(target)[:2] == urlsplit(url)[:2]
+    except ValueError:  # no URL, or no UTF-8
+        return None
+    return target if is_same and 0 < len(location) <= MAX_LOCATION else None
 
 
 def _checked(reply: Reply) -> Reply:
