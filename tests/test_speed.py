@@ -27,7 +27,9 @@ ROOT = Path(__file__).parents[1]
 MOST = {"text": 1.0, "reasoning": 1.1, "tools": 1.3, "unlike": 1.4}  # times the CPU time of the hand-written loop
 TRIES = 3  # other work of the machine may spoil a run
 MOST_CALLS = 55  # per event, of Python and C functions, when every event arrives alone
-MOST_SOURCES = 60  # compiled by the import: one per frozen class and named tuple; standard dataclasses take six each
+# Compiled by the import: one per frozen class and named tuple, where standard dataclasses take six each. From Python
+# 3.13 on, the module dataclasses adds an empty one for each class.
+MOST_SOURCES = 60 if sys.version_info < (3, 13) else 80
 MOST_BYTES = 120  # per event: its text, stored once
 THIRD_PARTY = ("requests", "urllib3", "sseclient")
 
@@ -49,6 +51,7 @@ def best_ratio(shape: str, way: str) -> float:
     return min(ratios)
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("way", ["stream", "collect"])
 @pytest.mark.parametrize("shape", MOST)
 def test_the_cpu_time_per_event_is_close_to_that_of_a_hand_written_loop(shape, way):
