@@ -208,7 +208,7 @@ class Transport:
         settings = session.merge_environment_settings(prepared.url, {}, True, None, None)
         limits = (request.connect_timeout, scope.remaining())  # for an adapter that the session's owner mounted
         location: dict[str, str] = {}
-        prepared.register_hook("response", partial(_hide_location, location))
+        prepared.hooks["response"].append(partial(_hide_location, location))
         response = session.send(prepared, timeout=limits, allow_redirects=False, **settings)
         response.headers.update(location)
         return response
