@@ -159,7 +159,7 @@ class Machine:
         events: list[ResponseEvent] = []
         for delta in chunk.choices:
             self._read_choice(delta, events)
-        return self._after_created(events)
+        return events if self._created else self._after_created(events)
 
     def _read_rest(self, chunk: Chunk) -> None:
         """Read what a chunk has beside its choices."""

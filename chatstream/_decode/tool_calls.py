@@ -210,6 +210,8 @@ class CallTable:
         """The call that a fragment belongs to; a new one if there is none."""
         index, call_id = fragment.call_index, fragment.call_id
         here = None if index is None else self._by_index.get(index)
+        if here is not None and not (call_id or fragment.name):
+            return here
         call = self._named(fragment, here) if fragment.name else self._unnamed(fragment, here)
         if call is None:
             call = OpenCall()
