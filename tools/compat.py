@@ -188,12 +188,12 @@ def found_interpreters() -> dict[str, str]:
 
 def planned(found: dict[str, str], quick: bool, only: list[str], skip: list[str]) -> list[Run]:
     """The runs to perform."""
-    ends = list(found)[:1] + list(found)[-1:]
+    oldest = next(iter(found), "")
     runs = [
         Run(version, python, dependencies)
         for version, python in found.items()
         for dependencies in DEPENDENCIES
-        if not quick or dependencies == "newest" or version in ends
+        if not quick or (dependencies == "oldest") is (version == oldest)
     ]
     return [run for run in runs if (not only or run.is_named(only)) and not run.is_named(skip)]
 
@@ -206,7 +206,9 @@ def main() -> int:
         "--skip", action="append", default=[], metavar="NAME", help="leave these runs out; named likewise"
     )
     parser.add_argument(
-        "--quick", action="store_true", help="the oldest dependencies only on the oldest and the newest Python found"
+        "--quick",
+        action="store_true",
+        help="one run for each Python: the oldest dependencies on the oldest Python found, the newest on the others",
     )
     parser.add_argument("--jobs", type=int, choices=(1, 2), default=2, help="runs at a time (default: 2)")
     parser.add_argument(
