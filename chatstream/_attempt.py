@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from ._decode.aggregate import Collector
 from ._decode.parser import EventParser
 from ._http.cancel_scope import CancelScope
-from ._http.transport import Reply
+from ._http.reply import Reply
 from .errors import ChatStreamError, DeadlineExceeded, IdleTimeout, StreamError
 from .providers.provider import Provider
 from .types.events import Heartbeat, ResponseEvent

@@ -20,7 +20,8 @@ from ._decode.chunks import ChunkReader
 from ._decode.error_body import error_of_body
 from ._decode.sse import BodyDecoder
 from ._http.cancel_scope import CancelScope
-from ._http.transport import Reply, Request, Transport
+from ._http.reply import Reply
+from ._http.transport import Request, Transport
 from .errors import ChatStreamError, IdleTimeout
 from .providers.provider import Provider
 from .types.limits import Limits

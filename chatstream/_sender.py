@@ -23,7 +23,8 @@ from typing import Any
 from ._decode.error_body import error_of_body
 from ._encode.body import encode_json, request_body
 from ._http.cancel_scope import CancelScope
-from ._http.transport import Reply, Request, Transport
+from ._http.reply import Reply
+from ._http.transport import Request, Transport
 from ._retry import RetryBudget, RetryInfo, backoff, is_retryable, retry_after
 from ._version import __version__
 from .errors import (

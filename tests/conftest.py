@@ -17,7 +17,7 @@ import trustme
 from support import KEY, server_context
 
 from chatstream import Client, Provider, _retry
-from chatstream._http import transport
+from chatstream._http import reply
 from chatstream._http.cancel_scope import CancelScope
 from chatstream._http.connection import ScopedAdapter
 from chatstream._http.response import Exchange, current_exchange
@@ -32,7 +32,7 @@ NETWORK_VARIABLES = (
     "REQUESTS_CA_BUNDLE",
     "CURL_CA_BUNDLE",
 )
-DRAIN_SECONDS = transport.DRAIN_SECONDS  # the library's own value
+DRAIN_SECONDS = reply.DRAIN_SECONDS  # the library's own value
 CLIENT_OPTIONS = ("model", "deadline", "on_retry", "session", "limits")
 
 Serve = Callable[..., FaultServer]
@@ -53,13 +53,13 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
 @pytest.fixture(autouse=True)
 def _long_drain_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Allow more time for draining, because on a busy machine the end of a response may arrive late."""
-    monkeypatch.setattr(transport, "DRAIN_SECONDS", 2.0)
+    monkeypatch.setattr(reply, "DRAIN_SECONDS", 2.0)
 
 
 @pytest.fixture
 def default_drain_time(_long_drain_time: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The library's own drain time, for tests that measure it."""
-    monkeypatch.setattr(transport, "DRAIN_SECONDS", DRAIN_SECONDS)
+    monkeypatch.setattr(reply, "DRAIN_SECONDS", DRAIN_SECONDS)
 
 
 @pytest.fixture(scope="session", autouse=True)

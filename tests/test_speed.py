@@ -21,7 +21,7 @@ from chatstream._decode.fastpath import FastPath
 from chatstream._decode.machine import Machine
 from chatstream._decode.sse import BodyDecoder
 from chatstream._http.cancel_scope import CancelScope
-from chatstream._http.transport import Reply
+from chatstream._http.reply import Reply
 
 ROOT = Path(__file__).parents[1]
 MOST = {"text": 1.0, "reasoning": 1.1, "tools": 1.3, "unlike": 1.4}  # times the CPU time of the hand-written loop

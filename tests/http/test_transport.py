@@ -16,7 +16,8 @@ from urllib3 import HTTPConnectionPool
 from chatstream import Cancelled, ConnectionFailed, DeadlineExceeded, IdleTimeout, ProtocolViolation, StreamTruncated
 from chatstream._http.cancel_scope import CancelScope
 from chatstream._http.connection import ScopedAdapter
-from chatstream._http.transport import Reply, Request, Transport
+from chatstream._http.reply import Reply
+from chatstream._http.transport import Request, Transport
 from chatstream.testing import (
     FaultServer,
     chunk,

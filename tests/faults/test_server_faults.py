@@ -1361,9 +1361,9 @@ def echo(wire: Wire) -> None:
 FORKS = """
 import os, sys
 from chatstream import Client, Provider
-from chatstream._http import transport
+from chatstream._http import reply
 
-transport.DRAIN_SECONDS = 2.0  # connections are reused on a busy machine too
+reply.DRAIN_SECONDS = 2.0  # connections are reused on a busy machine too
 client = Client(Provider("test", sys.argv[1]), model="m1")
 is_echoed = lambda text: client.stream(text).collect().text == text + " "
 assert is_echoed("before the first fork")
