@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import math
 import socket
+import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from time import monotonic
+from typing import Any
 
 from ..errors import Cancelled, ChatStreamError, ConfigError, DeadlineExceeded
 
@@ -79,6 +81,17 @@ class CancelScope:
         self._make_error = make_error
         self._timeout_at = timeout_at = monotonic() + seconds
         self._end = timeout_at if timeout_at < self._deadline else self._deadline
+
+    @contextmanager
+    def limit(self, seconds: float, make_error: Callable[[], ChatStreamError]) -> Iterator[None]:
+        """Allow the block ``seconds``, unless the timeout in force ends before."""
+        outer = self._timeout_at, self._end, self._make_error
+        if monotonic() + seconds < self._timeout_at:
+            self.set_timeout(seconds, make_error)
+        try:
+            yield
+        finally:
+            self._timeout_at, self._end, self._make_error = outer
 
     def exclude(self, seconds: float) -> None:
         """Do not count ``seconds`` that the caller spent in its own code against the timeout."""
@@ -143,5 +156,13 @@ class CancelScope:
         with self._lock:
             self._stop(Cancelled("the stream was cancelled"))
             if self._socket is not None:
-                with suppress(OSError):  # closed already, or never connected
-                    self._socket.shutdown(socket.SHUT_RDWR)
+                _shut_down(self._socket)
+
+
+def _shut_down(sock: socket.socket) -> None:
+    """Wake whoever uses the socket. An SSLSocket's own ``shutdown`` forgets the TLS state as well, and a thread that is
+    about to read would get encrypted bytes."""
+    ssl = sys.modules.get("ssl")
+    plain: Any = super(ssl.SSLSocket, sock) if ssl is not None and isinstance(sock, ssl.SSLSocket) else sock
+    with suppress(OSError):  # closed already, or never connected
+        plain.shutdown(socket.SHUT_RDWR)

@@ -13,17 +13,22 @@ Rules:
 from __future__ import annotations
 
 import socket
+import ssl
+from functools import partial
 from typing import Any
 
 import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.exceptions import NameResolutionError, NewConnectionError
 
+from ..errors import ConnectionFailed
 from .cancel_scope import CancelScope
+from .connecting import Address, connect_any, resolve
 from .response import Exchange, ScopedResponse, current_exchange, running_exchange
 
+SEND_SIZE = 16384  # bytes sent before the scope is asked again: one TLS record
 POOL_SIZE = 1000  # connections kept for reuse: one per thread that streams at the same time
 
 
@@ -35,40 +40,71 @@ class _Connection(HTTPConnection):
     _exchange: Exchange | None = None  # the running one
     _is_new = True  # it has carried no request yet; urllib3 connects for TLS before there is a request
 
+    def connect(self) -> None:
+        """Connect, with the tunnel and TLS, within the connect timeout."""
+        scope = running_exchange().scope
+        if not isinstance(self.timeout, (int, float)):  # the caller's own request, without a timeout
+            return super().connect()
+        with scope.limit(self.timeout, partial(_no_connection, self.host, self.timeout)):
+            try:
+                super().connect()
+            except TimeoutError:
+                scope.remaining()  # raises if the time is over
+                raise
+
     def _new_conn(self) -> socket.socket:
         self._is_new = True
         scope = running_exchange().scope
-        failure = OSError("the name has no address")
-        for family, kind, protocol, address in self._addresses():
-            sock = socket.socket(family, kind, protocol)
-            try:
-                self._open(sock, address, scope)
-                return sock
-            except BaseException as error:
-                sock.close()
-                if not isinstance(error, OSError):
-                    raise
-                scope.check()
-                failure = error
-        if isinstance(failure, TimeoutError):
-            raise ConnectTimeoutError(self, f"no connection within {self.timeout} s")
-        raise NewConnectionError(self, str(failure))
-
-    def _addresses(self) -> list[tuple[int, int, int, Any]]:
         try:
-            found = socket.getaddrinfo(self._dns_host, self.port, 0, socket.SOCK_STREAM)
-        except (socket.gaierror, UnicodeError) as error:
-            raise NameResolutionError(self.host, self, socket.gaierror(str(error))) from None
-        return [(family, kind, protocol, address) for family, kind, protocol, _, address in found]
+            return connect_any(self._addresses(scope), scope, self._open)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise NewConnectionError(self, str(error)) from error
 
-    def _open(self, sock: socket.socket, address: Any, scope: CancelScope) -> None:
-        for option in self.socket_options or ():
-            sock.setsockopt(*option)
-        if current_exchange.get():  # otherwise nobody can cancel it, or release the copy
-            scope.attach(sock.dup() if self._wraps else sock, owned=self._wraps)
-        sock.settimeout(self._allowed(scope))
-        sock.connect(address)
-        scope.check()
+    def _addresses(self, scope: CancelScope) -> list[Address]:
+        return self._resolve(self._dns_host, self.port, scope)
+
+    def _resolve(self, host: str, port: int | None, scope: CancelScope) -> list[Address]:
+        try:
+            return resolve(host, port, scope)
+        except (socket.gaierror, UnicodeError) as error:
+            raise NameResolutionError(host, self, socket.gaierror(str(error))) from None
+
+    def _open(self, address: Address, seconds: float) -> socket.socket:
+        scope = running_exchange().scope
+        sock = self._make_socket(address)
+        try:
+            for option in self.socket_options or ():
+                if "udp" not in option[3:]:  # urllib3-future adds the transport
+                    sock.setsockopt(*option[:3])
+            if current_exchange.get():  # otherwise nobody can cancel it, or release the copy
+                scope.attach(sock.dup() if self._wraps else sock, owned=self._wraps)
+            sock.settimeout(seconds)
+            self._connect_socket(sock, address)
+            sock.settimeout(scope.remaining())
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _make_socket(self, address: Address) -> socket.socket:
+        return socket.socket(*address[:3])
+
+    def _connect_socket(self, sock: socket.socket, address: Address) -> None:
+        sock.connect(address[3])
+
+    def _tunnel(self) -> None:
+        super()._tunnel()
+        self.sock.settimeout(running_exchange().scope.remaining())  # for the TLS handshake that follows
+
+    def send(self, data: Any) -> None:
+        """Send in pieces, so that the limits hold although the peer reads slowly: one piece may take as long as
+        connecting may."""
+        scope = running_exchange().scope
+        for start in range(0, len(data), SEND_SIZE):
+            self.sock.settimeout(self._allowed(scope))
+            super().send(data[start : start + SEND_SIZE])
 
     def _allowed(self, scope: CancelScope) -> float:
         left = scope.remaining()
@@ -80,10 +116,7 @@ class _Connection(HTTPConnection):
             self.connect()
         exchange.reused, self._is_new = not self._is_new, False
         self._exchange = exchange
-        exchange.acquire(self.sock)
-        timeout = self._allowed(exchange.scope)
-        if self.sock.gettimeout() != timeout:  # a reused socket still has that of its last recv
-            self.sock.settimeout(timeout)
+        exchange.acquire(self)
         super().request(*args, **kwargs)
         exchange.sent = True
 
@@ -93,8 +126,24 @@ class _Connection(HTTPConnection):
         return exchange is not None and exchange.release()
 
 
+def _no_connection(host: str, seconds: float) -> ConnectionFailed:
+    return ConnectionFailed(f"no connection with {host} within {seconds:g} s (connect_timeout)")
+
+
 class _TLSConnection(_Connection, HTTPSConnection):
     _wraps = True
+
+    def _connect_tls_proxy(self, hostname: str, sock: socket.socket) -> ssl.SSLSocket:
+        """TLS with the proxy. For TLS inside it urllib3 calls ``recv`` as often as one read needs, so each one asks."""
+        outer = super()._connect_tls_proxy(hostname, sock)
+        receive = outer.recv
+
+        def receive_within_limits(size: int) -> bytes:
+            outer.settimeout((self._exchange or running_exchange()).scope.remaining())
+            return receive(size)
+
+        outer.recv = receive_within_limits  # type: ignore[method-assign,assignment]
+        return outer
 
 
 class _Pool(HTTPConnectionPool):
@@ -133,7 +182,12 @@ class ScopedAdapter(HTTPAdapter):
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> urllib3.ProxyManager:
         manager: urllib3.ProxyManager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = POOLS
+        if isinstance(manager, urllib3.ProxyManager):
+            manager.pool_classes_by_scheme = POOLS
+        else:
+            from .socks_proxy import SOCKS_POOLS  # PySocks may be missing
+
+            manager.pool_classes_by_scheme = SOCKS_POOLS
         return manager
 
     def close(self) -> None:

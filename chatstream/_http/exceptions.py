@@ -1,7 +1,9 @@
 """Exceptions of requests, urllib3 and http.client → ours, at the edge of the transport.
 
 Rules:
-- The error of the scope comes first: a socket that was shut down or timed out fails in many ways, for one reason.
+- Only what the network raises is converted. An exception of the caller's own, raised by a signal handler, a hook or
+  ``auth``, and a programming error stay as they are.
+- The error of the scope comes next: a socket that was shut down or timed out fails in many ways, for one reason.
 - Only the text of the innermost cause is kept: the exceptions themselves hold the request, and with it the key.
 - A peer that closes means truncation or a failed connection; a peer that breaks HTTP is a protocol violation.
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 import http.client
 import re
 import ssl
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 import requests
@@ -25,6 +28,7 @@ from ..errors import (
     StreamTruncated,
     excerpt,
 )
+from .callers import raised_by, raised_by_signal_handler
 from .response import Exchange
 
 UNSENDABLE = (
@@ -36,15 +40,23 @@ UNSENDABLE = (
     urllib3.exceptions.LocationParseError,
     UnicodeError,
 )
+NETWORK = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError, UnicodeError)  # requests' are OSErrors
+WRAPPERS = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError)
+CLOSED_MEANWHILE = (ValueError, AttributeError)  # what a read raises whose response another thread closes
+MISSING_SOCKS = 'a SOCKS proxy needs PySocks: pip install "chatstream-py[socks]"'
 REFUSED_TUNNEL = r"Tunnel connection failed: 4(?!08|29)"  # forbidden, or a wrong password
 NOT_HTTP = (http.client.BadStatusLine, http.client.LineTooLong, http.client.UnknownProtocol)
 
 
-def map_send_error(error: BaseException, exchange: Exchange, url: str) -> ChatStreamError:
-    """The error for what failed before the headers of the answer arrived."""
-    if stopped := exchange.scope.error:
-        return stopped
+def map_send_error(
+    error: BaseException, exchange: Exchange, url: str, callbacks: Iterable[object] = ()
+) -> BaseException:
+    """The error for what failed before the headers of the answer arrived. ``callbacks`` are functions of the caller."""
+    if decided := _not_of_the_network(error, exchange, callbacks):
+        return decided
     host = urlsplit(url).netloc
+    if isinstance(error, requests.exceptions.InvalidSchema) and "SOCKS" in str(error):
+        return ConfigError(MISSING_SOCKS)
     if isinstance(error, UNSENDABLE):
         return ConfigError(f"the request to {host!r} can't be sent ({type(error).__name__}): check URL, headers, proxy")
     if type(error) is OSError:  # raised by requests for a CA bundle that does not exist
@@ -64,10 +76,10 @@ def map_send_error(error: BaseException, exchange: Exchange, url: str) -> ChatSt
     return failed(f"no response from {host}: {_describe(causes[-1])}")
 
 
-def map_read_error(error: BaseException, exchange: Exchange) -> ChatStreamError:
+def map_read_error(error: BaseException, exchange: Exchange) -> BaseException:
     """The error for what failed in the body of an answer."""
-    if stopped := exchange.scope.error:
-        return stopped
+    if decided := _not_of_the_network(error, exchange):
+        return decided
     causes = _causes(error)
     if isinstance(error, urllib3.exceptions.ReadTimeoutError):
         return IdleTimeout()
@@ -78,6 +90,18 @@ def map_read_error(error: BaseException, exchange: Exchange) -> ChatStreamError:
     if broken or any(isinstance(cause, http.client.LineTooLong) for cause in causes):
         return ProtocolViolation(f"the chunked framing of the body is broken: {_describe(causes[-1])}")
     return StreamTruncated(f"the connection broke off ({_describe(causes[-1])})")
+
+
+def _not_of_the_network(
+    error: BaseException, exchange: Exchange, callbacks: Iterable[object] = ()
+) -> BaseException | None:
+    """The caller's own exception, the error of the scope, or a programming error; None if the network failed."""
+    theirs = [each for each in _causes(error) if raised_by_signal_handler(each) or raised_by(each, callbacks)]
+    if theirs:  # urllib3 and requests give the exception that they put around it the same traceback
+        return next((each for each in theirs if not isinstance(each, WRAPPERS)), theirs[-1])
+    if isinstance(error, (*NETWORK, *CLOSED_MEANWHILE)) and (stopped := exchange.scope.error):
+        return stopped
+    return None if isinstance(error, NETWORK) and not isinstance(error, ChatStreamError) else error
 
 
 def failed(message: str, retryable: bool = True) -> ConnectionFailed:
@@ -91,7 +115,9 @@ def _causes(error: BaseException) -> list[BaseException]:
     causes = [error]
     while True:
         last = causes[-1]
-        wrapped = [getattr(last, "reason", None), *reversed(last.args), last.__cause__]  # a context may be the caller's
+        # PySocks has it in socket_err; a context may be the caller's
+        inner_names = [getattr(last, name, None) for name in ("reason", "socket_err")]
+        wrapped = [*inner_names, *reversed(last.args), last.__cause__]
         inner = next((each for each in wrapped if isinstance(each, BaseException) and each not in causes), None)
         if inner is None:
             return causes

@@ -66,7 +66,7 @@ class Reply:
         try:
             self._scope.check()  # buffered bytes would be returned after `cancel` too
             data: bytes = self._read1(READ_SIZE)
-        except Exception as error:
+        except BaseException as error:
             failure = exceptions.map_read_error(error, self._exchange)
         else:
             self._full = len(data) == READ_SIZE

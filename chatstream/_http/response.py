@@ -19,8 +19,10 @@ import threading
 from contextvars import ContextVar
 from typing import Any
 
+from urllib3.connection import HTTPConnection
 from urllib3.util import wait_for_read
 
+from .callers import raised_by_signal_handler
 from .cancel_scope import CancelScope
 
 BUFFER_SIZE = 32768  # bytes taken from a socket at once; each open stream holds such a buffer
@@ -38,11 +40,16 @@ class Exchange:
         self.reused = False  # the connection served another request before
         self.sent = False  # the whole request was sent
         self.response: ScopedResponse | None = None
+        self._connection: HTTPConnection | None = None
         self._released = threading.Lock()
 
-    def acquire(self, sock: socket.socket) -> None:
+    def acquire(self, connection: HTTPConnection) -> None:
         """Own a connection for one request: more than one where a session answers a refusal itself (digest)."""
+        self._connection = connection
         self._released = threading.Lock()
+        sock: Any = connection.sock
+        while not hasattr(sock, "shutdown"):  # TLS in TLS: urllib3's SSLTransport around the proxy's socket
+            sock = sock.socket
         self.scope.attach(sock)
 
     def release(self) -> bool:
@@ -51,6 +58,13 @@ class Exchange:
             return False
         self.scope.attach(None)  # it must not shut down a socket that serves another call now
         return True
+
+    def abandon(self) -> None:
+        """Close the connection, if there is one and it was not given up: nobody will read its answer."""
+        if self._connection is not None and self.release():
+            self._connection.close()
+            if self.response is not None:
+                self.response.close()
 
 
 current_exchange: ContextVar[Exchange | None] = ContextVar("current_exchange", default=None)
@@ -88,7 +102,9 @@ class ScopedFile(io.RawIOBase):
                 self._socket.settimeout(left)
             try:
                 size = self._socket.recv_into(buffer)
-            except (TimeoutError, BlockingIOError):  # whether the time is over is for the scope to say
+            except (TimeoutError, BlockingIOError) as error:  # whether the time is over is for the scope to say
+                if raised_by_signal_handler(error):
+                    raise
                 self._timeout = math.inf
         if not size:
             self._scope.check()  # a cancelled socket ends just as one that the peer closed

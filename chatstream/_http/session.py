@@ -56,3 +56,11 @@ def hide_location(location: dict[str, str], response: requests.Response, **_: An
     the next request, and raises for a target that is no URL, even where redirects are not followed."""
     if "Location" in response.headers:
         location["Location"] = response.headers.pop("Location")
+
+
+def callbacks(session: requests.Session | None) -> list[object]:
+    """The functions of the caller that a session calls: its response hooks and its ``auth``."""
+    if session is None:
+        return []
+    hooks = session.hooks.get("response") or []
+    return [*(hooks if isinstance(hooks, (list, tuple)) else [hooks]), session.auth]

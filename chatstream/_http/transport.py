@@ -20,12 +20,12 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from .._dataclass import frozen
-from ..errors import ChatStreamError, ConnectionFailed, ProtocolViolation
+from ..errors import ConnectionFailed, ProtocolViolation
 from . import exceptions
 from .cancel_scope import CancelScope
 from .reply import Reply
 from .response import Exchange, current_exchange
-from .session import ENCODINGS, KeyAuth, hide_location, own_session, with_scopes
+from .session import ENCODINGS, KeyAuth, callbacks, hide_location, own_session, with_scopes
 
 MAX_LOCATION = 8192  # bytes of a URL: servers and proxies refuse longer ones
 
@@ -73,10 +73,9 @@ class Transport:
             token = current_exchange.set(exchange)
             try:
                 return _checked(Reply(self._send(request, scope), exchange))
-            except ChatStreamError:
-                raise
-            except Exception as error:
-                failure = exceptions.map_send_error(error, exchange, request.url)
+            except BaseException as error:
+                exchange.abandon()
+                failure = exceptions.map_send_error(error, exchange, request.url, callbacks(self.given))
             finally:
                 current_exchange.reset(token)
                 scope.release()

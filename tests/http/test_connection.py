@@ -10,7 +10,7 @@ import pytest
 import requests
 from support import within
 
-from chatstream import Cancelled, DeadlineExceeded
+from chatstream import Cancelled, ConnectionFailed, DeadlineExceeded
 from chatstream._http.cancel_scope import CancelScope
 from chatstream.testing import stall, status, unread
 
@@ -66,8 +66,8 @@ def test_the_error_for_a_host_name_that_does_not_resolve_has_the_reason(scoped_s
         scoped_session.post("http://nowhere.invalid/")
 
 
-def test_connecting_raises_connect_timeout_after_its_timeout(scoped_session, exchange, unanswered_port):
-    with within(0.2, least=0.1), pytest.raises(requests.ConnectTimeout):
+def test_connecting_ends_after_its_timeout(scoped_session, exchange, unanswered_port):
+    with within(0.2, least=0.1), pytest.raises(ConnectionFailed, match="connect_timeout"):
         scoped_session.post(f"http://127.0.0.1:{unanswered_port}/", timeout=0.1)
 
 

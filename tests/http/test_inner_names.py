@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 import urllib3
+from urllib3.util.ssltransport import SSLTransport
 
 import chatstream
 
@@ -35,8 +36,13 @@ def response() -> http.client.HTTPResponse:
 USED = {
     "urllib3.connection.HTTPConnection": (
         connection,
-        ("_new_conn", "_dns_host", "host", "port", "timeout", "socket_options", "sock", "response_class", "request"),
+        (
+            *("_new_conn", "_dns_host", "host", "port", "timeout", "socket_options", "sock", "response_class"),
+            *("connect", "request", "send", "_tunnel"),
+        ),
     ),
+    "urllib3.connection.HTTPSConnection": (lambda: urllib3.connection.HTTPSConnection, ("_connect_tls_proxy",)),
+    "urllib3.util.ssltransport.SSLTransport": (lambda: SSLTransport, ("recv_into", "settimeout")),
     "urllib3.HTTPConnectionPool": (
         lambda: urllib3.HTTPConnectionPool,
         ("_get_conn", "_put_conn", "ConnectionCls"),
