@@ -1,0 +1,341 @@
+"""Exceptions that are not the network's: of signal handlers, of a session's hooks and ``auth``, and programming errors.
+
+They reach the caller unchanged and at once, the connection is closed, and nothing is sent again.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+import requests
+from requests.auth import AuthBase
+from support import REST, THREE, within
+
+from chatstream import Client, ConnectionFailed, _retry
+from chatstream._http.callers import raised_by
+from chatstream.testing import FaultServer, chunk, forever, head, pause, stall, status, text_answer, unread
+
+OK = text_answer("fine")
+
+
+class SoftTimeLimit(Exception):
+    """What a task queue raises in a task that takes too long."""
+
+
+RAISED = {
+    "an-exception": SoftTimeLimit("too long"),
+    "a-timeout-error": TimeoutError("too long"),
+    "an-os-error": OSError("too long"),
+    "a-value-error": ValueError("too long"),
+    "a-connection-error-of-requests": requests.ConnectionError("too long"),
+}
+raised = pytest.mark.parametrize("error", RAISED.values(), ids=RAISED)
+
+
+@contextmanager
+def alarm(error: Exception, seconds: float = 0.2) -> Iterator[None]:
+    """Raise the error from a signal handler after ``seconds``, and expect it, the very same, from the block."""
+
+    def handler(number: int, frame: Any) -> None:
+        raise error
+
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        with within(seconds + 0.2, least=seconds), pytest.raises(type(error)) as caught:
+            yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert caught.value is error
+
+
+@pytest.fixture(params=["http", "https"])
+def start(request: pytest.FixtureRequest, serve: Any, connect: Any) -> Callable[..., tuple[FaultServer, Client]]:
+    """A function that starts a server with some scripts, over http and over https, and makes its client."""
+    options = {}
+    if request.param == "https":
+        request.getfixturevalue("trusted")
+        options["tls"] = request.getfixturevalue("tls")
+
+    def started(*scripts: Any, **settings: Any) -> tuple[FaultServer, Client]:
+        server = serve(*scripts, **options)
+        return server, connect(server, **settings)
+
+    return started
+
+
+# ── signal handlers ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@raised
+def test_an_exception_of_a_signal_handler_passes_while_the_headers_are_awaited(start, error):
+    server, client = start([stall()])
+    with alarm(error):
+        client.stream("Hi")
+    assert server.client_closed()
+    assert len(server.requests) == 1
+
+
+@raised
+@pytest.mark.parametrize("before", [[], THREE], ids=["first-event", "after-three-events"])
+def test_an_exception_of_a_signal_handler_passes_while_events_are_awaited(start, error, before):
+    server, client = start([head(), *before, stall()])
+    stream = client.stream("Hi")
+    with alarm(error):
+        for _ in stream:
+            pass
+    assert stream.turn.text == "one two three " * bool(before)
+    assert server.client_closed()
+    assert len(server.requests) == 1
+
+
+@raised
+def test_an_exception_of_a_signal_handler_passes_while_comments_arrive(start, error):
+    server, client = start([head(), *THREE, forever(chunk(b": ping\n\n"), pause(0.01))])
+    stream = client.stream("Hi")
+    with alarm(error):
+        stream.collect()
+    assert stream.turn.text == "one two three "
+    assert server.client_closed()
+
+
+@raised
+def test_an_exception_of_a_signal_handler_passes_while_a_heartbeat_is_awaited(start, error):
+    server, client = start([head(), *THREE, stall()])
+    with alarm(error):
+        for _ in client.stream("Hi", heartbeat=0.05):
+            pass
+    assert server.client_closed()
+
+
+@raised
+def test_an_exception_of_a_signal_handler_passes_while_the_body_of_a_refusal_is_read(start, error):
+    server, client = start([head(400), chunk(b"{"), stall()])
+    with alarm(error):
+        client.stream("Hi")
+    assert server.client_closed()
+    assert len(server.requests) == 1
+
+
+@raised
+def test_an_exception_of_a_signal_handler_passes_while_the_rest_of_an_answer_is_drained(start, error):
+    server, client = start([head(), *THREE, *REST[:-1], stall()])
+    stream = client.stream("Hi")
+    with alarm(error):
+        for _ in stream:
+            pass
+    assert stream.turn.text == "one two three "
+    assert server.client_closed()
+
+
+@raised
+def test_an_exception_of_a_signal_handler_passes_during_the_delay_before_a_retry(start, error, monkeypatch):
+    monkeypatch.setattr(_retry, "FIRST_DELAY", 30.0)
+    monkeypatch.setattr(_retry, "MAX_DELAY", 30.0)
+    server, client = start(status(503))
+    with alarm(error):
+        client.stream("Hi")
+    assert len(server.requests) == 1
+
+
+@raised
+def test_an_exception_of_a_signal_handler_passes_while_connecting(connect, unanswered_port, error):
+    with alarm(error):
+        connect(f"http://127.0.0.1:{unanswered_port}/v1").stream("Hi")
+
+
+@raised
+def test_an_exception_of_a_signal_handler_passes_during_a_tls_handshake(connect, serve, tls, error):
+    with alarm(error):
+        connect(serve([unread(), stall()], tls=tls)).stream("Hi")
+
+
+@raised
+def test_an_exception_of_a_signal_handler_passes_during_a_lookup(connect, monkeypatch, error):
+    def look_up(*args: Any) -> list[Any]:
+        if socket.AI_NUMERICHOST in args:
+            raise socket.gaierror(socket.EAI_NONAME, "not numeric")
+        time.sleep(1)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with alarm(error):
+        connect("http://model.invalid/v1", api_key=None).stream("Hi")
+
+
+@raised
+def test_an_exception_of_a_signal_handler_passes_during_an_upload(connect, serve, error):
+    with alarm(error, 0.5):
+        connect(serve([unread(), stall()])).stream("x" * 15_000_000)
+
+
+def test_a_signal_handler_that_returns_disturbs_nothing(start):
+    handled: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda number, frame: handled.append(number))
+    signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+    try:
+        server, client = start([head(), *THREE, pause(0.3), *REST])
+        assert client.stream("Hi").collect().text == "one two three "
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(handled) > 5
+    assert len(server.requests) == 1
+
+
+# ── what a session of the caller calls ──────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def session() -> Iterator[requests.Session]:
+    with requests.Session() as session:
+        yield session
+
+
+class FailingAuth(AuthBase):
+    """An ``auth`` that fails, as one does that can't get its token."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        raise self.error
+
+
+def failing_hook(error: Exception, response: requests.Response, **options: Any) -> None:
+    raise error
+
+
+@raised
+def test_an_exception_of_a_response_hook_passes_and_the_connection_is_closed(start, session, error):
+    session.hooks["response"] = [partial(failing_hook, error)]
+    server, client = start([head(), stall()], session=session)
+    with pytest.raises(type(error)) as caught:
+        client.stream("Hi")
+    assert caught.value is error
+    assert server.client_closed()
+    assert len(server.requests) == 1
+
+
+def test_raise_for_status_in_a_response_hook_passes_its_own_exception(start, session):
+    def check(response: requests.Response, **options: Any) -> None:
+        response.raise_for_status()
+
+    session.hooks["response"] = check
+    server, client = start(status(503), session=session)
+    with pytest.raises(requests.HTTPError, match="503"):
+        client.stream("Hi")
+    assert len(server.requests) == 1
+
+
+def test_a_failed_request_of_a_response_hook_passes_its_own_exception(start, session, refused_port):
+    def ask_another_server(response: requests.Response, **options: Any) -> None:
+        requests.get(f"http://127.0.0.1:{refused_port}/", timeout=5)
+
+    session.hooks["response"].append(ask_another_server)
+    server, client = start(OK, session=session)
+    with pytest.raises(requests.ConnectionError, match="refused"):
+        client.stream("Hi")
+    assert len(server.requests) == 1
+
+
+@raised
+def test_an_exception_of_the_auth_of_a_session_passes(start, session, error):
+    session.auth = FailingAuth(error)
+    server, client = start(OK, session=session, api_key=None)
+    with pytest.raises(type(error)) as caught:
+        client.stream("Hi")
+    assert caught.value is error
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("error", [SoftTimeLimit("adapter"), ValueError("adapter"), ZeroDivisionError("adapter")])
+def test_an_exception_of_a_mounted_adapter_that_is_not_the_networks_passes(serve, connect, session, error):
+    class FailingAdapter(requests.adapters.HTTPAdapter):
+        def send(self, *args: Any, **options: Any) -> requests.Response:
+            raise error
+
+    session.mount("http://", FailingAdapter())
+    server = serve(OK)
+    client = connect(server, session=session)
+    with pytest.raises(type(error)) as caught:
+        client.stream("Hi")
+    assert caught.value is error
+    assert server.requests == []
+
+
+def test_a_network_error_of_a_mounted_adapter_is_converted_and_retried(serve, connect, session):
+    class FlakyAdapter(requests.adapters.HTTPAdapter):
+        failed = False
+
+        def send(self, *args: Any, **options: Any) -> requests.Response:
+            if not self.failed:
+                self.failed = True
+                raise requests.ConnectionError("unplugged")
+            return super().send(*args, **options)
+
+    session.mount("http://", FlakyAdapter())
+    stream = connect(serve(OK), session=session).stream("Hi")
+    assert stream.collect().text == "fine"
+    assert "unplugged" in str(stream.attempts[0].error)
+
+
+def test_a_programming_error_while_reading_passes_and_the_connection_is_closed(start):
+    def broken(size: int) -> bytes:
+        raise ZeroDivisionError("a bug")
+
+    server, client = start([head(), *THREE, stall()])
+    stream = client.stream("Hi")
+    for _ in zip(range(4), stream, strict=False):
+        pass
+    stream._reader.attempt.reply._read1 = broken
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        for _ in stream:
+            pass
+    assert stream.turn.text == "one two three "
+    assert server.client_closed()
+    assert len(server.requests) == 1
+
+
+# ── whose exception it is ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def fails() -> None:
+    raise TimeoutError
+
+
+class CallableObject:
+    def __call__(self) -> None:
+        raise TimeoutError
+
+    def method(self) -> None:
+        raise TimeoutError
+
+
+@pytest.mark.parametrize(
+    "function",
+    [fails, partial(partial(fails)), CallableObject(), CallableObject().method],
+    ids=["function", "partial", "callable-object", "method"],
+)
+def test_an_exception_is_recognised_by_the_function_that_raised_it(function):
+    with pytest.raises(TimeoutError) as caught:
+        function()
+    assert raised_by(caught.value, [None, signal.SIG_IGN, print, function])
+    assert not raised_by(caught.value, [None, signal.SIG_IGN, print, lambda: None])
+
+
+def test_a_refused_connection_is_still_the_networks_while_a_signal_handler_is_installed(connect, refused_port):
+    before = signal.signal(signal.SIGALRM, lambda number, frame: fails())
+    try:
+        with pytest.raises(ConnectionFailed):
+            connect(f"http://127.0.0.1:{refused_port}/v1").stream("Hi")
+    finally:
+        signal.signal(signal.SIGALRM, before)
