@@ -22,6 +22,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NameResolutionError, NewConnectionError
+from urllib3.util import wait_for_read
 
 from ..errors import ConnectionFailed
 from .cancel_scope import CancelScope
@@ -121,9 +122,16 @@ class _Connection(HTTPConnection):
         exchange.sent = True
 
     def release(self) -> bool:
-        """Give the connection up; False if no exchange has it, or if the exchange did so before."""
+        """Give the connection up; False if no exchange has it, or if the exchange did so before.
+
+        It is closed if the peer closed it, or has sent more than its answer.
+        """
         exchange, self._exchange = self._exchange, None
-        return exchange is not None and exchange.release()
+        if exchange is None or not exchange.release():
+            return False
+        if self.sock is not None and wait_for_read(self.sock, 0):
+            self.close()
+        return True
 
 
 def _no_connection(host: str, seconds: float) -> ConnectionFailed:

@@ -5,6 +5,7 @@
 Rules:
 - A limit holds against any trickle of bytes, because it is checked before every single recv.
 - Whole chunks are taken out of the buffer at once; every other framing is read as http.client reads it.
+- A socket that holds bytes behind its answer is shut down: they would be taken for the next call's answer.
 - A connection is released once: two threads may end one call, and by then it may serve the next call.
 """
 
@@ -16,18 +17,19 @@ import math
 import re
 import socket
 import threading
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
 from urllib3.connection import HTTPConnection
 from urllib3.util import wait_for_read
+from urllib3.util.ssltransport import SSLTransport
 
 from .callers import raised_by_signal_handler
 from .cancel_scope import CancelScope
+from .framing import LINE_END, MAX_LINE, chunk_size, read_head
 
 BUFFER_SIZE = 32768  # bytes taken from a socket at once; each open stream holds such a buffer
-MAX_CHUNK = 2**48  # bytes; a larger chunk means broken framing
-LINE_END = b"\r\n"
 CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 
 
@@ -73,6 +75,13 @@ current_exchange: ContextVar[Exchange | None] = ContextVar("current_exchange", d
 def running_exchange() -> Exchange:
     """The exchange of this thread; outside a call of this library, one without limits."""
     return current_exchange.get() or Exchange(CancelScope())
+
+
+def has_decrypted(sock: socket.socket | SSLTransport) -> bool:
+    """Whether TLS, or TLS inside TLS, holds bytes that no poll of the socket shows."""
+    if isinstance(sock, SSLTransport):
+        return bool(sock.incoming.pending or sock.sslobj.pending()) or has_decrypted(sock.socket)
+    return bool(getattr(sock, "pending", int)())
 
 
 class ScopedFile(io.RawIOBase):
@@ -125,13 +134,25 @@ class ScopedFile(io.RawIOBase):
             return True
         return wait_for_read(self._socket, min(seconds, self._scope.remaining()))
 
+    def has_unread(self, reader: io.BufferedReader) -> bool:
+        """Whether the buffer of ``reader``, or TLS, holds bytes that nobody has read."""
+        return bool(self.buffered(reader)) or has_decrypted(self._socket)
+
+    def shut_down(self) -> None:
+        """End the connection for reading and writing, so that no pool takes it for a live one."""
+        sock = self._socket
+        while isinstance(sock, SSLTransport):  # it has no shutdown of its own
+            sock = sock.socket
+        with suppress(OSError):  # closed already
+            sock.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         self._reference.close()
         super().close()
 
 
 class ScopedResponse(http.client.HTTPResponse):
-    """A response read from a `ScopedFile`; it refuses chunk sizes that http.client takes unchecked.
+    """A response read from a `ScopedFile`; it refuses framing that http.client takes unchecked.
 
     ``bare_chunks`` says that its body comes in chunks and is not compressed: then `read1` alone reads it.
     """
@@ -149,7 +170,15 @@ class ScopedResponse(http.client.HTTPResponse):
         self.bare_chunks: bool = False
 
     def begin(self) -> None:
-        super().begin()
+        """Read the head. Raises `http.client.HTTPException` if it could be read in two ways."""
+        file = self.fp
+        self.fp = io.BytesIO(read_head(file))  # type: ignore[assignment]
+        try:
+            super().begin()
+        finally:
+            self.fp = file
+        if self.chunked and (self.version == 10 or "Content-Length" in self.headers):
+            self.will_close = True  # a proxy may have framed it otherwise; RFC 9112, section 6.1
         self.bare_chunks = bool(self.chunked) and "Content-Encoding" not in self.headers
 
     def wait(self, seconds: float) -> bool:
@@ -173,11 +202,32 @@ class ScopedResponse(http.client.HTTPResponse):
                     return b"".join(parts)
         return super().read1(n)
 
+    def _get_chunk_left(self) -> int | None:
+        if self.chunk_left == 0:
+            for byte in LINE_END:  # http.client takes any two bytes for the line end of a chunk
+                if self.fp.read(1) != bytes([byte]):
+                    self._close_conn()
+                    raise http.client.IncompleteRead(b"")
+            self.chunk_left = None
+        left: int | None = super()._get_chunk_left()  # type: ignore[misc]  # not in the stubs
+        return left
+
     def _read_next_chunk_size(self) -> int:
-        size: int = super()._read_next_chunk_size()  # type: ignore[misc]  # not in the stubs
-        if self.file.ended or not 0 <= size < MAX_CHUNK:  # the body ended inside this line
-            raise ValueError(f"chunk size {size}")
-        return size
+        line = self.fp.readline(MAX_LINE + 1)
+        if len(line) > MAX_LINE:
+            raise http.client.LineTooLong("chunk size")
+        try:
+            return chunk_size(line)
+        except ValueError:
+            self._close_conn()
+            raise
+
+    def _close_conn(self) -> None:
+        """Called at the end of the body, and where it is given up; drops what the buffer holds."""
+        begun = self.headers is not None  # otherwise it is a proxy's, and the bytes behind it are the server's
+        if begun and not self.fp.closed and self.file.has_unread(self.fp):
+            self.file.shut_down()
+        super()._close_conn()  # type: ignore[misc]  # not in the stubs
 
 
 def whole_chunks(buffer: bytes, limit: int) -> tuple[list[bytes], int]:

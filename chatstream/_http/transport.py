@@ -134,7 +134,7 @@ def _checked(reply: Reply) -> Reply:
     if reply.status == 407:  # through a tunnel it is an exception of requests
         reply.close()
         raise exceptions.failed("the proxy wants another name or password (407)", retryable=False)
-    framing = reply.headers.get("Transfer-Encoding", "chunked").strip().lower()
+    framing = reply.headers.get("Transfer-Encoding", "chunked").lower()
     if reply.status < 200 or reply.status in (204, 205) or framing not in ("chunked", "identity"):
         reply.close()
         what = f"status {reply.status}" if framing == "chunked" else f"Transfer-Encoding: {framing}"

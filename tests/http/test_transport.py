@@ -116,7 +116,7 @@ def test_a_redirect_to_the_same_origin_is_followed_once(post, transport, serve, 
 
 def test_a_response_that_cannot_carry_a_stream_raises_protocol_violation(post, transport, serve):
     for script in (
-        [send(b"HTTP/1.1 103 Early Hints\r\n\r\n")],
+        [send(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")],
         [send(b"HTTP/1.1 204 No Content\r\n\r\n")],
         [send(b"HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n")],
         [head(headers={"Transfer-Encoding": "gzip, chunked"}), end()],
