@@ -13,18 +13,20 @@ Rules:
 from __future__ import annotations
 
 import socket
-from typing import Any
+from copy import copy
+from typing import Any, cast
 
 import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, EmptyPoolError, NameResolutionError, NewConnectionError
+from urllib3.util import Retry
 
 from .cancel_scope import CancelScope
 from .response import Exchange, ScopedResponse, current_exchange, running_exchange
 
-POOL_SIZE = 1000  # connections kept for reuse: one per thread that streams at the same time
+WAKE_SECONDS = 0.02  # a thread that waits for a place in a pool looks so often whether its call was cancelled
 
 
 class _Connection(HTTPConnection):
@@ -103,15 +105,27 @@ class _Pool(HTTPConnectionPool):
     ConnectionCls = _Connection
 
     def _get_conn(self, timeout: float | None = None) -> Any:
-        connection = super()._get_conn(timeout)
-        if running_exchange().fresh:
+        exchange = running_exchange()
+        connection = self._wait_for_conn(exchange.scope) if self.block else super()._get_conn(timeout)
+        if exchange.fresh:
             connection.close()
         return connection
 
+    def _wait_for_conn(self, scope: CancelScope) -> Any:
+        """A connection of a pool that makes no more than so many."""
+        while True:
+            try:
+                return super()._get_conn(min(WAKE_SECONDS, scope.remaining()))
+            except EmptyPoolError:
+                continue
+
     def _put_conn(self, conn: Any) -> None:
         """Take a connection back as soon as its body was read, but not one that was given up: that one is closed."""
+        is_running = conn is not None and conn._exchange is not None
         if conn is None or conn.release():
             super()._put_conn(conn)
+        elif is_running and self.block:
+            super()._put_conn(None)  # its place, for which another thread may wait
 
 
 class _TLSPool(_Pool, HTTPSConnectionPool):
@@ -121,11 +135,29 @@ class _TLSPool(_Pool, HTTPSConnectionPool):
 POOLS = {"http": _Pool, "https": _TLSPool}
 
 
+class ScopedRetry(Retry):
+    """The retries that the owner of an adapter wants, with waits that the scope limits."""
+
+    def sleep(self, response: Any = None) -> None:
+        scope = running_exchange().scope
+        wanted = self.get_retry_after(response) if response and self.respect_retry_after_header else None
+        scope.sleep(min(wanted or self.get_backoff_time(), scope.remaining()))
+        scope.remaining()
+
+
 class ScopedAdapter(HTTPAdapter):
     """requests' own adapter, over connections that ask the scope."""
 
-    def __init__(self) -> None:
-        super().__init__(pool_maxsize=POOL_SIZE)
+    @classmethod
+    def like(cls, adapter: Any) -> ScopedAdapter:
+        """An adapter with the settings of another one."""
+        made: Any = cls.__new__(cls)
+        made.__setstate__(adapter.__getstate__())
+        made.poolmanager.connection_pool_kw = dict(adapter.poolmanager.connection_pool_kw)
+        if type(adapter.max_retries) is Retry:
+            made.max_retries = copy(adapter.max_retries)
+            made.max_retries.__class__ = ScopedRetry
+        return cast(ScopedAdapter, made)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)

@@ -401,12 +401,6 @@ def session() -> Iterator[requests.Session]:
         yield session
 
 
-def test_the_default_adapter_of_a_session_is_replaced(post, session, serve):
-    transport = Transport(session)
-    assert read_all(post(transport, serve(FINE))) == b"fine"
-    assert {type(adapter) for adapter in session.adapters.values()} == {ScopedAdapter}
-
-
 def test_a_custom_adapter_of_a_session_is_kept(post, session, serve):
     class CustomAdapter(HTTPAdapter):
         pass
