@@ -12,7 +12,9 @@ Rules:
 from __future__ import annotations
 
 import logging
+import socket
 import threading
+from contextlib import suppress
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -26,9 +28,11 @@ if TYPE_CHECKING:
     from .connection import ScopedAdapter
 
 ENCODINGS = requests.utils.default_headers()["Accept-Encoding"]  # those that the installed urllib3 can decompress
+MAX_UNAUTHORIZED = 65536  # bytes
 POOL_SIZE = 1000  # connections kept for reuse: one per thread that streams at the same time
 # The class of requests itself: requests-cache may have put its own in its place before this module is imported.
 SESSION: type[requests.Session] = next(c for c in requests.Session.__mro__ if c.__module__ == "requests.sessions")
+SOCKETS = ("socket", "gevent", "eventlet", "socks")  # modules whose sockets are real
 log = logging.getLogger("chatstream")
 
 
@@ -57,7 +61,7 @@ class PrivateAdapters:
 
         It is ``session`` itself where that has its own way to send, which may keep state.
         """
-        if not pools_are_urllib3s():
+        if not connections_are_urllib3s():
             self._explain()
             return session
         if is_replaced(session, "send") or is_replaced(session, "get_adapter"):
@@ -84,8 +88,8 @@ class PrivateAdapters:
     def _explain(self) -> None:
         if not self._explained:
             self._explained = True
-            made = urllib3.HTTPConnectionPool.ConnectionCls
-            log.info("urllib3 makes connections of %r: limits and cancel() are looked at between reads only", made)
+            made = urllib3.HTTPConnectionPool.ConnectionCls, socket.socket
+            log.info("limits and cancel() are looked at between reads only: connections are of %r over %r", *made)
 
     def close(self) -> None:
         """Close the connections kept for reuse; the next request makes new adapters."""
@@ -114,13 +118,14 @@ def is_replaced(session: requests.Session, method: str) -> bool:
     return getattr(getattr(session, method), "__func__", None) is not getattr(SESSION, method)
 
 
-def pools_are_urllib3s() -> bool:
-    """Whether pools make urllib3's own connections, over http.client, from which those of this library inherit.
+def connections_are_urllib3s() -> bool:
+    """Whether pools make urllib3's own connections, from which those of this library inherit, over real sockets.
 
-    urllib3-future replaces the module by one without http.client; VCR and others put their own classes into the pools
-    for a while.
+    urllib3-future replaces urllib3 by a module without http.client. VCR and others put their classes into the pools for
+    a while, HTTPretty and others into ``socket``.
     """
-    return all(_is_urllib3s(pool.ConnectionCls) for pool in (urllib3.HTTPConnectionPool, urllib3.HTTPSConnectionPool))
+    pools = (urllib3.HTTPConnectionPool, urllib3.HTTPSConnectionPool)
+    return socket.socket.__module__.partition(".")[0] in SOCKETS and all(_is_urllib3s(p.ConnectionCls) for p in pools)
 
 
 def _is_urllib3s(connection: Any) -> bool:
@@ -141,3 +146,18 @@ def hide_location(location: dict[str, str], response: requests.Response, **_: An
     the next request, and raises for a target that is no URL, even where redirects are not followed."""
     if "Location" in response.headers:
         location["Location"] = response.headers.pop("Location")
+
+
+def keep_unauthorized(response: requests.Response, **_: Any) -> None:
+    """Read a 401 for authentication that answers it, as digest does, but no more than `MAX_UNAUTHORIZED` of its body,
+    where requests reads all that comes."""
+    if response.status_code != 401:
+        return
+    kept = bytearray()
+    with suppress(requests.RequestException):  # broken off: its headers are all that is needed
+        for piece in response.iter_content(MAX_UNAUTHORIZED):
+            kept += piece
+            if len(kept) >= MAX_UNAUTHORIZED:
+                response.close()
+                break
+    response._content, response._content_consumed = bytes(kept), True  # type: ignore[attr-defined]

@@ -27,7 +27,16 @@ from . import exceptions
 from .cancel_scope import CancelScope
 from .reply import Reply
 from .response import Exchange, current_exchange
-from .session import ENCODINGS, SESSION, KeyAuth, PrivateAdapters, hide_location, is_replaced, own_session
+from .session import (
+    ENCODINGS,
+    SESSION,
+    KeyAuth,
+    PrivateAdapters,
+    hide_location,
+    is_replaced,
+    keep_unauthorized,
+    own_session,
+)
 
 MAX_LOCATION = 8192  # bytes of a URL: servers and proxies refuse longer ones
 
@@ -123,6 +132,8 @@ class Transport:
             prepared = asked.prepare()
         options |= session.merge_environment_settings(prepared.url, {}, True, None, None)
         prepared.hooks["response"].append(hook)
+        if auth is session.auth:
+            prepared.hooks["response"].insert(0, keep_unauthorized)
         return self._adapters.lend(session).send(prepared, **options)
 
     def _auth(self, request: Request, session: requests.Session) -> Any:

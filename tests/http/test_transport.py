@@ -15,7 +15,6 @@ from urllib3 import HTTPConnectionPool
 
 from chatstream import Cancelled, ConnectionFailed, DeadlineExceeded, IdleTimeout, ProtocolViolation, StreamTruncated
 from chatstream._http.cancel_scope import CancelScope
-from chatstream._http.connection import ScopedAdapter
 from chatstream._http.reply import Reply
 from chatstream._http.transport import Request, Transport
 from chatstream.testing import (
