@@ -115,9 +115,10 @@ class _Pool(HTTPConnectionPool):
         """A connection of a pool that makes no more than so many."""
         while True:
             try:
-                return super()._get_conn(min(WAKE_SECONDS, scope.remaining()))
-            except EmptyPoolError:
-                continue
+                return super()._get_conn(WAKE_SECONDS)
+            except EmptyPoolError:  # the only error after which urllib3 gives back no place that was never taken
+                if scope.error is not None:
+                    raise
 
     def _put_conn(self, conn: Any) -> None:
         """Take a connection back as soon as its body was read, but not one that was given up: that one is closed."""

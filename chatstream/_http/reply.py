@@ -67,6 +67,8 @@ class Reply:
         try:
             self._scope.check()  # buffered bytes would be returned after `cancel` too
             data: bytes = self._read1(READ_SIZE)
+        except ChatStreamError as error:
+            failure = error
         except Exception as error:
             failure = exceptions.map_read_error(error, self._exchange)
         else:

@@ -107,6 +107,8 @@ class Transport:
             if error.response is None:
                 raise
             response = error.response
+        if not hasattr(response, "status_code"):  # FuturesSession
+            raise ConfigError(f"the session returns a {type(response).__name__} in the place of a response")
         response.headers.update(location)
         if scope.error is not None:  # an adapter that was mounted by the session's owner does not ask the scope
             response.close()
@@ -118,13 +120,13 @@ class Transport:
     ) -> requests.Response:
         options: dict[str, Any] = {"allow_redirects": False}
         options["timeout"] = (request.connect_timeout, scope.remaining())  # for adapters that do not ask the scope
-        auth = self._auth(request, session)
+        auth, headers = self._auth(request, session), dict(request.headers)
         if is_replaced(session, "request"):  # it may add what else identifies the caller, as OAuth2Session does
             hooks = {"response": [*_as_list(session.hooks.get("response")), hook]}
             return session.request(
-                "POST", request.url, request.body, request.headers, auth=auth, hooks=hooks, stream=True, **options
+                "POST", request.url, headers=headers, data=request.body, auth=auth, hooks=hooks, stream=True, **options
             )
-        asked = requests.Request("POST", request.url, dict(request.headers), data=request.body, auth=auth)
+        asked = requests.Request("POST", request.url, headers=headers, data=request.body, auth=auth)
         if self.given is not None:
             prepared = session.prepare_request(asked)
         else:
@@ -138,7 +140,7 @@ class Transport:
 
     def _auth(self, request: Request, session: requests.Session) -> Any:
         """What identifies the caller: the key of the provider, else what its session has."""
-        if session.auth is None or _has_key(request):
+        if not session.auth or _has_key(request):
             return KeyAuth(request.key)
         return session.auth
 
