@@ -38,18 +38,24 @@ USED = {
         ("_new_conn", "_dns_host", "host", "port", "timeout", "socket_options", "sock", "response_class", "request"),
     ),
     "urllib3.HTTPConnectionPool": (
-        lambda: urllib3.HTTPConnectionPool,
-        ("_get_conn", "_put_conn", "ConnectionCls"),
+        lambda: urllib3.HTTPConnectionPool("127.0.0.1"),
+        ("_get_conn", "_put_conn", "ConnectionCls", "block"),
     ),
-    "urllib3.PoolManager": (urllib3.PoolManager, ("pool_classes_by_scheme", "pools")),
-    "urllib3.HTTPResponse": (lambda: urllib3.HTTPResponse, ("read1", "release_conn")),
+    "urllib3.PoolManager": (urllib3.PoolManager, ("pool_classes_by_scheme", "pools", "connection_pool_kw")),
+    "urllib3.HTTPResponse": (urllib3.HTTPResponse, ("read1", "release_conn", "connection", "_fp", "_sock_shutdown")),
+    "urllib3.util.Retry": (
+        urllib3.util.Retry,
+        ("sleep", "get_retry_after", "get_backoff_time", "respect_retry_after_header"),
+    ),
+    "requests.Session": (requests.Session, ("__attrs__", "send", "request", "get_adapter", "adapters")),
+    "requests.Response": (requests.Response, ("_content", "_content_consumed")),
     "http.client.HTTPResponse": (
         response,
         ("_read_next_chunk_size", "begin", "read1", "fp", "chunked", "chunk_left"),
     ),
     "requests.adapters.HTTPAdapter": (
         requests.adapters.HTTPAdapter,
-        ("init_poolmanager", "proxy_manager_for", "poolmanager", "proxy_manager"),
+        ("init_poolmanager", "proxy_manager_for", "poolmanager", "proxy_manager", "__getstate__", "__setstate__"),
     ),
     "json.decoder": (lambda: json.decoder, ("scanstring",)),
 }
