@@ -164,6 +164,8 @@ else:
             "Turn",
         ),
     }
+    # Modules that import other packages as soon as they are loaded, and which; () stands for all that a call needs.
+    _NEEDS = {"_decode.parser": ("sseclient",), "_doctor": (), "_stream": ()}
     _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 
     __all__ = ["__version__", "stream", *_MODULE_OF]  # noqa: PLE0604  # all are strings
@@ -171,7 +173,10 @@ else:
     def __getattr__(name):
         if name not in _MODULE_OF:
             raise AttributeError(f"module 'chatstream' has no attribute {name!r}")
-        value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+        module = _MODULE_OF[name]
+        if module in _NEEDS:
+            import_module("._requirements", __name__).check_installed(*_NEEDS[module])
+        value = getattr(import_module(f".{module}", __name__), name)
         globals()[name] = value
         return value
 

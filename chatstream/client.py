@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from ._http.cancel_scope import CancelScope
+from ._requirements import check_installed
 from .errors import ChatStreamError, ConfigError
 from .providers.provider import Provider
 from .types.limits import Limits
@@ -82,6 +83,7 @@ class Client:
         choices = fields.get("n") or 1
         if not isinstance(choices, int) or choices < 1:
             raise ConfigError(f"n is how many choices you want, 1 or more, not {choices!r}")
+        check_installed()
         from ._attempt import OpenAttempt
         from ._sender import Call
         from ._stream import CallReader, ResponseStream

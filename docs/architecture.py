@@ -24,7 +24,7 @@ ROWS = [
     ["_stream"],
     ["_sender", "_attempt"],
     ["_encode", "_decode"],
-    ["_retry", "types", "providers", "_http"],
+    ["_retry", "types", "providers", "_http", "_requirements"],
     ["errors"],
     ["_dataclass"],
     ["_version"],

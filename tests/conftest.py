@@ -18,8 +18,8 @@ from support import KEY, server_context
 
 from chatstream import Client, Provider, _retry
 from chatstream._http import reply
+from chatstream._http.adapter import ScopedAdapter
 from chatstream._http.cancel_scope import CancelScope
-from chatstream._http.connection import ScopedAdapter
 from chatstream._http.response import Exchange, current_exchange
 from chatstream.testing import FaultServer
 

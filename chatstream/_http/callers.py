@@ -9,8 +9,11 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable, Iterator
 from functools import partial
-from types import CodeType
+from http.client import HTTPResponse
+from types import CodeType, FrameType
 from typing import Any
+
+import urllib3
 
 
 def raised_by_signal_handler(error: BaseException) -> bool:
@@ -21,13 +24,21 @@ def raised_by_signal_handler(error: BaseException) -> bool:
 def raised_by(error: BaseException, functions: Iterable[object]) -> bool:
     """Whether the exception passed through one of the functions, which may be any callables."""
     codes = {code for code in map(_code, functions) if code is not None}
-    return any(code in codes for code in _codes(error))
+    return any(frame.f_code in codes for frame in _frames(error))
 
 
-def _codes(error: BaseException) -> Iterator[CodeType]:
+def raised_while_reading(error: BaseException, response: HTTPResponse | None) -> bool:
+    """Whether the exception passed through a method of ``response``, or of urllib3's response around it."""
+    owners = [frame.f_locals.get("self") for frame in _frames(error)]
+    return response is not None and any(
+        each is response or (isinstance(each, urllib3.HTTPResponse) and each._fp is response) for each in owners
+    )
+
+
+def _frames(error: BaseException) -> Iterator[FrameType]:
     traceback = error.__traceback__
     while traceback is not None:
-        yield traceback.tb_frame.f_code
+        yield traceback.tb_frame
         traceback = traceback.tb_next
 
 

@@ -17,11 +17,9 @@ import ssl
 from functools import partial
 from typing import Any
 
-import urllib3
-from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import NameResolutionError, NewConnectionError
+from urllib3.exceptions import EmptyPoolError, NameResolutionError, NewConnectionError
 from urllib3.util import wait_for_read
 
 from ..errors import ConnectionFailed
@@ -30,10 +28,10 @@ from .connecting import Address, connect_any, resolve
 from .response import Exchange, ScopedResponse, current_exchange, running_exchange
 
 SEND_SIZE = 16384  # bytes sent before the scope is asked again: one TLS record
-POOL_SIZE = 1000  # connections kept for reuse: one per thread that streams at the same time
+WAKE_SECONDS = 0.02  # a thread that waits for a place in a pool looks so often whether its call was cancelled
 
 
-class _Connection(HTTPConnection):
+class ScopedConnection(HTTPConnection):
     """A connection that shows its socket to the scope from the first packet on."""
 
     response_class = ScopedResponse
@@ -138,7 +136,9 @@ def _no_connection(host: str, seconds: float) -> ConnectionFailed:
     return ConnectionFailed(f"no connection with {host} within {seconds:g} s (connect_timeout)")
 
 
-class _TLSConnection(_Connection, HTTPSConnection):
+class ScopedTLSConnection(ScopedConnection, HTTPSConnection):
+    """The same over TLS, to a server or to a proxy."""
+
     _wraps = True
 
     def _connect_tls_proxy(self, hostname: str, sock: socket.socket) -> ssl.SSLSocket:
@@ -154,53 +154,37 @@ class _TLSConnection(_Connection, HTTPSConnection):
         return outer
 
 
-class _Pool(HTTPConnectionPool):
+class ScopedPool(HTTPConnectionPool):
     """A pool that connects anew where a fresh connection is wanted."""
 
-    ConnectionCls = _Connection
+    ConnectionCls = ScopedConnection
 
     def _get_conn(self, timeout: float | None = None) -> Any:
-        connection = super()._get_conn(timeout)
-        if running_exchange().fresh:
+        exchange = running_exchange()
+        connection = self._wait_for_conn(exchange.scope) if self.block else super()._get_conn(timeout)
+        if exchange.fresh:
             connection.close()
         return connection
 
+    def _wait_for_conn(self, scope: CancelScope) -> Any:
+        """A connection of a pool that makes no more than so many."""
+        while True:
+            try:
+                return super()._get_conn(WAKE_SECONDS)
+            except EmptyPoolError:  # the only error after which urllib3 gives back no place that was never taken
+                if scope.error is not None:
+                    raise
+
     def _put_conn(self, conn: Any) -> None:
         """Take a connection back as soon as its body was read, but not one that was given up: that one is closed."""
+        is_running = conn is not None and conn._exchange is not None
         if conn is None or conn.release():
             super()._put_conn(conn)
+        elif is_running and self.block:
+            super()._put_conn(None)  # its place, for which another thread may wait
 
 
-class _TLSPool(_Pool, HTTPSConnectionPool):
-    ConnectionCls = _TLSConnection
+class ScopedTLSPool(ScopedPool, HTTPSConnectionPool):
+    """The same over TLS."""
 
-
-POOLS = {"http": _Pool, "https": _TLSPool}
-
-
-class ScopedAdapter(HTTPAdapter):
-    """requests' own adapter, over connections that ask the scope."""
-
-    def __init__(self) -> None:
-        super().__init__(pool_maxsize=POOL_SIZE)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = POOLS
-
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> urllib3.ProxyManager:
-        manager: urllib3.ProxyManager = super().proxy_manager_for(*args, **kwargs)
-        if isinstance(manager, urllib3.ProxyManager):
-            manager.pool_classes_by_scheme = POOLS
-        else:
-            from .socks_proxy import SOCKS_POOLS  # PySocks may be missing
-
-            manager.pool_classes_by_scheme = SOCKS_POOLS
-        return manager
-
-    def close(self) -> None:
-        """Close the connections kept for reuse, those too whose pool lives on in an answer that somebody holds."""
-        for manager in (self.poolmanager, *self.proxy_manager.values()):
-            for key in manager.pools.keys():  # noqa: SIM118  # it can't be iterated over
-                manager.pools[key].close()
-        super().close()
+    ConnectionCls = ScopedTLSConnection

@@ -28,7 +28,7 @@ from ..errors import (
     StreamTruncated,
     excerpt,
 )
-from .callers import raised_by, raised_by_signal_handler
+from .callers import raised_by, raised_by_signal_handler, raised_while_reading
 from .response import Exchange
 
 UNSENDABLE = (
@@ -96,7 +96,10 @@ def _not_of_the_network(
     error: BaseException, exchange: Exchange, callbacks: Iterable[object] = ()
 ) -> BaseException | None:
     """The caller's own exception, the error of the scope, or a programming error; None if the network failed."""
-    theirs = [each for each in _causes(error) if raised_by_signal_handler(each) or raised_by(each, callbacks)]
+    causes = _causes(error)
+    if any(raised_while_reading(each, exchange.response) for each in causes):
+        callbacks = ()  # the answer failed while a hook was reading it
+    theirs = [each for each in causes if raised_by_signal_handler(each) or raised_by(each, callbacks)]
     if theirs:  # urllib3 and requests give the exception that they put around it the same traceback
         return next((each for each in theirs if not isinstance(each, WRAPPERS)), theirs[-1])
     if isinstance(error, (*NETWORK, *CLOSED_MEANWHILE)) and (stopped := exchange.scope.error):

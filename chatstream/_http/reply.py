@@ -9,13 +9,12 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 
 import requests
 
 from ..errors import ChatStreamError, DeadlineExceeded, IdleTimeout, StreamError
-from . import exceptions
+from . import body, exceptions
 from .response import Exchange
 
 READ_SIZE = 65536  # bytes, the most that one read returns
@@ -30,6 +29,7 @@ class Reply:
         "_ended",
         "_exchange",
         "_full",
+        "_own",
         "_read1",
         "_response",
         "_scope",
@@ -46,12 +46,13 @@ class Reply:
         self.request_id: str | None = next(
             (response.headers[h] for h in REQUEST_ID_HEADERS if h in response.headers), None
         )
-        self.version = "1.0" if response.raw.version == 10 else "1.1"
+        self.version = "1.0" if getattr(response.raw, "version", 11) == 10 else "1.1"
         self.reused: bool = exchange.reused  # the connection served another request before
         self._response = response
         self._exchange = exchange
         self._scope = exchange.scope
-        self._read1 = _reader(response, exchange)
+        self._own = body.own_response(response, exchange)
+        self._read1 = body.reader(response, exchange)
         self._full = False  # the last read may have left decoded bytes in urllib3's buffer
         self._ended = False
 
@@ -79,25 +80,29 @@ class Reply:
     def _finish(self) -> None:
         """Give the connection back to the pool, where another call may take it."""
         self._ended = True
-        self._response.raw.release_conn()
+        if self._own is None:
+            self._exchange.release()
+        getattr(self._response.raw, "release_conn", int)()
 
     def wait(self, seconds: float) -> bool:
-        """Whether bytes, or the end, arrive within ``seconds``; to be called between two reads."""
-        response = self._exchange.response
-        return self._full or self._ended or response is None or response.wait(seconds)
+        """Whether bytes, or the end, arrive within ``seconds``; to be called between two reads.
+
+        True at once for a response that another adapter made: it may hold bytes that no socket shows.
+        """
+        return self._full or self._ended or self._own is None or self._own.wait(seconds)
 
     def read_body(self, limit: int, seconds: float) -> bytes:
         """The beginning of the body, as much as arrives within ``limit`` bytes and ``seconds``. Closes."""
-        body = b""
+        read = b""
         self._scope.reset()
         self._scope.set_timeout(seconds, IdleTimeout)
         try:
-            while len(body) < limit and (data := self.read()):
-                body += data
+            while len(read) < limit and (data := self.read()):
+                read += data
         except (StreamError, DeadlineExceeded):
             pass  # what has arrived is enough
         self.close()
-        return body[:limit]
+        return read[:limit]
 
     def drain(self) -> None:
         """Read the rest for at most `DRAIN_SECONDS`, so that the connection can be used again; otherwise close it."""
@@ -111,11 +116,3 @@ class Reply:
         self._ended = True
         if self._exchange.release():  # otherwise another call may have the connection
             self._response.close()
-
-
-def _reader(response: requests.Response, exchange: Exchange) -> Callable[[int], bytes]:
-    """How the body is read: uncompressed chunks directly, anything else by urllib3, which decompresses, and checks
-    Content-Length."""
-    if exchange.response is not None and exchange.response.bare_chunks:
-        return exchange.response.read1
-    return partial(response.raw.read1, decode_content=True)

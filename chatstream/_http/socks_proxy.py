@@ -9,7 +9,7 @@ import socks
 
 from .cancel_scope import CancelScope
 from .connecting import Address, resolve
-from .connection import _Connection, _Pool, _TLSConnection, _TLSPool
+from .connection import ScopedConnection, ScopedPool, ScopedTLSConnection, ScopedTLSPool
 from .response import running_exchange
 
 
@@ -25,7 +25,7 @@ class _Socket(socks.socksocket):
         return size
 
 
-class _SocksConnection(_Connection):
+class _SocksConnection(ScopedConnection):
     """A connection whose host is reached through a proxy: the addresses that it connects to are the proxy's."""
 
     def __init__(self, _socks_options: dict[str, Any], *args: Any, **kwargs: Any) -> None:
@@ -51,15 +51,15 @@ class _SocksConnection(_Connection):
         sock.scope = None
 
 
-class _SocksTLSConnection(_SocksConnection, _TLSConnection):
+class _SocksTLSConnection(_SocksConnection, ScopedTLSConnection):
     pass
 
 
-class _SocksPool(_Pool):
+class _SocksPool(ScopedPool):
     ConnectionCls = _SocksConnection  # type: ignore[assignment]
 
 
-class _SocksTLSPool(_TLSPool):
+class _SocksTLSPool(ScopedTLSPool):
     ConnectionCls = _SocksTLSConnection  # type: ignore[assignment]
 
 

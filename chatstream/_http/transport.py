@@ -12,20 +12,32 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import field, replace
 from functools import partial
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
 
 from .._dataclass import frozen
-from ..errors import ConnectionFailed, ProtocolViolation
+from ..errors import ConfigError, ConnectionFailed, ProtocolViolation
 from . import exceptions
 from .cancel_scope import CancelScope
 from .reply import Reply
 from .response import Exchange, current_exchange
-from .session import ENCODINGS, KeyAuth, callbacks, hide_location, own_session, with_scopes
+from .session import (
+    ENCODINGS,
+    SESSION,
+    KeyAuth,
+    PrivateAdapters,
+    hide_location,
+    is_replaced,
+    keep_unauthorized,
+    own_session,
+    response_hooks,
+)
 
 MAX_LOCATION = 8192  # bytes of a URL: servers and proxies refuse longer ones
 
@@ -51,7 +63,9 @@ class Transport:
         self.given = session
         self._direct = direct
         self._session: requests.Session | None = None
+        self._adapters = PrivateAdapters()
         self._process = 0
+        self._warned = False
         self._lock = threading.Lock()
 
     def post(self, request: Request, scope: CancelScope) -> Reply:
@@ -60,6 +74,7 @@ class Transport:
         Follows one 307 or 308 to the same origin. Raises `ConnectionFailed`, `ProtocolViolation`, `ConfigError` for
         what can't be sent, and the error of the scope.
         """
+        self._warn_of_two_keys(request)
         reply = self._post(request, scope)
         if reply.status in (307, 308) and (target := _same_origin(request.url, reply.headers.get("Location", ""))):
             reply.close()
@@ -75,7 +90,7 @@ class Transport:
                 return _checked(Reply(self._send(request, scope), exchange))
             except BaseException as error:
                 exchange.abandon()
-                failure = exceptions.map_send_error(error, exchange, request.url, callbacks(self.given))
+                failure = exceptions.map_send_error(error, exchange, request.url, self._callbacks())
             finally:
                 current_exchange.reset(token)
                 scope.release()
@@ -85,38 +100,78 @@ class Transport:
 
     def _send(self, request: Request, scope: CancelScope) -> requests.Response:
         session = self._open_session(request.url)
-        prepared = self._prepared(request, session)
-        settings = session.merge_environment_settings(prepared.url, {}, True, None, None)
-        limits = (request.connect_timeout, scope.remaining())  # for an adapter that the session's owner mounted
         location: dict[str, str] = {}
-        prepared.hooks["response"].append(partial(hide_location, location))
-        response = session.send(prepared, timeout=limits, allow_redirects=False, **settings)
+        response = self._respond(request, session, scope, partial(hide_location, location))
+        if not hasattr(response, "status_code"):  # FuturesSession
+            raise ConfigError(f"the session returns a {type(response).__name__} in the place of a response")
         response.headers.update(location)
+        if scope.error is not None:  # an adapter that was mounted by the session's owner does not ask the scope
+            response.close()
+        scope.check()
         return response
 
-    def _prepared(self, request: Request, session: requests.Session) -> requests.PreparedRequest:
-        """The prepared request; a session that was given adds its owner's headers, cookies and hooks."""
-        asked = requests.Request(
-            "POST", request.url, dict(request.headers), data=request.body, auth=KeyAuth(request.key)
-        )
+    def _respond(
+        self, request: Request, session: requests.Session, scope: CancelScope, hook: Callable[..., None]
+    ) -> requests.Response:
+        options: dict[str, Any] = {"allow_redirects": False}
+        options["timeout"] = (request.connect_timeout, scope.remaining())  # for adapters that do not ask the scope
+        auth, headers = self._auth(request, session), dict(request.headers)
+        if is_replaced(session, "request"):  # it may add what else identifies the caller, as OAuth2Session does
+            hooks = {"response": [*response_hooks(session), hook]}
+            return session.request(
+                "POST", request.url, headers=headers, data=request.body, auth=auth, hooks=hooks, stream=True, **options
+            )
+        asked = requests.Request("POST", request.url, headers=headers, data=request.body, auth=auth)
         if self.given is not None:
-            return session.prepare_request(asked)
-        asked.headers["Accept-Encoding"] = ENCODINGS
-        return asked.prepare()
+            prepared = session.prepare_request(asked)
+        else:
+            asked.headers["Accept-Encoding"] = ENCODINGS
+            prepared = asked.prepare()
+        options |= session.merge_environment_settings(prepared.url, {}, True, None, None)
+        prepared.hooks["response"].append(hook)
+        if auth is session.auth:
+            prepared.hooks["response"].insert(0, keep_unauthorized)
+        return self._adapters.lend(session).send(prepared, **options)
+
+    def _auth(self, request: Request, session: requests.Session) -> Any:
+        """What identifies the caller: the key of the provider, else what its session has."""
+        if not session.auth or _has_key(request):
+            return KeyAuth(request.key)
+        return session.auth
+
+    def _warn_of_two_keys(self, request: Request) -> None:
+        if not self._warned and getattr(self.given, "auth", None) is not None and _has_key(request):
+            self._warned = True
+            message = "the session's auth is not used, because the provider has a key: leave one of them out"
+            warnings.warn(message, UserWarning, stacklevel=2)
+
+    def _callbacks(self) -> list[object]:
+        """The functions of the caller that its session calls."""
+        session = self._session
+        return [*response_hooks(session), session.auth] if isinstance(session, SESSION) else []
 
     def _open_session(self, url: str) -> requests.Session:
         with self._lock:
-            if self._session is None or self._process != os.getpid():
-                self._session = with_scopes(self.given) if self.given is not None else own_session(url, self._direct)
-                self._process = os.getpid()
+            if self._process != os.getpid():
+                self._session, self._adapters, self._process = self.given, PrivateAdapters(), os.getpid()
+            # not one that requests-cache has put in the place of requests' own, or took away since
+            if self._session is None or (self.given is None and type(self._session) is not requests.Session):
+                self._session = own_session(url, self._direct)
+            if not isinstance(self._session, SESSION):
+                raise ConfigError(f"session is a requests.Session, not {type(self._session).__qualname__}")
             return self._session
 
     def close(self) -> None:
         """Close the connections in the pool; the next request opens new ones. A given session is its owner's."""
         with self._lock:
+            self._adapters.close()
             if self._session is not None and self.given is None:
                 self._session.close()
                 self._session = None
+
+
+def _has_key(request: Request) -> bool:
+    return request.key is not None or "authorization" in map(str.lower, request.headers)
 
 
 def _same_origin(url: str, location: str) -> str | None:

@@ -20,7 +20,7 @@ from support import REST, THREE, within
 
 from chatstream import Client, ConnectionFailed, _retry
 from chatstream._http.callers import raised_by
-from chatstream.testing import FaultServer, chunk, forever, head, pause, stall, status, text_answer, unread
+from chatstream.testing import FaultServer, chunk, cut, forever, head, pause, stall, status, text_answer, unread
 
 OK = text_answer("fine")
 
@@ -245,6 +245,13 @@ def test_a_failed_request_of_a_response_hook_passes_its_own_exception(start, ses
     with pytest.raises(requests.ConnectionError, match="refused"):
         client.stream("Hi")
     assert len(server.requests) == 1
+
+
+def test_an_answer_that_breaks_off_while_a_hook_reads_it_is_an_error_of_the_network(start, session):
+    session.hooks["response"].append(lambda response, **options: response.text)
+    _, client = start([head(), *THREE, cut()], session=session, request_max_retries=0)
+    with pytest.raises(ConnectionFailed):
+        client.stream("Hi").collect()
 
 
 @raised

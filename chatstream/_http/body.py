@@ -1,0 +1,106 @@
+"""How the body of a response is read, whoever made the response.
+
+    requests.Response ─▶ read1(size) ─▶ bytes, as soon as any arrive; none at the end
+
+Rules:
+- Connections of this library are read directly where the body is neither compressed nor counted.
+- What a response hook or a cache has read before is taken from the response.
+- Any other response is read as its adapter allows: the scope is asked before and after each read, its socket gets a
+  timeout and is shut down by `cancel`, where there is one.
+"""
+
+from __future__ import annotations
+
+import io
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import requests
+import urllib3
+
+from ..errors import ProtocolViolation
+from .cancel_scope import CancelScope
+from .response import Exchange, ScopedResponse
+
+PIECE_SIZE = 4096  # bytes; one that is not urllib3's may wait until it has so many
+
+Read1 = Callable[[int], bytes]
+
+
+def own_response(response: requests.Response, exchange: Exchange) -> ScopedResponse | None:
+    """What was read from a connection of this library for ``response``; None if it was not, or not to be read again."""
+    own = exchange.response
+    is_own = own is not None and getattr(response.raw, "_fp", None) is own
+    return own if is_own and not _is_consumed(response) else None
+
+
+def reader(response: requests.Response, exchange: Exchange) -> Read1:
+    """The function that reads the body of ``response``."""
+    own = own_response(response, exchange)
+    if own is None:
+        return UnscopedBody(response, exchange.scope).read1
+    return own.read1 if own.bare_chunks else partial(response.raw.read1, decode_content=True)
+
+
+class UnscopedBody:
+    """The body of a response that came from another adapter, from a cache or from a mock."""
+
+    def __init__(self, response: requests.Response, scope: CancelScope) -> None:
+        self._raw: Any = response.raw
+        self._scope = scope
+        self._read = _read_kept(response) if _is_consumed(response) else _read_raw(response)
+        self._socket = None if _is_consumed(response) else _socket_of(response.raw)
+        if self._socket is not None:
+            scope.attach(self)  # type: ignore[arg-type]  # `shutdown` is all that the scope calls
+
+    def read1(self, size: int) -> bytes:
+        """The next bytes. Late ones are returned too: the scope keeps its error, and the next read raises it."""
+        left = self._scope.remaining()
+        if self._has_connection():
+            with suppress(OSError):  # closed, and what it sent is read already
+                self._socket.settimeout(left)  # type: ignore[union-attr]
+        data = self._read(size)
+        if self._scope.error is not None and not data:  # a connection that was shut down looks as if it had ended
+            self._scope.check()
+        return data
+
+    def shutdown(self, how: int) -> None:
+        """Wake the thread that reads. Called by `CancelScope.cancel`."""
+        if self._has_connection():
+            self._socket.shutdown(how)  # type: ignore[union-attr]
+
+    def _has_connection(self) -> bool:
+        """Whether the socket serves this response; after its end it may serve another one."""
+        return self._socket is not None and self._raw.connection is not None
+
+
+def _is_consumed(response: Any) -> bool:
+    return getattr(response, "_content", False) is not False or getattr(response, "_content_consumed", False)
+
+
+def _read_kept(response: Any) -> Read1:
+    """Read what ``response.text`` or ``response.content`` has kept."""
+    return _refuse if response._content is False else io.BytesIO(response.content or b"").read1
+
+
+def _refuse(size: int) -> bytes:
+    raise ProtocolViolation("a response hook of the session read the body, and kept nothing of it")
+
+
+def _read_raw(response: requests.Response) -> Read1:
+    raw: Any = response.raw
+    if isinstance(raw, urllib3.HTTPResponse):
+        return partial(raw.read1, decode_content=True)
+    pieces = response.iter_content(PIECE_SIZE)
+    return lambda size: next(pieces, b"")
+
+
+def _socket_of(raw: Any) -> socket.socket | None:
+    """The socket behind urllib3's response, also after http.client has closed the connection on its side."""
+    if not isinstance(raw, urllib3.HTTPResponse):
+        return None
+    found = getattr(getattr(raw, "_sock_shutdown", None), "__self__", None) or getattr(raw.connection, "sock", None)
+    return found if isinstance(found, socket.socket) else None
