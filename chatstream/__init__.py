@@ -193,7 +193,9 @@ def stream(
     ``provider`` is the id of a ready-made provider or a `Provider`; one client is kept for each, so that connections
     are used again. Times are in seconds.
     """
+    from ._secrets import concealed, hidden
     from .client import shared_client
 
+    provider, model = hidden(provider), concealed(model)  # either may be a key, given by mistake
     client = shared_client(provider)
     return client.stream(prompt, model=model, deadline=deadline, heartbeat=heartbeat, **fields)

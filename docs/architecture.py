@@ -26,7 +26,7 @@ ROWS = [
     ["_encode", "_decode"],
     ["_retry", "types", "providers", "_http"],
     ["errors"],
-    ["_dataclass"],
+    ["_dataclass", "_secrets"],
     ["_version"],
 ]
 UPWARDS = {("errors", "types.turn")}  # the one import that points up, for type checkers only

@@ -20,6 +20,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from .._dataclass import frozen
+from .._secrets import HiddenQuery
 from ..errors import ChatStreamError, ConnectionFailed, ProtocolViolation
 from . import exceptions
 from .cancel_scope import CancelScope
@@ -32,11 +33,14 @@ MAX_LOCATION = 8192  # bytes of a URL: servers and proxies refuse longer ones
 
 @frozen
 class Request:
-    """What is sent: ``key`` is the header that carries the key, kept apart from the others."""
+    """What is sent: ``key`` is the header that carries the key, kept apart from the others.
+
+    ``url`` and the values of the headers have reprs that hide what is secret in them.
+    """
 
     url: str
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
     key: tuple[str, str] | None = field(default=None, repr=False)
     connect_timeout: float = 10.0
 
@@ -87,11 +91,16 @@ class Transport:
     def _send(self, request: Request, scope: CancelScope) -> requests.Response:
         session = self._open_session(request.url)
         prepared = self._prepared(request, session)
-        settings = session.merge_environment_settings(prepared.url, {}, True, None, None)
         limits = (request.connect_timeout, scope.remaining())  # for an adapter that the session's owner mounted
         location: dict[str, str] = {}
         prepared.hooks["response"].append(partial(hide_location, location))
-        response = session.send(prepared, timeout=limits, allow_redirects=False, **settings)
+        response = session.send(
+            prepared,
+            timeout=limits,
+            allow_redirects=False,
+            # Not kept in a variable, because its frame would show the password of a proxy.
+            **session.merge_environment_settings(prepared.url, {}, True, None, None),
+        )
         response.headers.update(location)
         return response
 
@@ -127,7 +136,7 @@ def _same_origin(url: str, location: str) -> str | None:
         is_same = urlsplit(target)[:2] == urlsplit(url)[:2]
     except ValueError:  # no URL, or no UTF-8
         return None
-    return target if is_same and 0 < len(location) <= MAX_LOCATION else None
+    return HiddenQuery(target) if is_same and 0 < len(location) <= MAX_LOCATION else None
 
 
 def _checked(reply: Reply) -> Reply:
