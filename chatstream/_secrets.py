@@ -18,17 +18,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, SupportsIndex, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+Spans = list[tuple[int, int]]  # start and end of each character in the text that was decoded
 E = TypeVar("E", bound=BaseException)
 
 MASK = "***"
 MIN_LENGTH = 8  # characters of a secret that is searched for, and of a beginning of one
+MAX_DEPTH = 4  # of escapes inside escapes
 CUT_LENGTH = 500  # characters; a text that was cut off to 2 kB or more is no shorter
 
 _NAME = re.compile(
     r"auth(?!or)|key|token|secret|passw|pwd|credential|cookie|session|signature|\bsig\b|jwt|\bcode\b", re.I
 )
 # What vendors begin their keys with; AKIA is Amazon's, eyJ the beginning of every JSON Web Token.
-_PREFIX = re.compile(r"(Bearer )?((sk|gsk)[-_]|(csk|xai|nvapi|pplx)-|AIza|AKIA|eyJ)[\w.-]{5,}")
+_PREFIX = re.compile(r"(Bearer )?((sk|gsk)[-_]|(csk|xai|nvapi|pplx)-|AIza|AKIA|eyJ)\S{5,}")
 _WORD = re.compile(r"[^\W\d_]{0,23}\d{0,4}|\d{1,8}[^\W\d_]{0,12}")  # a word or a number, as in web01, 2024, 64bit
 _ADDRESS = re.compile(r"https?://[^\s?]*", re.I)
 _SCHEMES = ("bearer", "basic", "token", "apikey", "api-key", "key")  # of the header Authorization
@@ -36,7 +38,7 @@ _SCHEMES = ("bearer", "basic", "token", "apikey", "api-key", "key")  # of the he
 _ESCAPE = re.compile(
     r"""
       \\+u(?P<json>[0-9a-f]{4}) | \\+u\{(?P<braced>[0-9a-f]{1,6})\} | \\+x(?P<python>[0-9a-f]{2})
-    | %(25)*(?P<url>[0-9a-f]{2}) | (?P<html>&(\#\d{1,7}|\#x[0-9a-f]{1,6}|[a-z]{2,8});)
+    | %(?P<url>[0-9a-f]{2}) | (?P<html>&(\#\d{1,7}|\#x[0-9a-f]{1,6}|[a-z]{2,8});)
     | (?P<nothing>\\+[bfnrt]|\\+|[\s\u00ad\u200b-\u200f\u2028\u2029\u2060\ufeff]+|</?w?br\s*/?>)
     """,
     re.I | re.X,
@@ -174,13 +176,15 @@ def secrets_of(url: str, headers: Mapping[str, str], key: tuple[str, str] | None
 class Secrets:
     """Takes the secrets of a request out of texts."""
 
-    __slots__ = ("_escaped", "_plain", "_values")
+    __slots__ = ("_decoded", "_escaped", "_plain", "_values")
 
     def __init__(self, values: Iterable[str] = ()) -> None:
         found = {Hidden(each) for value in values for each in _spellings(value) if len(each) >= MIN_LENGTH}
         self._values = sorted(found, key=len, reverse=True)
         self._plain = _pattern(self._values)
-        self._escaped = _pattern(_decoded(value)[0] for value in self._values)
+        decoded = [_decoded(value)[0] for value in self._values]
+        self._decoded = [each for each in decoded if len(each) >= MIN_LENGTH]
+        self._escaped = _pattern(self._decoded)
 
     def __bool__(self) -> bool:
         return bool(self._values)
@@ -189,25 +193,25 @@ class Secrets:
         """The text with ``***`` in place of each secret."""
         if not self._values or len(text) < len(self._values[-1]):
             return text
-        text = self._without_escaped(self._plain.sub(MASK, text))
-        return self._without_beginning(text) if len(text) >= CUT_LENGTH else text
+        text = self._plain.sub(MASK, self._without_escaped(text))
+        return "…".join(map(self._without_beginning, text.split("…"))) if len(text) >= CUT_LENGTH else text
 
     def _without_escaped(self, text: str) -> str:
         decoded, spans = _decoded(text)
         kept: list[str] = []
         position = 0
-        for found in self._escaped.finditer(decoded):
+        for found in self._escaped.finditer(decoded) if self._decoded else ():
             kept += text[position : spans[found.start()][0]], MASK
             position = spans[found.end() - 1][1]
         return "".join((*kept, text[position:]))
 
     def _without_beginning(self, text: str) -> str:
         """The text without the beginning of a secret at its end, where it was cut off."""
-        end = text.rstrip("…")
-        for value in self._values:
-            for length in range(len(value) - 1, MIN_LENGTH - 1, -1):
-                if end.endswith(str(value)[:length]):
-                    return end[:-length] + MASK + text[len(end) :]
+        decoded, spans = _decoded(text[-CUT_LENGTH:])
+        for value in self._decoded:
+            for length in range(min(len(value) - 1, len(decoded)), MIN_LENGTH - 1, -1):
+                if decoded.endswith(value[:length]):
+                    return text[:-CUT_LENGTH] + text[-CUT_LENGTH:][: spans[-length][0]] + MASK
         return text
 
 
@@ -236,10 +240,20 @@ def _of_base64(text: str) -> str:
         return ""
 
 
-def _decoded(text: str) -> tuple[str, list[tuple[int, int]]]:
+def _decoded(text: str) -> tuple[str, Spans]:
     """The text without its escapes, blanks and backslashes, and where each of its characters stands in ``text``."""
+    spans: Spans = [(each, each + 1) for each in range(len(text))]
+    for _ in range(MAX_DEPTH):
+        if not _ESCAPE.search(text):
+            break
+        text, inner = _decoded_once(text)
+        spans = [(spans[start][0], spans[end - 1][1]) for start, end in inner]
+    return text, spans
+
+
+def _decoded_once(text: str) -> tuple[str, Spans]:
     pieces: list[str] = []
-    spans: list[tuple[int, int]] = []
+    spans: Spans = []
     position = 0
     for found in _ESCAPE.finditer(text):
         start, end = found.span()

@@ -100,6 +100,8 @@ class Provider:
             if self.api_key is not None and not isinstance(self.api_key, Sealed):
                 object.__setattr__(self, "api_key", Sealed(checks.checked_key(self.api_key, "api_key")))
         except ConfigError as error:
+            for each in fields(self):  # the frame shows what is left of this provider
+                object.__setattr__(self, each.name, each.default)
             raise without_frames(error) from None
         for name in checks.TABLES:
             # A copy, because the caller may change its own; a dict, because read-only views can't be pickled.
@@ -265,10 +267,8 @@ def _is_loopback(host: str) -> bool:
 
 
 def _field_repr(name: str, value: Any) -> str:
-    if name in ("http_headers", "query_params") and isinstance(value, Mapping):  # both are used for keys
+    if name in ("http_headers", "query_params"):  # both are used for keys
         return repr(dict.fromkeys(map(concealed, value), MASK))
-    if name == "base_url" and isinstance(value, str):
+    if name == "base_url":
         return repr(without_query(value))
-    if name in ("api_key", "http_headers", "query_params", "base_url"):  # of a provider that is being refused
-        return MASK
     return repr(concealed(value))
