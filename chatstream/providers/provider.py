@@ -3,7 +3,8 @@
 Rules:
 - A `Provider` is checked when it is made: a setting that can't work raises `ConfigError`.
 - The environment is read at each request, so that a renewed key takes effect.
-- A key given as ``api_key`` leaves the process in requests only: it is in no repr, pickle or message.
+- A key given as ``api_key`` leaves the process in requests only: it is in no repr, pickle, message or frame. The same
+  holds for headers and parameters that `is_secret` finds, and for the values of variables.
 - Nothing is sent from here. The sender puts `url`, `headers` and `auth_header` together.
 """
 

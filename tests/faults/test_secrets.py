@@ -131,6 +131,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "URL": lambda secret: quote(secret, safe=""),
     "URL in URL": lambda secret: quote(quote(secret, safe=""), safe=""),
     "every byte for a URL": lambda secret: "".join(f"%{ord(each):02x}" for each in secret),
+    "URL in JSON in URL": lambda secret: quote(quote(secret, safe="").replace("-", "\\u002d"), safe=""),
     "HTML": lambda secret: "".join(f"&#{ord(each)};" for each in secret),
     "HTML, hexadecimal": lambda secret: "".join(f"&#x{ord(each):X};" for each in secret),
     "HTML, named": lambda secret: secret.replace("/", "&sol;").replace("+", "&plus;"),
@@ -161,6 +162,14 @@ def test_a_secret_that_looks_escaped_itself_is_found(secret: str):
     assert secrets.redact(f"<{quote(secret, safe='')}>") == "<***>"
 
 
+def test_escapes_inside_escapes_are_decoded_four_deep():
+    text = KEY
+    for _ in range(4):
+        text = quote(text, safe="")
+    assert Secrets([KEY]).redact(f"<{text}>") == "<***>"
+    assert Secrets([KEY]).redact(quote(text, safe="")) == quote(text, safe="")
+
+
 def test_the_beginning_of_a_secret_at_the_end_of_a_text_that_was_cut_off_is_replaced():
     secrets = Secrets([KEY])
     text = "x" * 600
@@ -179,7 +188,7 @@ def test_a_secret_of_fewer_than_eight_characters_is_not_searched_for():
 
 
 def test_of_an_authorization_header_its_credentials_and_its_password_are_searched_for():
-    secrets = Secrets([f"Basic {BASIC}", "Basic !", "Bearer abcdefgh", "Cookie=a; id=9f8e7d6c5b"])
+    secrets = Secrets([f"Basic {BASIC}", "Basic abcdefghi", "Bearer abcdefgh", "Cookie=a; id=9f8e7d6c5b"])
     text = f"Basic {BASIC}, user:{PASSWORD}, {PASSWORD}, Bearer abcdefgh, 9f8e7d6c5b"
     assert secrets.redact(text) == "Basic ***, ***, ***, Bearer ***, ***"
 
