@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import requests
 from support import REST, THREE
 
 import chatstream
@@ -368,6 +369,19 @@ def test_the_frames_of_a_foreign_exception_show_no_secret(gateway, monkeypatch, 
     assert_hidden(shown)
 
 
+def test_the_frames_behind_a_redirect_show_no_secret(gateway, monkeypatch):
+    client = gateway(status(307, "", {"Location": f"/v2?sig={quote(QUERY, safe='')}"}))
+    send = requests.Session.send
+
+    def send_once(session: Any, request: Any, **options: Any) -> Any:
+        return send(session, request, **options) if "/v2" not in request.url else interrupt()
+
+    monkeypatch.setattr(requests.Session, "send", send_once)
+    with pytest.raises(Interruption) as caught:
+        client.stream("Hi")
+    assert_hidden("\n".join(frames(caught.value)), QUERY, quote(QUERY, safe=""))
+
+
 def test_a_warning_that_is_raised_as_an_error_shows_no_secret_in_its_frames(gateway):
     client = gateway(base_url="http://192.0.2.7/v1?key=" + HEADER)
     with warnings.catch_warnings():
@@ -551,14 +565,11 @@ def test_a_copied_provider_keeps_its_secrets(gateway, copied):
 
 def test_the_report_of_doctor_shows_no_secret_and_has_one_line_for_each_finding(serve):
     text = f"bad\nlive  yes {KEY} {HEADER}"
-    scripts = (
-        [status(401, text)] * 3
-        + [[head(), event({"error": {"message": text}}), end()]]
-        + [status(401, "x" * 90 + text)] * 3
-    )
+    in_stream = [head(), event({"error": {"message": text}}), end()]
+    scripts = [in_stream, *[status(401, text)] * 3, status(401, "x" * 80 + KEY)]
     report = doctor(f"{serve(*scripts).url}?key={HEADER}", api_key=KEY)
     assert "***" in str(report)
-    assert_hidden(str(report) + repr(report))
+    assert_hidden(str(report) + repr(report), KEY[:12], HEADER)
     assert len(str(report).splitlines()) == len(report.findings) + 2
 
 
