@@ -22,7 +22,8 @@ from ._decode.sse import BodyDecoder
 from ._http.cancel_scope import CancelScope
 from ._http.reply import Reply
 from ._http.transport import Request, Transport
-from ._secrets import HiddenQuery, Secrets, concealed, hidden, secrets_of, without_query
+from ._redaction import Secrets, secrets_of
+from ._secrets import HiddenQuery, concealed, hidden, without_query
 from .errors import ChatStreamError, IdleTimeout
 from .providers.provider import Provider
 from .types.limits import Limits

@@ -25,8 +25,8 @@ from ._encode.body import encode_json, request_body
 from ._http.cancel_scope import CancelScope
 from ._http.reply import Reply
 from ._http.transport import Request, Transport
+from ._redaction import Secrets, secrets_of
 from ._retry import RetryBudget, RetryInfo, backoff, is_retryable, retry_after
-from ._secrets import Secrets, secrets_of
 from ._version import __version__
 from .errors import (
     Attempt,
@@ -193,7 +193,7 @@ class Sender:
         headers |= {name: value for name, value in OWN_HEADERS.items() if name.lower() not in given}
         key = provider.auth_header()
         url = provider.url(checked_model(call.model))
-        call.secrets = secrets_of(url, headers, key)
+        call.secrets = secrets_of(url, headers, key, call.fields, self._transport.given)
         provider.warn_if_plain()
         return Request(url, headers, encode_json(body), key, provider.connect_timeout)
 

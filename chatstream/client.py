@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from ._http.cancel_scope import CancelScope
-from ._secrets import concealed, hidden
+from ._secrets import concealed, hidden, hidden_secrets
 from .errors import ChatStreamError, ConfigError
 from .providers.provider import Provider
 from .types.limits import Limits
@@ -79,7 +79,7 @@ class Client:
         All other ``fields`` are sent as they are. Raises `ConfigError` before sending; `ConnectionFailed`,
         `UnexpectedStatus`, `IdleTimeout`, `ProtocolViolation`, `DeadlineExceeded` when no answer begins.
         """
-        model = concealed(model)
+        model, fields = concealed(model), hidden_secrets(fields)
         if heartbeat is not None and not (isinstance(heartbeat, (int, float)) and heartbeat > 0):
             raise ConfigError(f"heartbeat is a number of seconds above 0, not {heartbeat!r}")
         choices = fields.get("n") or 1

@@ -25,7 +25,7 @@ ROWS = [
     ["_sender", "_attempt"],
     ["_encode", "_decode"],
     ["_retry", "types", "providers", "_http"],
-    ["errors"],
+    ["errors", "_redaction"],
     ["_dataclass", "_secrets"],
     ["_version"],
 ]

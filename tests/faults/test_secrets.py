@@ -36,7 +36,8 @@ from chatstream import (
     doctor,
 )
 from chatstream._http import exceptions
-from chatstream._secrets import Hidden, Secrets, is_secret, looks_like_key
+from chatstream._redaction import Secrets
+from chatstream._secrets import Hidden, is_secret, looks_like_key
 from chatstream.cli.main import main
 from chatstream.testing import end, event, head, send, status, text_answer
 
@@ -341,6 +342,28 @@ def test_a_secret_in_the_query_of_the_base_url_is_found_too(serve):
     assert str(error) == "unexpected status 401: bad *** ***"
     assert_hidden(seen(error) + repr(client) + repr(vars(client)))
     assert_hidden(seen(error_of(client)))
+
+
+@pytest.mark.parametrize("auth", [("me", PASSWORD), requests.auth.HTTPBasicAuth("me", PASSWORD), None])
+def test_secrets_of_the_callers_own_session_are_found_too(serve, auth):
+    with requests.Session() as session:
+        session.auth = auth
+        session.headers.update({"X-Token": HEADER, "X-Bytes": b"b"})
+        session.cookies.set("id", QUERY, domain="a.example")
+        session.cookies.set("id", "other", domain="b.example")
+        basic = base64.b64encode(f"me:{PASSWORD}".encode()).decode()
+        server = serve(status(401, f"{PASSWORD} {basic} {HEADER} {QUERY}"))
+        error = error_of(Client(Provider("acme", server.url), model="m1", session=session))
+    assert_hidden(seen(error), HEADER, QUERY, *((PASSWORD, basic) if auth else ()))
+
+
+def test_a_key_given_as_a_field_of_the_request_is_not_shown(serve, monkeypatch):
+    echo = {"detail": [{"loc": ["body", "api_key"], "msg": "Extra inputs", "input": KEY}]}
+    server = serve(*[status(422, echo)] * 2)
+    with pytest.raises(UnexpectedStatus, match="Extra inputs") as caught:
+        chatstream.stream("Hi", provider=Provider("acme", server.url), model="m1", api_key=KEY, max_tokens=5, user="me")
+    assert_hidden(seen(caught.value))
+    assert {"api_key": KEY, "max_tokens": 5, "user": "me"}.items() <= server.requests[0].json.items()
 
 
 # ── frames ──────────────────────────────────────────────────────────────────────────────────────────────────────
