@@ -142,7 +142,7 @@ class _Probe:
             reply = self._transport.post(request, scope)
         except ChatStreamError as error:
             error.redact(self._secrets.redact)
-            raise
+            raise error  # a bare raise restores the dropped frames in Python 3.10
         answer = Answer(reply.status, reply.version, _framing(reply), reply.reused)
         if reply.status != 200:
             text = reply.read_body(Limits().error_body_bytes, 1.0).decode("utf-8", "replace")

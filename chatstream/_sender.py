@@ -171,11 +171,11 @@ class Sender:
             refusal = None if reply.status == 200 else self._refusal(reply)
         except ConfigError as error:
             call.redact(error)
-            raise
+            raise error
         except ChatStreamError as error:
             call.redact(error)
             call.record_attempt(None, None, scope.elapsed - started, error)
-            raise
+            raise error  # a bare raise restores the dropped frames in Python 3.10
         if refusal is not None:
             call.redact(refusal)
         call.record_attempt(reply.status, reply.request_id, seconds, refusal)
