@@ -10,14 +10,14 @@ Rules:
 from __future__ import annotations
 
 import re
+from array import array
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from ._secrets import MASK, MIN_LENGTH, Hidden, is_ordinary, is_secret
-
-Spans = list[tuple[int, int]]  # start and end of each character in the text that was decoded
 
 MAX_DEPTH = 4  # of escapes inside escapes
 CUT_LENGTH = 500  # characters; a text that was cut off to 2 kB or more is no shorter
@@ -88,21 +88,21 @@ class Secrets:
         return "…".join(map(self._without_beginning, text.split("…"))) if len(text) >= CUT_LENGTH else text
 
     def _without_escaped(self, text: str) -> str:
-        decoded, spans = _decoded(text)
+        decoded, begins, ends = _decoded(text)
         kept: list[str] = []
         position = 0
         for found in self._escaped.finditer(decoded) if self._decoded else ():
-            kept += text[position : spans[found.start()][0]], MASK
-            position = spans[found.end() - 1][1]
+            kept += text[position : begins[found.start()]], MASK
+            position = ends[found.end() - 1]
         return "".join((*kept, text[position:]))
 
     def _without_beginning(self, text: str) -> str:
         """The text without the beginning of a secret at its end, where it was cut off."""
-        decoded, spans = _decoded(text[-CUT_LENGTH:])
+        decoded, begins, _ = _decoded(text[-CUT_LENGTH:])
         for value in self._decoded:
             for length in range(min(len(value) - 1, len(decoded)), MIN_LENGTH - 1, -1):
                 if decoded.endswith(value[:length]):
-                    return text[:-CUT_LENGTH] + text[-CUT_LENGTH:][: spans[-length][0]] + MASK
+                    return text[:-CUT_LENGTH] + text[-CUT_LENGTH:][: begins[-length]] + MASK
         return text
 
 
@@ -131,30 +131,32 @@ def _of_base64(text: str) -> str:
         return ""
 
 
-def _decoded(text: str) -> tuple[str, Spans]:
-    """The text without its escapes, blanks and backslashes, and where each of its characters stands in ``text``."""
-    spans: Spans = [(each, each + 1) for each in range(len(text))]
+def _decoded(text: str) -> tuple[str, Sequence[int], Sequence[int]]:
+    """The text without its escapes, blanks and backslashes, and where each of its characters begins and ends in
+    ``text``."""
+    begins: Sequence[int] = range(len(text))
+    ends: Sequence[int] = range(1, len(text) + 1)
     for _ in range(MAX_DEPTH):
         if not _ESCAPE.search(text):
             break
-        text, inner = _decoded_once(text)
-        spans = [(spans[start][0], spans[end - 1][1]) for start, end in inner]
-    return text, spans
+        text, inner_begins, inner_ends = _decoded_once(text)
+        begins = array("L", (begins[each] for each in inner_begins))
+        ends = array("L", (ends[each - 1] for each in inner_ends))
+    return text, begins, ends
 
 
-def _decoded_once(text: str) -> tuple[str, Spans]:
+def _decoded_once(text: str) -> tuple[str, Sequence[int], Sequence[int]]:
     pieces: list[str] = []
-    spans: Spans = []
+    begins, ends = array("L"), array("L")  # of lists, each number would take four times the memory
     position = 0
-    for found in _ESCAPE.finditer(text):
-        start, end = found.span()
-        character = _character(found)
+    for found in chain(_ESCAPE.finditer(text), [None]):
+        start, end = found.span() if found else (len(text), len(text))
+        character = _character(found) if found else ""
         pieces += text[position:start], character
-        spans += [(each, each + 1) for each in range(position, start)]
-        spans += [(start, end)] * len(character)
+        begins.extend((*range(position, start), *[start] * len(character)))
+        ends.extend((*range(position + 1, start + 1), *[end] * len(character)))
         position = end
-    spans += [(each, each + 1) for each in range(position, len(text))]
-    return "".join((*pieces, text[position:])), spans
+    return "".join(pieces), begins, ends
 
 
 def _character(found: re.Match[str]) -> str:
