@@ -198,7 +198,10 @@ def stream(
     ``provider`` is the id of a ready-made provider or a `Provider`; one client is kept for each, so that connections
     are used again. Times are in seconds.
     """
+    from ._secrets import concealed, hidden, hidden_secrets
     from .client import shared_client
 
+    # Each of them may be a key, given by mistake.
+    provider, model, fields = hidden(provider), concealed(model), hidden_secrets(fields)
     client = shared_client(provider)
     return client.stream(prompt, model=model, deadline=deadline, heartbeat=heartbeat, **fields)

@@ -51,7 +51,8 @@ def _initializer(cls: type[Any]) -> FunctionType:
         names[f"default_{each.name}"] = each.default
         names[f"make_{each.name}"] = each.default_factory
     lines = [f" set_{each.name}(self, {_value(each)})" for each in own]
-    lines += [" self.__post_init__()"] if hasattr(cls, "__post_init__") else []
+    if hasattr(cls, "__post_init__"):  # if it raises, the frame has the values no more: one may be a secret
+        lines += [f" del {', '.join(each.name for each in own)}", " self.__post_init__()"]
     exec(f"def __init__(self, {', '.join(map(_parameter, own))}):\n" + "\n".join(lines or [" pass"]), names)
     made: FunctionType = names["__init__"]
     made.__qualname__ = f"{cls.__qualname__}.__init__"

@@ -22,9 +22,12 @@ from ._decode.sse import BodyDecoder
 from ._http.cancel_scope import CancelScope
 from ._http.reply import Reply
 from ._http.transport import Request, Transport
+from ._redaction import Secrets, secrets_of
+from ._secrets import HiddenQuery, concealed, hidden, without_query
 from .errors import ChatStreamError, IdleTimeout
 from .providers.provider import Provider
 from .types.limits import Limits
+from .types.text import printable
 
 TIMEOUT = 60.0  # seconds for each request
 MAX_TOKENS = 48
@@ -92,9 +95,10 @@ def doctor(base_url: str, *, model: str | None = None, api_key: str | None = Non
     ``model`` defaults to the name ``default``, which servers with a single model accept. Raises `ConfigError` for an
     invalid URL or key, and `ConnectionFailed` or another `ChatStreamError` if a request gets no response.
     """
+    base_url, api_key, model = HiddenQuery(base_url), hidden(api_key), concealed(model)
     provider = Provider("doctor", base_url, api_key=api_key, model=model)
     with _Probe(provider) as probe:
-        report = Report(base_url)
+        report = Report(without_query(base_url))
         first = probe.ask(stream_options={"include_usage": True})
         if first.status in (400, 422):
             report.settings["stream_usage"] = False
@@ -106,6 +110,7 @@ def doctor(base_url: str, *, model: str | None = None, api_key: str | None = Non
         _find_tool_calls(report, probe.ask(tools=[TOOL], content="What is the weather in Paris?"))
         _find_developer_role(report, probe.ask(role="developer", max_tokens=1), first)
         _find_error_format(report, probe.ask(messages="not a list"))
+        report.findings = {name: probe.shown(finding) for name, finding in report.findings.items()}
         return report
 
 
@@ -115,6 +120,7 @@ class _Probe:
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
         self._transport = Transport()
+        self._secrets = Secrets()
 
     def __enter__(self) -> _Probe:
         return self
@@ -129,15 +135,25 @@ class _Probe:
         data = json.dumps({**body, "stream": True, "temperature": 0, **fields}).encode()
         headers = {"Accept": "text/event-stream", "Content-Type": "application/json"}
         request = Request(self._provider.url(model), headers, data, self._provider.auth_header())
+        self._secrets = secrets_of(request.url, headers, request.key)
         scope = CancelScope()
         scope.set_timeout(TIMEOUT, IdleTimeout)
-        reply = self._transport.post(request, scope)
+        try:
+            reply = self._transport.post(request, scope)
+        except ChatStreamError as error:
+            error.redact(self._secrets.redact)
+            raise error  # a bare raise restores the dropped frames in Python 3.10
         answer = Answer(reply.status, reply.version, _framing(reply), reply.reused)
         if reply.status != 200:
-            answer.body = reply.read_body(Limits().error_body_bytes, 1.0).decode("utf-8", "replace")
+            text = reply.read_body(Limits().error_body_bytes, 1.0).decode("utf-8", "replace")
+            answer.body = self._secrets.redact(text)
         else:
             _read_answer(reply, scope, answer)
         return answer
+
+    def shown(self, finding: str) -> str:
+        """A finding as one line, without the secrets that a server repeats."""
+        return printable(self._secrets.redact(finding))
 
 
 def _framing(reply: Reply) -> str:

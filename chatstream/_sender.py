@@ -25,6 +25,7 @@ from ._encode.body import encode_json, request_body
 from ._http.cancel_scope import CancelScope
 from ._http.reply import Reply
 from ._http.transport import Request, Transport
+from ._redaction import Secrets, secrets_of
 from ._retry import RetryBudget, RetryInfo, backoff, is_retryable, retry_after
 from ._version import __version__
 from .errors import (
@@ -38,9 +39,11 @@ from .errors import (
     UnexpectedStatus,
     excerpt,
 )
+from .providers.checks import checked_model
 from .providers.provider import Provider
 from .types.limits import Limits
 from .types.prompt import PromptLike
+from .types.text import printable
 
 BODY_SECONDS = 0.8  # how long the body of a refusal may take
 OWN_HEADERS = {
@@ -61,7 +64,7 @@ class Call:
     fields: Mapping[str, Any]
     scope: CancelScope
     attempts: list[Attempt] = field(default_factory=list)
-    key: str | None = None
+    secrets: Secrets = field(default_factory=Secrets)
 
     def record_attempt(
         self, status: int | None, request_id: str | None, seconds: float, error: ChatStreamError | None
@@ -76,9 +79,18 @@ class Call:
         error.request_id = error.request_id or (self.attempts[-1].request_id if self.attempts else None)
 
     def redact(self, error: ChatStreamError) -> None:
-        """Take the key out of an error that holds a server's text."""
-        if self.key:
-            error.redact(self.key)
+        """Take the secrets of the request out of an error that holds a server's text."""
+        if self.secrets:
+            error.redact(self.secrets.redact)
+
+    def redact_headers(self, reply: Reply) -> None:
+        """Take the secrets of the request out of the headers and the id of its answer."""
+        headers: Any = reply.headers
+        for name, value in list(headers.items()):
+            if (clean := self.secrets.redact(value)) != value:
+                headers[name] = clean
+        if reply.request_id:
+            reply.request_id = self.secrets.redact(reply.request_id)
 
 
 def body_settings(provider: Provider) -> dict[str, Any]:
@@ -142,7 +154,7 @@ class Sender:
             raise stopped from error
 
     def _notify(self, info: RetryInfo) -> None:
-        log.warning("%s", info)
+        log.warning("%s", printable(str(info)))
         if self._on_retry is not None:
             self._on_retry(info)
 
@@ -155,13 +167,15 @@ class Sender:
         try:
             reply = self._transport.post(request, scope)
             seconds = scope.elapsed - started
+            call.redact_headers(reply)
             refusal = None if reply.status == 200 else self._refusal(reply)
-        except ConfigError:
-            raise
+        except ConfigError as error:
+            call.redact(error)
+            raise error
         except ChatStreamError as error:
             call.redact(error)
             call.record_attempt(None, None, scope.elapsed - started, error)
-            raise
+            raise error  # a bare raise restores the dropped frames in Python 3.10
         if refusal is not None:
             call.redact(refusal)
         call.record_attempt(reply.status, reply.request_id, seconds, refusal)
@@ -178,9 +192,10 @@ class Sender:
         given = {name.lower() for name in headers}
         headers |= {name: value for name, value in OWN_HEADERS.items() if name.lower() not in given}
         key = provider.auth_header()
-        call.key = key[1].removeprefix("Bearer ") if key else None
+        url = provider.url(checked_model(call.model))
+        call.secrets = secrets_of(url, headers, key, call.fields, self._transport.given)
         provider.warn_if_plain()
-        return Request(provider.url(call.model), headers, encode_json(body), key, provider.connect_timeout)
+        return Request(url, headers, encode_json(body), key, provider.connect_timeout)
 
     def _refusal(self, reply: Reply) -> UnexpectedStatus:
         """The error for an answer that is not 200, made from its body and headers."""

@@ -16,6 +16,7 @@ from weakref import WeakSet
 
 from ._http.cancel_scope import CancelScope
 from ._requirements import check_installed
+from ._secrets import concealed, hidden, hidden_secrets
 from .errors import ChatStreamError, ConfigError
 from .providers.provider import Provider
 from .types.limits import Limits
@@ -49,6 +50,7 @@ class Client:
         session: requests.Session | None = None,
         limits: Limits = Limits(),  # noqa: B008  # frozen
     ) -> None:
+        provider, model = hidden(provider), concealed(model)  # either may be a key, given by mistake
         self.provider: Provider = _provider(provider)
         self.model = model
         self.deadline = deadline
@@ -78,6 +80,7 @@ class Client:
         All other ``fields`` are sent as they are. Raises `ConfigError` before sending; `ConnectionFailed`,
         `UnexpectedStatus`, `IdleTimeout`, `ProtocolViolation`, `DeadlineExceeded` when no answer begins.
         """
+        model, fields = concealed(model), hidden_secrets(fields)
         if heartbeat is not None and not (isinstance(heartbeat, (int, float)) and heartbeat > 0):
             raise ConfigError(f"heartbeat is a number of seconds above 0, not {heartbeat!r}")
         choices = fields.get("n") or 1
@@ -176,6 +179,7 @@ _shared: dict[Provider, Client] = {}
 
 def shared_client(provider: str | Provider) -> Client:
     """The client behind `chatstream.stream`: one for each provider, so that its connections are used again."""
+    provider = hidden(provider)
     return _shared.setdefault(resolved := _provider(provider), Client(resolved))
 
 

@@ -18,12 +18,13 @@
 
 Rules:
 - Nothing is lost: what was received before the error is its ``partial``.
-- The API key is in no message, no attribute and no pickle.
+- No secret of a call, such as its key, is in a message, an attribute, a pickle or a frame.
 - Exceptions of other libraries are converted to these in `_http`, `_decode.sse` and `_decode.chunks`, nowhere else.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ._dataclass import frozen
@@ -40,8 +41,11 @@ def excerpt(text: str) -> str:
     return text if len(data) <= MAX_EXCERPT else data[: MAX_EXCERPT - 3].decode("utf-8", "ignore") + "…"
 
 
-def _without(secret: str, value: object) -> object:
-    return value.replace(secret, "***") if isinstance(value, str) else value
+def _redacted(value: object, redact: Callable[[str], str]) -> object:
+    """A text, or a code of digits, without the secrets in it."""
+    text = value if isinstance(value, str) else str(value) if isinstance(value, int) else ""
+    clean = redact(text)
+    return value if clean == text else clean
 
 
 @frozen
@@ -72,11 +76,15 @@ class ChatStreamError(Exception):
     request_id: str | None = None
     retryable: bool = False
 
-    def redact(self, secret: str) -> None:
-        """Replace ``secret`` in every text of this error: some servers repeat the key that they refuse."""
-        self.args: tuple[Any, ...] = tuple(_without(secret, each) for each in self.args)
+    def redact(self, redact: Callable[[str], str]) -> None:
+        """Pass every text of this error through ``redact``: some servers repeat the key that they refuse.
+
+        The frames that it came through are dropped, because they hold what the server sent.
+        """
+        self.args: tuple[Any, ...] = tuple(_redacted(each, redact) for each in self.args)
         for name, value in vars(self).items():
-            setattr(self, name, _without(secret, value))
+            setattr(self, name, _redacted(value, redact))
+        self.__traceback__ = None
 
 
 class ConfigError(ChatStreamError, ValueError):

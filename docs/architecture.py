@@ -25,8 +25,8 @@ ROWS = [
     ["_sender", "_attempt"],
     ["_encode", "_decode"],
     ["_retry", "types", "providers", "_http", "_requirements"],
-    ["errors"],
-    ["_dataclass"],
+    ["errors", "_redaction"],
+    ["_dataclass", "_secrets"],
     ["_version"],
 ]
 UPWARDS = {("errors", "types.turn")}  # the one import that points up, for type checkers only

@@ -34,6 +34,13 @@ MAX_BLANK = 2**16
 MAX_HEAD = 4 * MAX_EXCERPT + 4  # bytes: more than an excerpt, however wide its characters
 
 
+class _Block(list[bytes]):
+    """Whole events for sseclient, which reads the list anew for each call of `events`, and writes it into its log."""
+
+    def __repr__(self) -> str:
+        return "<the events of a server>"
+
+
 class SSEDecoder:
     """Decodes one event stream. ``unusual`` says whether the newest block is more than events of one line of data."""
 
@@ -47,7 +54,7 @@ class SSEDecoder:
         self._comments = 0
         self.unusual = False
         self._started = False  # it is known whether the stream begins with a byte order mark
-        self._block = [b""]  # whole events for sseclient, which reads the list anew for each call of `events`
+        self._block = _Block([b""])
         self._client = SSEClient(self._block)  # type: ignore[arg-type]  # any iterable will do
 
     @property

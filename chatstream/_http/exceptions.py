@@ -139,5 +139,5 @@ def _is_not_http(causes: list[BaseException]) -> bool:
 
 def _describe(error: BaseException) -> str:
     """The type and text of an exception, without a password that a URL in it may carry."""
-    text = re.sub(r"//[^/@\s]*@", "//***@", str(error))
+    text = re.sub(r"//[^\s'\"]*@", "//***@", str(error))  # up to the last @, which a password may contain, too
     return excerpt(f"{type(error).__name__}: {text}" if text else type(error).__name__)

@@ -22,6 +22,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from .._dataclass import frozen
+from .._secrets import HiddenQuery
 from ..errors import ConfigError, ConnectionFailed, ProtocolViolation
 from . import exceptions
 from .cancel_scope import CancelScope
@@ -44,11 +45,14 @@ MAX_LOCATION = 8192  # bytes of a URL: servers and proxies refuse longer ones
 
 @frozen
 class Request:
-    """What is sent: ``key`` is the header that carries the key, kept apart from the others."""
+    """What is sent: ``key`` is the header that carries the key, kept apart from the others.
+
+    ``url`` and the values of the headers have reprs that hide what is secret in them.
+    """
 
     url: str
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
     key: tuple[str, str] | None = field(default=None, repr=False)
     connect_timeout: float = 10.0
 
@@ -127,11 +131,12 @@ class Transport:
         else:
             asked.headers["Accept-Encoding"] = ENCODINGS
             prepared = asked.prepare()
-        options |= session.merge_environment_settings(prepared.url, {}, True, None, None)
         prepared.hooks["response"].append(hook)
         if auth is session.auth:
             prepared.hooks["response"].insert(0, keep_unauthorized)
-        return self._adapters.lend(session).send(prepared, **options)
+        lent = self._adapters.lend(session)
+        # The settings are in no variable, because its frame would show the password of a proxy.
+        return lent.send(prepared, **options, **session.merge_environment_settings(prepared.url, {}, True, None, None))
 
     def _auth(self, request: Request, session: requests.Session) -> Any:
         """What identifies the caller: the key of the provider, else what its session has."""
@@ -181,7 +186,7 @@ def _same_origin(url: str, location: str) -> str | None:
         is_same = urlsplit(target)[:2] == urlsplit(url)[:2]
     except ValueError:  # no URL, or no UTF-8
         return None
-    return target if is_same and 0 < len(location) <= MAX_LOCATION else None
+    return HiddenQuery(target) if is_same and 0 < len(location) <= MAX_LOCATION else None
 
 
 def _checked(reply: Reply) -> Reply:

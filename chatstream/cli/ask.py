@@ -46,10 +46,12 @@ def _question(arguments: list[str]) -> str:
 
 def _write_text(stream: ResponseStream, out: TextIO) -> None:
     written = ""
+    end = ""  # of the text so far
     try:
         for event in stream:
             if isinstance(event, OutputTextDelta) and event.choice == 0:
-                written = escape_controls(event.delta) if out.isatty() else event.delta
+                written = escape_controls(event.delta, end) if out.isatty() else event.delta
+                end = (end + event.delta)[-2:]
                 out.write(written)
                 out.flush()
     finally:

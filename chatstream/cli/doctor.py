@@ -7,6 +7,7 @@ import os
 from typing import TextIO
 
 from .._requirements import check_installed
+from .._secrets import Hidden, masked
 from ..errors import MissingEnvVar
 from .terminal import escape_controls
 
@@ -20,9 +21,9 @@ def examine(options: argparse.Namespace, out: TextIO) -> None:
     check_installed()
     from .._doctor import doctor  # imports the transport, which a question may not need
 
-    key = os.environ.get(options.key_env, "").strip() if options.key_env else None
+    key = Hidden(os.environ.get(options.key_env, "").strip()) if options.key_env else None
     if key == "":
-        raise MissingEnvVar(options.key_env)
+        raise MissingEnvVar(masked(options.key_env))
     report = doctor(options.base_url, model=options.model, api_key=key)
     out.write("".join(f"{escape_controls(line)}\n" for line in str(report).splitlines()))
     out.flush()

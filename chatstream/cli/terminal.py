@@ -2,22 +2,34 @@
 
 Rules:
 - stdin is read as UTF-8. stdout is written as UTF-8, except to a terminal, which keeps its own encoding.
-- A model or a server must not control the terminal: escape sequences, control characters and marks that reorder text
-  are displayed as symbols. Pipes and files receive the text unchanged.
+- A model or a server must not control the terminal: escape sequences, control characters, marks that reorder text and
+  characters that nobody sees are displayed as symbols. Pipes and files receive the text unchanged.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 import unicodedata
 from typing import TextIO
 
 from ..errors import ConfigError
 
-# Marks and overrides of the bidirectional algorithm (Unicode Standard Annex 9), and the line and paragraph separators.
-_REORDERING = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029"
+# Replaced wherever they stand, because nobody sees them and hardly any text on a terminal needs them: the soft hyphen,
+# the grapheme joiner, fillers, zero-width spaces, marks that reorder text (Unicode Standard Annex 9), line and
+# paragraph separators, deprecated formats, tags. This costs the flags of England, Scotland and Wales.
+_UNSEEN = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0"
+    "\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff\U000e01f0-\U000e0fff]"
+)
+# Joiners and variation selectors: emoji, Arabic, Indic, Mongolian and Han text is wrong without them. One may follow a
+# character that has a use for it; several in a row, or one after a Latin letter or a blank, can only hide something.
+_JOINERS = "\u200c\u200d"
+_SELECTORS = re.compile("[\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+_JOINING = ("Lo", "Lm", "Mn", "Mc", "So", "Sk", "Sm")
+_VARYING = ("Lo", "So", "Sm", "Sk", "Po", "Pd", "Nd")
 
 
 def read_stdin() -> str:
@@ -51,23 +63,41 @@ def print_to_stderr(text: str) -> None:
         print(escape_controls(" ".join(text.split())), file=sys.stderr)
 
 
-def escape_controls(text: str) -> str:
-    """``text`` with a symbol in place of each character that a terminal would obey; line ends and tabs stay.
+def escape_controls(text: str, before: str = "") -> str:
+    """``text`` with a symbol in place of each character that a terminal would obey, or that nobody would see; line ends
+    and tabs stay. ``before`` is the end of the text that was displayed before, at most two characters count.
 
     ASCII controls become their control pictures (U+2400 to U+2421), all others U+FFFD.
     """
     if text.isascii() and text.isprintable():
         return text
-    return "".join(map(_displayed, text))
+    displayed = []
+    before = before[-2:]
+    for character in text:
+        displayed.append(_displayed(character, before))
+        before = before[-1:] + character
+    return "".join(displayed)
 
 
-def _displayed(character: str) -> str:
+def _displayed(character: str, before: str) -> str:
     if character in "\n\t":
         return character
     if character < " ":
         return chr(0x2400 + ord(character))
     if character == "\x7f":
         return "\u2421"
+    if character in _JOINERS or _SELECTORS.match(character):
+        return character if _has_use(character, before) else "\ufffd"
     # Cc: C1 controls. Cs: lone surrogates, which no terminal can display.
-    is_obeyed = unicodedata.category(character) in ("Cc", "Cs") or character in _REORDERING
+    is_obeyed = unicodedata.category(character) in ("Cc", "Cs") or _UNSEEN.match(character)
     return "\ufffd" if is_obeyed else character
+
+
+def _has_use(character: str, before: str) -> bool:
+    """Whether the character ``before`` can be joined or varied; a selector may stand between it and a joiner."""
+    if character in _JOINERS and _SELECTORS.match(before[-1:]):
+        before = before[:-1]
+    base = before[-1:]
+    if not base or _SELECTORS.match(base) or _UNSEEN.match(base):
+        return False
+    return unicodedata.category(base) in (_JOINING if character in _JOINERS else _VARYING)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from .._secrets import has_key_prefix, looks_like_key
 from ..errors import ConfigError
 
 TEXTS = ("name", "base_url", "key_header", "path")
@@ -63,6 +64,7 @@ def check_fields(fields: Mapping[str, Any]) -> None:
         _check_table(name, fields[name])
     _check_think_tags(fields["think_tags"])
     _check_echo_reasoning(fields["echo_reasoning"], fields["echo_reasoning_scope"])
+    _check_names(fields["name"], fields["model"])
     _check_env_key(fields["env_key"])
     _check_base_url(fields["base_url"])
     _check_path(fields["path"])
@@ -80,6 +82,12 @@ def checked_header(value: str, source: str) -> str:
     """``value``, which was read from ``source``. Raises `ConfigError` if it can't be the value of a header."""
     _require(re.fullmatch(_HEADER_VALUE, value), f"{source} must be printable Latin-1 without spaces around it")
     return value
+
+
+def checked_model(model: str) -> str:
+    """``model``. Raises `ConfigError` if it is a key, given by mistake."""
+    _require(not has_key_prefix(model), "model must be the name of a model, not the key (that is api_key)")
+    return model
 
 
 def _require(condition: object, message: str) -> None:
@@ -128,9 +136,18 @@ def _check_echo_reasoning(key: object, scope: object) -> None:
     _require(scope in ("all", "turn"), "echo_reasoning_scope must be 'all' or 'turn'")
 
 
+def _check_names(name: str, model: str | None) -> None:
+    _require(not looks_like_key(name), "name must be a name for messages, not the key (that is api_key)")
+    checked_model(model or "")
+
+
+def _is_variable(name: str) -> bool:
+    return re.fullmatch(_VARIABLE, name) is not None and not looks_like_key(name)
+
+
 def _check_env_key(value: str | None) -> None:
     _require(
-        value is None or re.fullmatch(_VARIABLE, value),
+        value is None or _is_variable(value),
         "env_key must be the name of the environment variable that holds the key, not the key (that is api_key)",
     )
 
@@ -165,9 +182,10 @@ def _check_path(path: str) -> None:
 def _check_headers(key_header: str, literal: Mapping[str, str], from_environment: Mapping[str, str]) -> None:
     _require(re.fullmatch(_HEADER_NAME, key_header), "key_header must be a header name")
     for name in (*literal, *from_environment):
-        _require(re.fullmatch(_HEADER_NAME, name), f"{name!r} is not a valid header name")
+        valid = re.fullmatch(_HEADER_NAME, name) and not looks_like_key(name)
+        _require(valid, "http_headers and env_http_headers must have valid header names on the left")
     for name, value in literal.items():
         checked_header(value, f"header {name!r}")
     for name, variable in from_environment.items():
-        is_variable = re.fullmatch(_VARIABLE, variable)
-        _require(is_variable, f"env_http_headers must give header {name!r} the name of an environment variable")
+        message = f"env_http_headers must give header {name!r} the name of an environment variable"
+        _require(_is_variable(variable), message)

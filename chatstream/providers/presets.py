@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping
 from types import ModuleType
 from typing import Any, TypeVar
 
+from .._secrets import concealed
 from ..errors import ConfigError, MissingEnvVar
 
 Fields = dict[str, Any]
@@ -157,7 +158,7 @@ def ready_made(id: str, environ: Mapping[str, str]) -> Fields:
     ``openai`` reads ``OPENAI_BASE_URL``; ``azure`` reads ``AZURE_OPENAI_ENDPOINT`` and ``OPENAI_API_VERSION``. Raises
     `ConfigError` for an unknown id, and `MissingEnvVar` for ``azure`` without its endpoint.
     """
-    fields: Fields = {"name": id, **lookup(PRESETS, id, "ready-made provider")}
+    fields: Fields = {"name": str(id), **lookup(PRESETS, id, "ready-made provider")}
     if id == "openai":
         fields["base_url"] = environ.get("OPENAI_BASE_URL", "").strip() or fields["base_url"]
     if id == "azure":
@@ -169,9 +170,10 @@ def ready_made(id: str, environ: Mapping[str, str]) -> Fields:
 
 
 def lookup(table: Mapping[str, T], id: str, what: str) -> T:
-    """``table[id]``. Raises `ConfigError` that names the known ids; ``what`` describes the table, as in "provider"."""
+    """``table[id]``. Raises `ConfigError` that names the known ids, but not this one: it may be a key, given wrongly.
+    ``what`` describes the table, as in "provider"."""
     if id not in table:
-        raise ConfigError(f"there is no {what} {id!r}.{_did_you_mean(id, table)} Known: {', '.join(table)}")
+        raise ConfigError(f"there is no {what} of this name.{_did_you_mean(id, table)} Known: {', '.join(table)}")
     return table[id]
 
 
@@ -197,7 +199,7 @@ def table_fields(id: str, table: object, known: Collection[str]) -> Fields:
         raise ConfigError("must be a table")
     for key in table:
         if key not in known:
-            raise ConfigError(f"unknown key {key!r}.{_did_you_mean(key, known)}")
+            raise ConfigError(f"unknown key {concealed(key)!r}.{_did_you_mean(key, known)}")
     if "base_url" not in table:
         raise ConfigError("base_url is missing")
     return {"name": id, **table}

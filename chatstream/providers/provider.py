@@ -3,7 +3,8 @@
 Rules:
 - A `Provider` is checked when it is made: a setting that can't work raises `ConfigError`.
 - The environment is read at each request, so that a renewed key takes effect.
-- A key given as ``api_key`` leaves the process in requests only: it is in no repr, pickle or message.
+- A key given as ``api_key`` leaves the process in requests only: it is in no repr, pickle, message or frame. The same
+  holds for headers and parameters that `is_secret` finds, and for the values of variables.
 - Nothing is sent from here. The sender puts `url`, `headers` and `auth_header` together.
 """
 
@@ -18,37 +19,11 @@ from typing import Any, Literal, overload
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from .._dataclass import frozen
+from .._secrets import MASK, Hidden, HiddenQuery, Sealed, concealed, is_secret, without_frames, without_query
 from ..errors import ConfigError, MissingEnvVar
 from . import checks, presets
 
 _warned_hosts: set[str] = set()
-
-
-class _Secret:
-    """A key that only `Provider.key` reads. Its repr hides it, copies keep it, and a pickle has None in its place."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def __repr__(self) -> str:
-        return "***"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Secret) and other._value == self._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
-
-    def __copy__(self) -> _Secret:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Secret:
-        return self
-
-    def __reduce__(self) -> tuple[type[None], tuple[()]]:
-        return type(None), ()
 
 
 @frozen
@@ -102,7 +77,7 @@ class Provider:
     stream_idle_timeout: float = 300.0
     first_event_timeout: float | None = None
     connect_timeout: float = 10.0
-    api_key: str | _Secret | None = None
+    api_key: str | Sealed | None = None
     key_header: str = "Authorization"
     path: str = "/chat/completions"
     model: str | None = None
@@ -121,13 +96,26 @@ class Provider:
     think_tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        checks.check_fields({each.name: getattr(self, each.name) for each in fields(self)})
+        try:
+            checks.check_fields({each.name: getattr(self, each.name) for each in fields(self)})
+            if self.api_key is not None and not isinstance(self.api_key, Sealed):
+                object.__setattr__(self, "api_key", Sealed(checks.checked_key(self.api_key, "api_key")))
+        except ConfigError as error:
+            for each in fields(self):  # the frame shows what is left of this provider
+                object.__setattr__(self, each.name, each.default)
+            raise without_frames(error) from None
         for name in checks.TABLES:
             # A copy, because the caller may change its own; a dict, because read-only views can't be pickled.
-            object.__setattr__(self, name, dict(getattr(self, name)))
+            object.__setattr__(self, name, {each: _marked(each, value) for each, value in getattr(self, name).items()})
+        if "?" in self.base_url:
+            object.__setattr__(self, "base_url", HiddenQuery(self.base_url))
         object.__setattr__(self, "think_tags", tuple(self.think_tags))
-        if self.api_key is not None and not isinstance(self.api_key, _Secret):
-            object.__setattr__(self, "api_key", _Secret(checks.checked_key(self.api_key, "api_key")))
+
+    def __setstate__(self, state: list[Any]) -> None:
+        """A pickle has None in the place of a secret; a header or parameter without its value is left out."""
+        for each, kept in zip(fields(self), state, strict=True):
+            value = {k: v for k, v in kept.items() if v is not None} if each.name in checks.TABLES else kept
+            object.__setattr__(self, each.name, value)
 
     def __repr__(self) -> str:
         """The fields that differ from their defaults, without what may be secret in them."""
@@ -141,7 +129,11 @@ class Provider:
         ``environ`` (default: `os.environ`) may change its URL, and is read now. Raises `ConfigError` for an unknown id,
         and `MissingEnvVar` for ``azure`` if ``AZURE_OPENAI_ENDPOINT`` is unset or blank.
         """
-        return Provider(**presets.ready_made(id, os.environ if environ is None else environ))
+        id = Hidden(id)  # it may be a key, given by mistake
+        try:
+            return Provider(**presets.ready_made(id, os.environ if environ is None else environ))
+        except ConfigError as error:
+            raise without_frames(error) from None
 
     @overload
     @staticmethod
@@ -158,35 +150,39 @@ class Provider:
         Each table ``[model_providers.<id>]`` is a provider, and its keys are the fields of `Provider`; ``name``
         defaults to the id. Raises `ConfigError` that names file, table and key, or `OSError` if it can't read the file.
         """
-        tables = presets.read_toml(path)
-        if id is not None:
-            return _from_table(path, id, presets.lookup(tables, id, f"provider in {os.fspath(path)} named"))
-        return {each: _from_table(path, each, table) for each, table in tables.items()}
+        id = None if id is None else Hidden(id)
+        try:
+            return _from_file(path, id)
+        except ConfigError as error:
+            raise without_frames(error) from None
 
     def key(self, environ: Mapping[str, str] | None = None) -> str | None:
-        """The key for a request: ``api_key``, else the value of the variable ``env_key``, else None.
+        """The key for a request: ``api_key``, else the value of the variable ``env_key``, else None; its repr hides it.
 
         ``environ`` (default: `os.environ`) is read now. Raises `MissingEnvVar` if the variable is unset or blank, and
         `ConfigError` if a header can't carry its value.
         """
-        if isinstance(self.api_key, _Secret):
-            return self.api_key._value
+        if isinstance(self.api_key, Sealed):
+            return self.api_key.open()
         if self.env_key is None:
             return None
         value = _variable(self.env_key, environ)
         if not value:
             raise MissingEnvVar(self.env_key, self.env_key_instructions)
-        return checks.checked_key(value, f"environment variable {self.env_key}")
+        checks.checked_key(value, f"environment variable {self.env_key}")
+        return value
 
     def headers(self, environ: Mapping[str, str] | None = None) -> dict[str, str]:
         """The headers of ``http_headers`` and ``env_http_headers``, without the key (see `auth_header`).
 
         Names are compared without regard to case, and a header from the environment replaces a literal one. It is left
-        out if its variable is unset or blank. Raises `ConfigError` if a variable holds no valid header value.
+        out if its variable is unset or blank. The repr of a secret value hides it. Raises `ConfigError` if a variable
+        holds no valid header value.
         """
         merged = {name.lower(): (name, value) for name, value in self.http_headers.items()}
         for name, variable in self.env_http_headers.items():
-            value = checks.checked_header(_variable(variable, environ), f"environment variable {variable}")
+            value = _variable(variable, environ)
+            checks.checked_header(value, f"environment variable {variable}")
             if value:
                 merged[name.lower()] = (name, value)
         return dict(merged.values())
@@ -199,7 +195,7 @@ class Provider:
         if key is None:
             return None
         if self.key_header.lower() == "authorization":
-            return "Authorization", f"Bearer {key}"
+            return "Authorization", Hidden(f"Bearer {key}")
         return self.key_header, key
 
     def url(self, model: str) -> str:
@@ -209,18 +205,18 @@ class Provider:
         repeat a parameter of its query. Raises `ConfigError` if the path contains ``{model}`` and ``model`` is blank,
         consists of dots or has control characters.
         """
-        parts = urlsplit(self.base_url)
-        path = parts.path.rstrip("/")
+        path = urlsplit(self.base_url).path.rstrip("/")
         if not path.endswith("/chat/completions"):
             path = f"{path}/{_render_path(self.path, model)}".rstrip("/")
+        parts = urlsplit(self.base_url)  # after what may fail, because a frame would show its query
         present = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
         added = {name: value for name, value in self.query_params.items() if name not in present}
         query = "&".join(filter(None, (parts.query, urlencode(added, quote_via=quote))))
-        return urlunsplit((parts.scheme, parts.netloc, path, query, ""))
+        return HiddenQuery(urlunsplit((parts.scheme, parts.netloc, path, query, "")))
 
     def warn_if_plain(self, environ: Mapping[str, str] | None = None) -> None:
         """Emit a `UserWarning`, once per host and process, if a key would cross the network without encryption."""
-        parts = urlsplit(self.base_url)
+        parts = urlsplit(without_query(self.base_url))
         host = parts.hostname or ""
         if parts.scheme == "https" or _is_loopback(host) or host in _warned_hosts or not self._sends_key(environ):
             return
@@ -234,6 +230,13 @@ class Provider:
         return bool(own & {"authorization", self.key_header.lower()}) or self.key(environ) is not None
 
 
+def _from_file(path: str | os.PathLike[str], id: str | None) -> Provider | dict[str, Provider]:
+    tables = presets.read_toml(path)
+    if id is not None:
+        return _from_table(path, str(id), presets.lookup(tables, id, f"provider in {os.fspath(path)}"))
+    return {each: _from_table(path, each, table) for each, table in tables.items()}
+
+
 def _from_table(path: str | os.PathLike[str], id: str, table: object) -> Provider:
     try:
         return Provider(**presets.table_fields(id, table, [each.name for each in fields(Provider)]))
@@ -241,8 +244,12 @@ def _from_table(path: str | os.PathLike[str], id: str, table: object) -> Provide
         raise ConfigError(f"{os.fspath(path)}: [model_providers.{id}]: {error}") from None
 
 
-def _variable(name: str, environ: Mapping[str, str] | None) -> str:
-    return (os.environ if environ is None else environ).get(name, "").strip()
+def _variable(name: str, environ: Mapping[str, str] | None) -> Hidden:
+    return Hidden((os.environ if environ is None else environ).get(name, "").strip())
+
+
+def _marked(name: str, value: str) -> str:
+    return Hidden(value) if is_secret(name, value) else value
 
 
 def _render_path(path: str, model: str) -> str:
@@ -262,7 +269,7 @@ def _is_loopback(host: str) -> bool:
 
 def _field_repr(name: str, value: Any) -> str:
     if name in ("http_headers", "query_params"):  # both are used for keys
-        return repr(dict.fromkeys(value, "***"))
-    if name == "base_url" and "?" in value:
-        return repr(value.partition("?")[0] + "?***")
-    return repr(value)
+        return repr(dict.fromkeys(map(concealed, value), MASK))
+    if name == "base_url":
+        return repr(without_query(value))
+    return repr(concealed(value))

@@ -1,4 +1,4 @@
-"""Texts as they should be: strict JSON, and no half of a surrogate pair.
+"""Texts as they should be: strict JSON, no half of a surrogate pair, one line of a log.
 
 A character outside the basic plane may be cut into two surrogates by a server that escapes them one by one. Half of one
 can't be written as UTF-8, so none is handed to a caller, and none is sent.
@@ -12,6 +12,16 @@ from typing import Any, NoReturn
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 HIGH_SURROGATE = re.compile(r"[\ud800-\udbff]\Z")
+
+
+def printable(text: str) -> str:
+    """The text in one line, for a log: a backslash escape in place of each character that `str.isprintable` refuses.
+
+    These are line ends, all other controls, and the invisible marks that format or reorder text.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def strict_json(text: str) -> Any:

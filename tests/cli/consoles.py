@@ -19,6 +19,15 @@ from chatstream.testing import FaultServer, Script, Step, event, status, text_an
 
 KEY = "sk-Zq7-the-key"
 BIDI = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+# What Unicode calls default ignorable, without the joiners U+200C and U+200D and the variation selectors; and U+FFF9 to
+# U+FFFB, which annotate text.
+UNSEEN = [
+    *((0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180E, 0x180E)),
+    *((0x200B, 0x200B), (0x200E, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164), (0xFEFF, 0xFEFF)),
+    *((0xFFA0, 0xFFA0), (0xFFF0, 0xFFFB), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A)),
+    *((0xE0000, 0xE00FF), (0xE01F0, 0xE0FFF)),
+]
+NEEDED = "\u180b\u180c\u180d\u180f\u200c\u200d" + "".join(map(chr, [*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]))
 HOSTILE = {
     "colour": "\x1b[31mred\x1b[0m",
     "clear the screen": "\x1b[2J\x1b[H",
@@ -36,13 +45,35 @@ HOSTILE = {
     "next line": "a\x85b",
     "bidi": f"a{BIDI}b",
     "line separators": "a\u2028b\u2029c",
+    "zero width": "pay\u200bpal\ufeff\u2060 a\u200db\u200cc",
+    "tags": "".join(chr(0xE0000 + ord(letter)) for letter in "ignore all") + "\U000e007f",
+    "deprecated formats": "a\u206a\u206fb\u2061\u2064",
+    "annotations": "a\ufff9b\ufffac\ufffb",
+    "bytes in variation selectors": "\U0001f600" + "".join(chr(0xE0100 + byte) for byte in b"rm -rf"),
+    "bits in joiners": "\u06cc" + "\u200c\u200d\u200d\u200c",
+    "soft hyphen and fillers": "r\xadm\u3164\u115f\u034f",
+}
+# Texts that are wrong without their invisible characters.
+INTACT = {
+    "family": "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+    "skin tone and joiner": "\U0001f469\U0001f3fd\u200d\U0001f680",
+    "selector and joiner": "\u2764\ufe0f\u200d\U0001f525",
+    "flag": "\U0001f3f3\ufe0f\u200d\U0001f308",
+    "keycap": "1\ufe0f\u20e3 #\ufe0f\u20e3",
+    "text style": "\u2695\ufe0e",
+    "Persian": "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+    "Hindi": "\u0915\u094d\u200d\u0937 \u0915\u094d\u200c\u0937",
+    "Mongolian": "\u1820\u180b",
+    "Japanese": "\u845b\U000e0100",
 }
 ANSWER = text_answer("Hel", "lo")
 
 
 def is_obeyed(character: str) -> bool:
-    """Whether a terminal might do something other than display it."""
-    return (category(character) in ("Cc", "Cs", "Zl", "Zp") and character not in "\n\t") or character in BIDI
+    """Whether a terminal might do something other than display it, or display nothing."""
+    if category(character) in ("Cc", "Cs", "Zl", "Zp"):
+        return character not in "\n\t"
+    return any(first <= ord(character) <= last for first, last in UNSEEN)
 
 
 class Shell:

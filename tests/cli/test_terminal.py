@@ -9,25 +9,55 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from consoles import ANSWER, HOSTILE, Screen, Shell, error_event, is_obeyed, json_delta, letters, open_terminal, refusal
+from consoles import (
+    ANSWER,
+    HOSTILE,
+    INTACT,
+    NEEDED,
+    Screen,
+    Shell,
+    error_event,
+    is_obeyed,
+    json_delta,
+    letters,
+    open_terminal,
+    refusal,
+)
 
 from chatstream.cli.main import main
 from chatstream.cli.terminal import escape_controls
 from chatstream.testing import chunk, done, end, event, finish, head, status, text_answer
 
 
-def test_exactly_the_characters_that_a_terminal_obeys_are_replaced() -> None:
-    everything = "".join(map(chr, range(0x20000)))  # beyond it are only ideographs, tags and private use
-    escaped = escape_controls(everything)
-    assert not any(map(is_obeyed, escaped))
-    changed = {old for old, new in zip(everything, escaped, strict=True) if old != new}
-    assert changed == set(filter(is_obeyed, everything))
+def test_exactly_the_characters_that_a_terminal_obeys_or_that_nobody_sees_are_replaced() -> None:
+    everything = [*map(chr, [*range(0x20000), *range(0xE0000, 0xE2000)])]  # the others are ideographs and private use
+    changed = {each for each in everything if escape_controls(each) != each}
+    assert changed == {*filter(is_obeyed, everything), *NEEDED}
+    assert not any(is_obeyed(escape_controls(each)) for each in everything)
 
 
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("text", INTACT.values(), ids=INTACT)
+def test_joiners_and_selectors_that_a_script_or_an_emoji_needs_stay(text: str) -> None:
+    assert escape_controls(text) == text
+
+
+@pytest.mark.parametrize("base", ["", "a", "Z", "\n", " ", "\u200b", "\u200d", "\ufe0f", "\u0430", "\u3164"], ids=ascii)
+def test_a_joiner_or_selector_after_a_character_without_a_use_for_it_is_replaced(base: str) -> None:
+    for each in NEEDED:
+        assert escape_controls(base + each)[-1] == "\ufffd"
+
+
+def test_of_several_joiners_or_selectors_in_a_row_only_the_first_stays() -> None:
+    assert escape_controls("\u06cc\u200c\u200d\u200c") == "\u06cc\u200c\ufffd\ufffd"
+    assert escape_controls("\U0001f600\ufe0f\ufe0e\U000e0100") == "\U0001f600\ufe0f\ufffd\ufffd"
+    assert escape_controls("\u2764\ufe0f\u200d\ufe0f\u200d") == "\u2764\ufe0f\u200d\ufffd\ufffd"
+
+
+@pytest.mark.parametrize("text", (HOSTILE | INTACT).values(), ids=HOSTILE | INTACT)
 def test_splitting_a_text_anywhere_does_not_change_how_it_is_escaped(text: str) -> None:
     for position in range(len(text) + 1):
-        assert escape_controls(text[:position]) + escape_controls(text[position:]) == escape_controls(text)
+        first, rest = text[:position], text[position:]
+        assert escape_controls(first) + escape_controls(rest, first) == escape_controls(text)
     assert not any(map(is_obeyed, escape_controls(text)))
 
 
@@ -37,7 +67,7 @@ def test_escaped_text_stays_readable() -> None:
     )
 
 
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("text", (HOSTILE | INTACT).values(), ids=HOSTILE | INTACT)
 @pytest.mark.parametrize("split", [text_answer, letters])
 def test_a_terminal_displays_control_characters_instead_of_obeying_them(
     openai_server: Any, terminal: Screen, text: str, split: Any

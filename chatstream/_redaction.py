@@ -1,0 +1,172 @@
+"""The secrets of a request → the texts of its server without them.
+
+    the URL, headers and key of a request ─secrets_of▶ Secrets ─redact▶ the server's texts without them
+
+Rules:
+- A secret of fewer than 8 characters is not searched for, because that would cut up ordinary words.
+- A secret is also found in another case, escaped for JSON, HTML or a URL, split over lines, or cut off at the end.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from ._secrets import MASK, MIN_LENGTH, Hidden, is_ordinary, is_secret
+
+MAX_DEPTH = 4  # of escapes inside escapes
+CUT_LENGTH = 500  # characters; a text that was cut off to 2 kB or more is no shorter
+
+_SCHEMES = ("bearer", "basic", "token", "apikey", "api-key", "key")  # of the header Authorization
+
+_ESCAPE = re.compile(
+    r"""
+      \\+u(?P<json>[0-9a-f]{4}) | \\+u\{(?P<braced>[0-9a-f]{1,6})\} | \\+x(?P<python>[0-9a-f]{2})
+    | %(?P<url>[0-9a-f]{2}) | (?P<html>&(\#\d{1,7}|\#x[0-9a-f]{1,6}|[a-z]{2,8});)
+    | (?P<nothing>\\+[bfnrt]|\\+|[\s\u00ad\u200b-\u200f\u2028\u2029\u2060\ufeff]+|</?w?br\s*/?>)
+    """,
+    re.I | re.X,
+)
+
+
+def secrets_of(
+    url: str,
+    headers: Mapping[str, str],
+    key: tuple[str, str] | None,
+    fields: Mapping[str, Any] = {},
+    session: Any = None,
+) -> Secrets:
+    """The secrets that a request sends: its key, the `Hidden` ones of its headers and fields, the secret parameters of
+    its query, and what a session of requests adds."""
+    found = [value for value in (*headers.values(), *fields.values()) if isinstance(value, Hidden)]
+    found += [Hidden(value) for name, value in parse_qsl(urlsplit(url).query) if is_secret(name, value)]
+    found += [Hidden(key[1])] if key else []
+    return Secrets([*found, *map(Hidden, _of_session(session))])
+
+
+def _of_session(session: Any) -> Iterator[str]:
+    """The secrets of a session's headers, cookies and basic authentication; none of one without these attributes."""
+    for name, value in dict(getattr(session, "headers", None) or {}).items():
+        if isinstance(value, str) and is_secret(name, value):
+            yield value
+    for cookie in getattr(session, "cookies", None) or ():
+        yield getattr(cookie, "value", None) or ""
+    auth = getattr(session, "auth", None)
+    given = auth if isinstance(auth, tuple) and len(auth) == 2 else ()
+    user, password = given or (getattr(auth, "username", ""), getattr(auth, "password", ""))
+    if password and isinstance(password, str):
+        pair = f"{user}:{password}"
+        yield from (password, pair, b64encode(pair.encode("latin-1", "replace")).decode())
+
+
+class Secrets:
+    """Takes the secrets of a request out of texts."""
+
+    __slots__ = ("_decoded", "_escaped", "_plain", "_values")
+
+    def __init__(self, values: Iterable[str] = ()) -> None:
+        found = {Hidden(each) for value in values for each in _spellings(value) if len(each) >= MIN_LENGTH}
+        self._values = sorted(found, key=len, reverse=True)
+        self._plain = _pattern(self._values)
+        decoded = [_decoded(value)[0] for value in self._values]
+        self._decoded = [each for each in decoded if len(each) >= MIN_LENGTH]
+        self._escaped = _pattern(self._decoded)
+
+    def __bool__(self) -> bool:
+        return bool(self._values)
+
+    def redact(self, text: str) -> str:
+        """The text with ``***`` in place of each secret."""
+        if not self._values or len(text) < len(self._values[-1]):
+            return text
+        text = self._plain.sub(MASK, self._without_escaped(text))
+        return "…".join(map(self._without_beginning, text.split("…"))) if len(text) >= CUT_LENGTH else text
+
+    def _without_escaped(self, text: str) -> str:
+        decoded, begins, ends = _decoded(text)
+        kept: list[str] = []
+        position = 0
+        for found in self._escaped.finditer(decoded) if self._decoded else ():
+            kept += text[position : begins[found.start()]], MASK
+            position = ends[found.end() - 1]
+        return "".join((*kept, text[position:]))
+
+    def _without_beginning(self, text: str) -> str:
+        """The text without the beginning of a secret at its end, where it was cut off."""
+        decoded, begins, _ = _decoded(text[-CUT_LENGTH:])
+        for value in self._decoded:
+            for length in range(min(len(value) - 1, len(decoded)), MIN_LENGTH - 1, -1):
+                if decoded.endswith(value[:length]):
+                    return text[:-CUT_LENGTH] + text[-CUT_LENGTH:][: begins[-length]] + MASK
+        return text
+
+
+def _pattern(values: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, values)), re.I)
+
+
+def _spellings(value: str) -> Iterator[str]:
+    """The texts that stand for one secret: itself, without its scheme, its parts, and what base64 hides in it."""
+    scheme, _, credentials = value.partition(" ")
+    if scheme.lower() in _SCHEMES and credentials:
+        if scheme.lower() == "basic":
+            user, _, password = _of_base64(credentials).partition(":")
+            yield from (f"{user}:{password}", password)
+        value = credentials.strip()
+    yield value
+    if not value.isascii():  # read as Latin-1, though it was written as UTF-8
+        yield value.encode().decode("latin-1")
+    yield from (part for part in re.split(r"[\s;,=:&]+", value) if not is_ordinary(part))
+
+
+def _of_base64(text: str) -> str:
+    try:
+        return b64decode(text).decode()
+    except ValueError:
+        return ""
+
+
+def _decoded(text: str) -> tuple[str, Sequence[int], Sequence[int]]:
+    """The text without its escapes, blanks and backslashes, and where each of its characters begins and ends in
+    ``text``."""
+    begins: Sequence[int] = range(len(text))
+    ends: Sequence[int] = range(1, len(text) + 1)
+    for _ in range(MAX_DEPTH):
+        if not _ESCAPE.search(text):
+            break
+        text, inner_begins, inner_ends = _decoded_once(text)
+        begins = array("L", (begins[each] for each in inner_begins))
+        ends = array("L", (ends[each - 1] for each in inner_ends))
+    return text, begins, ends
+
+
+def _decoded_once(text: str) -> tuple[str, Sequence[int], Sequence[int]]:
+    pieces: list[str] = []
+    begins, ends = array("L"), array("L")  # of lists, each number would take four times the memory
+    position = 0
+    for found in chain(_ESCAPE.finditer(text), [None]):
+        start, end = found.span() if found else (len(text), len(text))
+        character = _character(found) if found else ""
+        pieces += text[position:start], character
+        begins.extend((*range(position, start), *[start] * len(character)))
+        ends.extend((*range(position + 1, start + 1), *[end] * len(character)))
+        position = end
+    return "".join(pieces), begins, ends
+
+
+def _character(found: re.Match[str]) -> str:
+    """The character that an escape stands for; empty for what may stand between two characters."""
+    kind = found.lastgroup
+    if kind == "nothing":
+        return ""
+    if kind == "html":
+        from html import unescape
+
+        return unescape(found["html"])
+    code = int(found[kind or 0], 16)
+    return chr(code) if code < 0x110000 else ""

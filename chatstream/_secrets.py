@@ -1,0 +1,157 @@
+"""What nobody may see: which values are secrets, and texts whose repr hides them.
+
+Rules:
+- The key is a secret, and so is every header value from the environment. A header or a parameter of the query that is
+  written out is one if `is_secret` says so: by its name, or because its value is no ordinary text.
+- A secret is hidden in reprs, in pickles, and so in the frames of a traceback, which tools print with their variables.
+- A text that looks like a key, given in the place of a name, is hidden or refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, SupportsIndex, TypeVar
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+E = TypeVar("E", bound=BaseException)
+
+MASK = "***"
+MIN_LENGTH = 8  # characters; a shorter value is ordinary, unless its name says otherwise, and is not searched for
+
+_NAME = re.compile(
+    r"auth(?!or)|key|token|secret|passw|pwd|credential|cookie|session|signature|\bsig\b|jwt|\bcode\b", re.I
+)
+# What vendors begin their keys with; AKIA is Amazon's, eyJ the beginning of every JSON Web Token.
+_PREFIX = re.compile(r"(Bearer )?((sk|gsk)[-_]|(csk|xai|nvapi|pplx)-|AIza|AKIA|eyJ)\S{5,}")
+_WORD = re.compile(r"[^\W\d_]{0,23}\d{0,4}|\d{1,8}[^\W\d_]{0,12}")  # a word or a number, as in web01, 2024, 64bit
+_ADDRESS = re.compile(r"https?://[^\s?]*", re.I)
+
+
+class Hidden(str):
+    """A text whose repr is ``***``, so that no frame of a traceback shows it. Copies keep it, and a pickle has None in
+    its place."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return MASK
+
+    def __getitem__(self, index: SupportsIndex | slice) -> Hidden:
+        return Hidden(super().__getitem__(index))  # rich shows the first characters of a long text
+
+    def __copy__(self) -> Hidden:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Hidden:
+        return self
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        return type(None), ()
+
+
+class Sealed:
+    """A text that only `open` gives, for an attribute that anybody may print. Copies and pickles as of `Hidden`."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def open(self) -> Hidden:
+        return Hidden(self._value)
+
+    def __repr__(self) -> str:
+        return "***"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sealed) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __copy__(self) -> Sealed:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Sealed:
+        return self
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()
+
+
+class HiddenQuery(Hidden):
+    """A URL whose repr hides its query. A pickle leaves out the secret parameters."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(without_query(self))
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        parts = urlsplit(str(self))
+        kept = [each for each in parse_qsl(parts.query, keep_blank_values=True) if not is_secret(*each)]
+        return HiddenQuery, (urlunsplit(parts._replace(query=urlencode(kept))),)
+
+
+def without_query(url: str) -> str:
+    """The URL with ``***`` in place of its query, if it has one."""
+    address, mark, _ = url.partition("?")
+    return address + mark + MASK if mark else address
+
+
+def hidden(value: Any) -> Any:
+    """``value``, with a hidden repr if it is a text."""
+    return Hidden(value) if isinstance(value, str) else value
+
+
+def concealed(value: Any) -> Any:
+    """``value``, with a hidden repr if it is a text that looks like a key."""
+    return Hidden(value) if isinstance(value, str) and looks_like_key(value) else value
+
+
+def without_frames(error: E) -> E:
+    """The error, without the frames and errors that it came from, which hold settings that may be secret."""
+    error.__cause__ = error.__context__ = error.__traceback__ = None
+    return error
+
+
+def masked(name: str) -> str:
+    """``name``, or ``***`` if it looks like a key."""
+    return MASK if looks_like_key(name) else name
+
+
+def has_key_prefix(text: str) -> bool:
+    """Whether a text begins as the keys of a vendor do."""
+    return _PREFIX.match(text) is not None
+
+
+def looks_like_key(text: str) -> bool:
+    """Whether a text given as a name is rather a key: by its beginning, or 16 letters and digits that are no word."""
+    runs = re.findall(r"[A-Za-z0-9]{16,}", text)
+    return has_key_prefix(text) or any(not _WORD.fullmatch(run) and not run.isupper() for run in runs)
+
+
+def is_secret(name: str, value: str) -> bool:
+    """Whether the header or parameter ``name`` holds a secret.
+
+    It does if its name says so, as in ``api-key``, ``X-Token`` or ``Cookie``, or if its value, of at least 8
+    characters, is more than addresses, words, numbers, dates and versions. ``api-version=2024-10-21``,
+    ``HTTP-Referer: https://…`` and ``X-Title: My App`` hold none.
+    """
+    if _NAME.search(name):
+        return bool(value)
+    return len(value) >= MIN_LENGTH and (has_key_prefix(value) or not is_ordinary(value))
+
+
+def is_ordinary(value: str) -> bool:
+    words = re.split(r"[\W_]+", _ADDRESS.sub("", value))
+    return all(len(word) < 6 or _WORD.fullmatch(word) for word in words)
+
+
+def hidden_secrets(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a request, those hidden that are secrets: an ``api_key``, given by mistake."""
+    return {
+        name: Hidden(value) if isinstance(value, str) and is_secret(name, value) else value
+        for name, value in fields.items()
+    }
