@@ -31,6 +31,7 @@ from ._dataclass import frozen
 if TYPE_CHECKING:  # for readers and type checkers only
     from .types.turn import Turn
 
+BUDGET_SPENT = "the client's retry budget is used up"
 MAX_EXCERPT = 2048  # bytes of a broken payload that an error shows
 
 
@@ -133,10 +134,19 @@ class UnexpectedStatus(ChatStreamError):
 
 
 class RetryLimit(UnexpectedStatus):
-    """The last of all allowed attempts was refused, too."""
+    """The last of all allowed attempts was refused, too.
 
-    headline = "retries spent, last status"
+    ``budget_spent`` says that more attempts were allowed, but not by the retry budget that the client's calls share.
+    """
+
+    headline = "last status"
     retryable = True
+    budget_spent: bool = False
+
+    def __str__(self) -> str:
+        made = len(self.attempts)
+        after = f" after {made} attempt{'s' if made > 1 else ''}" if made else ""
+        return f"{BUDGET_SPENT if self.budget_spent else 'retries spent'}{after}, {super().__str__()}"
 
 
 class QuotaExceeded(UnexpectedStatus):
@@ -178,21 +188,28 @@ class StreamTooLarge(ProtocolViolation):
 class ProviderError(StreamError):
     """The server reported an error inside a stream that had begun with status 200.
 
-    ``message`` is its sentence, ``code`` its code as sent (a text, a number, or None), ``type`` its kind.
+    ``message`` is its sentence, ``code`` its code as sent (a text, a number, or None), ``type`` its kind,
+    ``retry_after`` the seconds that it asks to wait.
     """
 
     def __init__(
-        self, message: str, code: str | int | None = None, type: str | None = None, retryable: bool = False
+        self,
+        message: str,
+        code: str | int | None = None,
+        type: str | None = None,
+        retryable: bool = False,
+        retry_after: float | None = None,
     ) -> None:
-        super().__init__(message, code, type, retryable)
+        super().__init__(message, code, type, retryable, retry_after)
         self.retryable = retryable
         self.message = message
         self.code = code
         self.type = type
+        self.retry_after = retry_after
 
     def __str__(self) -> str:
         code = f" (code: {self.code})" if self.code is not None else ""
-        return f"stream disconnected before completion: {self.message}{code}"
+        return f"stream disconnected before completion: {self.args[0]}{code}"
 
 
 class DeadlineExceeded(ChatStreamError, TimeoutError):
