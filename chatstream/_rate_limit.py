@@ -6,8 +6,8 @@
 Rules:
 - Until a server sets a limit, nothing waits.
 - A pause holds back all requests of the client, until the latest time that a refusal named.
-- After it requests go out one by one, the call that began first before all others, at an interval: a pause doubles it,
-  each answer shortens it. Requests that were under way when a pause began do neither.
+- After it requests go out one by one, the call that began first before all others, at an interval: a pause lengthens
+  it, each answer shortens it. Requests that were under way when a pause began do neither.
 - Only the monotonic clock counts: the wall clock may jump.
 """
 
@@ -24,7 +24,7 @@ from ._http.cancel_scope import CancelScope
 FIRST_INTERVAL = 0.05  # seconds between two requests after the first pause
 LONGEST_INTERVAL = 1.0
 SHORTEST_INTERVAL = 0.001  # below it, requests are not held back any more
-SHORTENED = 0.95  # by each answer
+LENGTHENED, SHORTENED = 1.5, 0.95  # by each pause, by each answer
 NAP = 0.02  # seconds until a call that is not the next one looks again, and 1 ms for each call before it
 log = logging.getLogger("chatstream")
 
@@ -39,20 +39,25 @@ class RateLimit:
         self._process = os.getpid()
         self._lock = Lock()
 
+    def paused_since(self, sent_at: float) -> bool:
+        """Whether a pause began after ``sent_at``: requests that are refused together are one event."""
+        return sent_at < self._paused_at
+
     def pause(self, seconds: float, sent_at: float) -> None:
         """Hold back all requests for ``seconds``, because one sent at ``sent_at`` was refused."""
         with self._lock:
             now = monotonic()
-            if sent_at >= self._paused_at:
+            if not self.paused_since(sent_at):
                 self._paused_at = now
-                self._interval = min(max(self._interval * 2, FIRST_INTERVAL), LONGEST_INTERVAL)
+                longest = min(max(seconds, FIRST_INTERVAL), LONGEST_INTERVAL)
+                self._interval = min(max(self._interval * LENGTHENED, FIRST_INTERVAL), longest)
             self._paused_until = max(self._paused_until, now + seconds)
 
     def admitted(self, sent_at: float) -> None:
         """Shorten the interval, because a request sent at ``sent_at`` was answered."""
         if self._interval:
             with self._lock:
-                if sent_at >= self._paused_at:
+                if not self.paused_since(sent_at):
                     shorter = self._interval * SHORTENED
                     self._interval = shorter if shorter >= SHORTEST_INTERVAL else 0.0
 
@@ -72,7 +77,8 @@ class RateLimit:
                 if delay <= 0 or left <= 0:
                     return monotonic() - began
                 scope.check_time_for(paused, "the end of the server's rate limit")
-                log.debug("waiting %.3g s for the end of the server's rate limit", delay)
+                if paused:
+                    log.info("waiting %.3g s for the end of the server's rate limit", paused)
                 scope.sleep(min(delay, left, scope.remaining()))
         finally:
             with self._lock:

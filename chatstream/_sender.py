@@ -5,8 +5,8 @@
                      └───┘ wait_to_retry: announced, within the retry budget, interruptible
 
 Rules:
-- At most ``request_max_retries + 1`` sends; a stale pooled connection, a refused ``stream_options`` and a rate limit that
-  says how long it lasts do not count.
+- At most ``request_max_retries + 1`` sends; a stale pooled connection, a refused ``stream_options`` and a rate limit
+  that says how long it lasts do not count.
 - A rate limit makes all calls wait (see `RateLimit`), each for ``rate_limit_timeout`` in total.
 - A wait that is too long to sleep is reported at once; what the server said is kept on the error.
 - Every attempt is recorded, and every wait is announced before it begins.
@@ -27,11 +27,10 @@ from ._encode.body import encode_json, request_body
 from ._http.cancel_scope import CancelScope
 from ._http.reply import Reply
 from ._http.transport import Request, Transport
-from ._rate_limit import RateLimit
+from ._rate_limit import LONGEST_INTERVAL, RateLimit
 from ._retry import RetryBudget, RetryInfo, backoff, is_retryable, names_rate_limit, retry_after
 from ._version import __version__
 from .errors import (
-    BUDGET_SPENT,
     Attempt,
     ChatStreamError,
     ConfigError,
@@ -47,6 +46,8 @@ from .providers.provider import Provider
 from .types.limits import Limits
 from .types.prompt import PromptLike
 
+BUDGET_SPENT = "the client's retry budget is used up"
+RATE_LIMIT_LASTS = "the rate limit lasts longer than rate_limit_timeout"
 BODY_SECONDS = 0.8  # how long the body of a refusal may take
 OWN_HEADERS = {
     "Accept": "text/event-stream",
@@ -155,25 +156,28 @@ class Sender:
         return counted if info.limit is None else info.number
 
     def _next_retry(self, call: Call, error: ChatStreamError, counted: int, limit: int) -> RetryInfo:
-        """What follows after ``error``: a retry, or the error that ends the call, which it raises."""
+        """The retry that follows ``error``. Raises the error that ends the call if there is to be none."""
         wanted = error.retry_after if isinstance(error, (UnexpectedStatus, ProviderError)) else None
         if not error.retryable or (wanted or 0) > self.provider.max_retry_after:
             raise error
-        limited = _is_rate_limit(error)
-        uncounted = limited and wanted is not None
+        status, limited = getattr(error, "status", None), _is_rate_limit(error)
+        if limited and wanted is not None:
+            made = len(call.attempts)
+            if made > limit:  # a server that says 0 each time is not asked at once for ever
+                wanted = max(wanted, min(backoff(made - limit), LONGEST_INTERVAL))
+            self._rate_limit.pause(wanted, call.sent_at)
+            if call.limited + wanted >= self.provider.rate_limit_timeout:
+                raise _last_error(error, RATE_LIMIT_LASTS)
+            if limit:
+                return RetryInfo(made, None, wanted, str(error), status)
+        if counted >= limit:
+            raise _last_error(error)
+        if not (limited and self._rate_limit.paused_since(call.sent_at)) and not self._budget.take():
+            raise _last_error(error, BUDGET_SPENT)
         delay = backoff(counted + 1) if wanted is None else wanted
         if limited:
             self._rate_limit.pause(delay, call.sent_at)
-        if uncounted:
-            spent = not limit or call.limited + delay >= self.provider.rate_limit_timeout
-        else:
-            spent = counted >= limit
-        if spent:
-            raise _last_error(error)
-        if not uncounted and not self._budget.take():
-            raise _last_error(error, budget_spent=True)
-        number, of = (len(call.attempts), None) if uncounted else (counted + 1, limit)
-        return RetryInfo(number, of, delay, str(error), getattr(error, "status", None))
+        return RetryInfo(counted + 1, limit, delay, str(error), status)
 
     def _wait_for_rate_limit(self, call: Call) -> None:
         call.limited += self._rate_limit.wait(call.scope, self.provider.rate_limit_timeout - call.limited)
@@ -260,13 +264,13 @@ def _is_rate_limit(error: ChatStreamError) -> bool:
     return isinstance(error, ProviderError) and names_rate_limit(error.code, error.type)
 
 
-def _last_error(error: ChatStreamError, budget_spent: bool = False) -> ChatStreamError:
+def _last_error(error: ChatStreamError, reason: str | None = None) -> ChatStreamError:
     """The same refusal, as the last of several; an error without a status keeps its class."""
     if type(error) is UnexpectedStatus:
         last = RetryLimit(error.status, error.body, error.message, error.code, error.retry_after)
-        last.budget_spent = budget_spent
         last.request_id = error.request_id
+        last.reason = reason or last.reason
         return last
-    if budget_spent:
-        error.args = (f"{error.args[0]} (not repeated: {BUDGET_SPENT})", *error.args[1:])
+    if reason:
+        error.args = (f"{error.args[0]} (not repeated: {reason})", *error.args[1:])
     return error

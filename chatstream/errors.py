@@ -31,7 +31,6 @@ from ._dataclass import frozen
 if TYPE_CHECKING:  # for readers and type checkers only
     from .types.turn import Turn
 
-BUDGET_SPENT = "the client's retry budget is used up"
 MAX_EXCERPT = 2048  # bytes of a broken payload that an error shows
 
 
@@ -136,17 +135,18 @@ class UnexpectedStatus(ChatStreamError):
 class RetryLimit(UnexpectedStatus):
     """The last of all allowed attempts was refused, too.
 
-    ``budget_spent`` says that more attempts were allowed, but not by the retry budget that the client's calls share.
+    ``reason`` says what allowed no more: the retries of the call, the budget that all calls of the client share, or the
+    time that rate limits may take.
     """
 
     headline = "last status"
     retryable = True
-    budget_spent: bool = False
+    reason: str = "retries spent"
 
     def __str__(self) -> str:
         made = len(self.attempts)
         after = f" after {made} attempt{'s' if made > 1 else ''}" if made else ""
-        return f"{BUDGET_SPENT if self.budget_spent else 'retries spent'}{after}, {super().__str__()}"
+        return f"{self.reason}{after}, {super().__str__()}"
 
 
 class QuotaExceeded(UnexpectedStatus):

@@ -203,7 +203,7 @@ def test_all_calls_of_a_client_share_one_retry_budget(serve, connect, monkeypatc
 
 @pytest.mark.parametrize(("seconds", "limit", "attempts"), [("2", 1.0, 1), ("0.01", 1.0, 2)])
 def test_a_retry_after_is_obeyed_only_up_to_max_retry_after(serve, connect, seconds, limit, attempts):
-    error = error_of_sending(connect(serve(status(429, "", {"Retry-After": seconds})), max_retry_after=limit))
+    error = error_of_sending(connect(serve(status(503, "", {"Retry-After": seconds})), max_retry_after=limit))
     assert (error.retry_after, len(error.attempts)) == (float(seconds), attempts)
 
 
