@@ -5,6 +5,7 @@ Rules:
 - Otherwise 408, 409, 429 and 5xx are retried after 200 ms × 2^(n−1), varied at random by up to 10 % either way.
 - A delay that makes no sense is ignored; one above the limit of the caller is reported instead of slept.
 - All calls of a client share one budget, so that a failing server does not receive several times as many requests.
+- A rate limit that says how long it lasts is no failure: it takes nothing from the budget.
 """
 
 from __future__ import annotations
@@ -22,21 +23,26 @@ from ._dataclass import frozen
 FIRST_DELAY = 0.2  # seconds
 MAX_DELAY = 10.0  # seconds
 RETRYABLE = (408, 409, 429)
+RATE_LIMIT_CODES = ("rate_limit", "ratelimit", "too_many_requests")
 _NUMBER = r"(?i:[0-9]+(\.[0-9]*)?|\.[0-9]+|inf(inity)?)"
 
 
 @frozen
 class RetryInfo:
-    """Passed to ``on_retry`` before retry ``number`` of at most ``limit``, which follows after ``delay`` seconds."""
+    """Passed to ``on_retry`` before retry ``number`` of at most ``limit``, which follows after ``delay`` seconds.
+
+    ``limit`` is None after a rate limit that says how long it lasts, because such retries do not count.
+    """
 
     number: int
-    limit: int
+    limit: int | None
     delay: float
     error: str
     status: int | None = None
 
     def __str__(self) -> str:
-        return f"stream error: {self.error}; retrying {self.number}/{self.limit} in {self.delay * 1000:.0f}ms"
+        count = "" if self.limit is None else f"{self.number}/{self.limit} "
+        return f"stream error: {self.error}; retrying {count}in {self.delay * 1000:.0f}ms"
 
 
 def backoff(number: int, jitter: float | None = None) -> float:
@@ -51,6 +57,12 @@ def is_retryable(status: int, headers: Mapping[str, str]) -> bool:
     if value in ("true", "false"):
         return value == "true"
     return status in RETRYABLE or status >= 500
+
+
+def names_rate_limit(*codes: str | int | None) -> bool:
+    """Whether one of a server's ``codes`` (status, code, type) says that there were too many requests."""
+    named = [str(code).lower() for code in codes]
+    return "429" in named or any(word in code for code in named for word in RATE_LIMIT_CODES)
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
@@ -92,20 +104,20 @@ class RetryBudget:
     """A token bucket that all calls of a client share: a retry takes one token, and each call returns a quarter of one.
 
     A short burst of failures is therefore retried freely, while a server that is down receives at most a quarter more
-    requests than there are calls in the long run.
+    requests than there are calls in the long run. ``capacity`` None is a budget without end.
     """
 
-    CAPACITY = 20.0
     PER_CALL = 0.25
 
-    def __init__(self) -> None:
-        self._tokens = self.CAPACITY
+    def __init__(self, capacity: float | None = 20) -> None:
+        self._capacity: float = math.inf if capacity is None else capacity
+        self._tokens = self._capacity
         self._lock = Lock()
 
     def deposit(self) -> None:
         """Return a quarter of a token, because a call begins."""
         with self._lock:
-            self._tokens = min(self._tokens + self.PER_CALL, self.CAPACITY)
+            self._tokens = min(self._tokens + self.PER_CALL, self._capacity)
 
     def take(self) -> bool:
         """Take one token for a retry; False if there is none."""

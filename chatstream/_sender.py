@@ -5,7 +5,9 @@
                      └───┘ wait_to_retry: announced, within the retry budget, interruptible
 
 Rules:
-- At most ``request_max_retries + 1`` sends; a stale pooled connection and a refused ``stream_options`` do not count.
+- At most ``request_max_retries + 1`` sends; a stale pooled connection, a refused ``stream_options`` and a rate limit
+  that says how long it lasts do not count.
+- A rate limit makes all calls wait (see `RateLimit`), each for ``rate_limit_timeout`` in total.
 - A wait that is too long to sleep is reported at once; what the server said is kept on the error.
 - Every attempt is recorded, and every wait is announced before it begins.
 """
@@ -17,7 +19,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.client import responses
-from time import time
+from time import monotonic, time
 from typing import Any
 
 from ._decode.error_body import error_of_body
@@ -25,8 +27,9 @@ from ._encode.body import encode_json, request_body
 from ._http.cancel_scope import CancelScope
 from ._http.reply import Reply
 from ._http.transport import Request, Transport
+from ._rate_limit import LONGEST_INTERVAL, RateLimit
 from ._redaction import Secrets, secrets_of
-from ._retry import RetryBudget, RetryInfo, backoff, is_retryable, retry_after
+from ._retry import RetryBudget, RetryInfo, backoff, is_retryable, names_rate_limit, retry_after
 from ._version import __version__
 from .errors import (
     Attempt,
@@ -34,6 +37,7 @@ from .errors import (
     ConfigError,
     ConnectionFailed,
     IdleTimeout,
+    ProviderError,
     QuotaExceeded,
     RetryLimit,
     UnexpectedStatus,
@@ -45,6 +49,8 @@ from .types.limits import Limits
 from .types.prompt import PromptLike
 from .types.text import printable
 
+BUDGET_SPENT = "the client's retry budget is used up"
+RATE_LIMIT_LASTS = "the rate limit lasts longer than rate_limit_timeout"
 BODY_SECONDS = 0.8  # how long the body of a refusal may take
 OWN_HEADERS = {
     "Accept": "text/event-stream",
@@ -57,7 +63,10 @@ log.addHandler(logging.NullHandler())
 
 @dataclass(repr=False, eq=False)
 class Call:
-    """One call of a user: what to send, its cancel scope, and the attempts made for it."""
+    """One call of a user: what to send, its cancel scope, and the attempts made for it.
+
+    ``sent_at`` is when the latest began, on the monotonic clock, ``limited`` the seconds waited for rate limits.
+    """
 
     prompt: PromptLike
     model: str
@@ -65,6 +74,8 @@ class Call:
     scope: CancelScope
     attempts: list[Attempt] = field(default_factory=list)
     secrets: Secrets = field(default_factory=Secrets)
+    sent_at: float = 0.0
+    limited: float = 0.0
 
     def record_attempt(
         self, status: int | None, request_id: str | None, seconds: float, error: ChatStreamError | None
@@ -121,37 +132,67 @@ class Sender:
         self._transport = transport
         self._limits = limits
         self._on_retry = on_retry
-        self._budget = RetryBudget()
+        self._budget = RetryBudget(provider.retry_budget)
+        self._rate_limit = RateLimit()
 
     def send(self, call: Call) -> Reply:
         """The first answer with status 200. Raises `UnexpectedStatus` and its kinds, `ConnectionFailed`,
         `ProtocolViolation`, `IdleTimeout`, `DeadlineExceeded`, `Cancelled`, `ConfigError`."""
         self._budget.deposit()
         retries = 0
+        if not call.attempts:
+            self._wait_for_rate_limit(call)
         while True:
             try:
                 return self._attempt(call)
             except (UnexpectedStatus, ConnectionFailed, IdleTimeout) as error:
                 if self._usage_refused(error, call):
                     continue
-                retries += 1
-                self.wait_to_retry(call, error, retries, self.provider.request_max_retries)
+                retries = self.wait_to_retry(call, error, retries, self.provider.request_max_retries)
 
-    def wait_to_retry(self, call: Call, error: ChatStreamError, number: int, limit: int) -> None:
-        """Wait before retry ``number`` of ``limit``, or raise if there is to be none."""
-        wanted = error.retry_after if isinstance(error, UnexpectedStatus) else None
-        if not error.retryable or (wanted or 0) > self.provider.max_retry_after:
-            raise error
-        if number > limit or not self._budget.take():
-            raise _retries_exhausted(error)
-        delay = backoff(number) if wanted is None else wanted
+    def wait_to_retry(self, call: Call, error: ChatStreamError, counted: int, limit: int) -> int:
+        """Wait before another attempt, or raise if there is to be none.
+
+        Of the ``limit`` retries ``counted`` were made before; returns how many it will be then.
+        """
+        info = self._next_retry(call, error, counted, limit)
         try:
             call.scope.reset()
-            call.scope.check_time_for(delay)
-            self._notify(RetryInfo(number, limit, delay, str(error), getattr(error, "status", None)))
-            call.scope.sleep(delay)
+            call.scope.check_time_for(info.delay)
+            self._notify(info)
+            if not _is_rate_limit(error):
+                call.scope.sleep(info.delay)
+            self._wait_for_rate_limit(call)
         except ChatStreamError as stopped:
             raise stopped from error
+        return counted if info.limit is None else info.number
+
+    def _next_retry(self, call: Call, error: ChatStreamError, counted: int, limit: int) -> RetryInfo:
+        """The retry that follows ``error``. Raises the error that ends the call if there is to be none."""
+        wanted = error.retry_after if isinstance(error, (UnexpectedStatus, ProviderError)) else None
+        if not error.retryable or (wanted or 0) > self.provider.max_retry_after:
+            raise error
+        status, limited = getattr(error, "status", None), _is_rate_limit(error)
+        if limited and wanted is not None:
+            made = len(call.attempts)
+            if made > limit:  # a server that says 0 each time is not asked at once for ever
+                wanted = max(wanted, min(backoff(made - limit), LONGEST_INTERVAL))
+            self._rate_limit.pause(wanted, call.sent_at)
+            if call.limited + wanted >= self.provider.rate_limit_timeout:
+                raise _last_error(error, RATE_LIMIT_LASTS)
+            if limit:
+                return RetryInfo(made, None, wanted, str(error), status)
+        if counted >= limit:
+            raise _last_error(error)
+        if not (limited and self._rate_limit.paused_since(call.sent_at)) and not self._budget.take():
+            raise _last_error(error, BUDGET_SPENT)
+        delay = backoff(counted + 1) if wanted is None else wanted
+        if limited:
+            self._rate_limit.pause(delay, call.sent_at)
+        return RetryInfo(counted + 1, limit, delay, str(error), status)
+
+    def _wait_for_rate_limit(self, call: Call) -> None:
+        call.limited += self._rate_limit.wait(call.scope, self.provider.rate_limit_timeout - call.limited)
 
     def _notify(self, info: RetryInfo) -> None:
         log.warning("%s", printable(str(info)))
@@ -162,6 +203,7 @@ class Sender:
         request = self._request(call)
         scope = call.scope
         started = scope.elapsed
+        call.sent_at = monotonic()
         scope.reset()
         scope.set_timeout(self.provider.first_event_timeout or self.provider.stream_idle_timeout, IdleTimeout)
         try:
@@ -179,6 +221,8 @@ class Sender:
         if refusal is not None:
             call.redact(refusal)
         call.record_attempt(reply.status, reply.request_id, seconds, refusal)
+        if refusal is None or not _is_rate_limit(refusal):
+            self._rate_limit.admitted(call.sent_at)
         if refusal is not None:
             raise refusal
         return reply
@@ -226,10 +270,22 @@ class Sender:
         return self.refuses_usage
 
 
-def _retries_exhausted(error: ChatStreamError) -> ChatStreamError:
-    """The same refusal, as the last of several; an error without a status stays as it is."""
-    if type(error) is not UnexpectedStatus:
-        return error
-    last = RetryLimit(error.status, error.body, error.message, error.code, error.retry_after)
-    last.request_id = error.request_id
-    return last
+def _is_rate_limit(error: ChatStreamError) -> bool:
+    """Whether a server refused because of too many requests, before or inside a stream, and will answer later."""
+    if not error.retryable:
+        return False
+    if isinstance(error, UnexpectedStatus):
+        return names_rate_limit(error.status, error.code)
+    return isinstance(error, ProviderError) and names_rate_limit(error.code, error.type)
+
+
+def _last_error(error: ChatStreamError, reason: str | None = None) -> ChatStreamError:
+    """The same refusal, as the last of several; an error without a status keeps its class."""
+    if type(error) is UnexpectedStatus:
+        last = RetryLimit(error.status, error.body, error.message, error.code, error.retry_after)
+        last.request_id = error.request_id
+        last.reason = reason or last.reason
+        return last
+    if reason:
+        error.args = (f"{error.args[0]} (not repeated: {reason})", *error.args[1:])
+    return error

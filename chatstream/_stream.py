@@ -82,8 +82,8 @@ class CallReader:
         if self.first_event is not None or not isinstance(error, StreamError):
             raise error
         self.attempt.reply.close()
-        self._restarts += 1
-        self.sender.wait_to_retry(self.call, error, self._restarts, self.sender.provider.stream_max_retries)
+        limit = self.sender.provider.stream_max_retries
+        self._restarts = self.sender.wait_to_retry(self.call, error, self._restarts, limit)
         self.attempt = self.attempt.again(self.sender.send(self.call))
         if self.ended:  # closed by another thread meanwhile, which knew only the attempt before
             self.attempt.reply.close()

@@ -141,10 +141,20 @@ class UnexpectedStatus(ChatStreamError):
 
 
 class RetryLimit(UnexpectedStatus):
-    """The last of all allowed attempts was refused, too."""
+    """The last of all allowed attempts was refused, too.
 
-    headline = "retries spent, last status"
+    ``reason`` says what allowed no more: the retries of the call, the budget that all calls of the client share, or the
+    time that rate limits may take.
+    """
+
+    headline = "last status"
     retryable = True
+    reason: str = "retries spent"
+
+    def __str__(self) -> str:
+        made = len(self.attempts)
+        after = f" after {made} attempt{'s' if made > 1 else ''}" if made else ""
+        return f"{self.reason}{after}, {super().__str__()}"
 
 
 class QuotaExceeded(UnexpectedStatus):
@@ -186,21 +196,28 @@ class StreamTooLarge(ProtocolViolation):
 class ProviderError(StreamError):
     """The server reported an error inside a stream that had begun with status 200.
 
-    ``message`` is its sentence, ``code`` its code as sent (a text, a number, or None), ``type`` its kind.
+    ``message`` is its sentence, ``code`` its code as sent (a text, a number, or None), ``type`` its kind,
+    ``retry_after`` the seconds that it asks to wait.
     """
 
     def __init__(
-        self, message: str, code: str | int | None = None, type: str | None = None, retryable: bool = False
+        self,
+        message: str,
+        code: str | int | None = None,
+        type: str | None = None,
+        retryable: bool = False,
+        retry_after: float | None = None,
     ) -> None:
-        super().__init__(message, code, type, retryable)
+        super().__init__(message, code, type, retryable, retry_after)
         self.retryable = retryable
         self.message = message
         self.code = code
         self.type = type
+        self.retry_after = retry_after
 
     def __str__(self) -> str:
         code = f" (code: {self.code})" if self.code is not None else ""
-        return f"stream disconnected before completion: {self.message}{code}"
+        return f"stream disconnected before completion: {self.args[0]}{code}"
 
 
 class DeadlineExceeded(ChatStreamError, TimeoutError):

@@ -23,7 +23,7 @@ ROWS = [
     ["client"],
     ["_stream"],
     ["_sender", "_attempt"],
-    ["_encode", "_decode"],
+    ["_encode", "_decode", "_rate_limit"],
     ["_retry", "types", "providers", "_http", "_requirements"],
     ["errors", "_redaction"],
     ["_dataclass", "_secrets"],

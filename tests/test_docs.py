@@ -321,6 +321,8 @@ def test_every_field_of_a_provider_is_documented() -> None:
         ("first_event_timeout", "as `stream_idle_timeout`"),
         ("connect_timeout", "10 s"),
         ("max_retry_after", "60 s"),
+        ("rate_limit_timeout", "600 s"),
+        ("retry_budget", "20"),
         ("finish_grace", "2 s"),
     ],
 )

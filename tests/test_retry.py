@@ -10,7 +10,7 @@ from email.utils import formatdate
 import pytest
 from requests.structures import CaseInsensitiveDict
 
-from chatstream._retry import MAX_DELAY, RetryBudget, RetryInfo, backoff, is_retryable, retry_after
+from chatstream._retry import MAX_DELAY, RetryBudget, RetryInfo, backoff, is_retryable, names_rate_limit, retry_after
 from chatstream.errors import Attempt
 
 NOW = 1_795_382_653.0  # a Sunday in 2026
@@ -46,6 +46,19 @@ def test_x_should_retry_overrides_the_status(status, value, retryable):
 def test_x_should_retry_is_ignored_unless_it_is_true_or_false(value):
     assert is_retryable(500, headers(x_should_retry=value))
     assert not is_retryable(400, headers(x_should_retry=value))
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [(429, None), (200, "429"), (503, "rate_limit_exceeded"), (None, "RateLimitError"), ("x", "too_many_requests")],
+)
+def test_a_rate_limit_is_known_by_its_status_code_or_type(codes):
+    assert names_rate_limit(*codes)
+
+
+@pytest.mark.parametrize("codes", [(), (None, None), (503, "overloaded"), (4290, "server_error"), (500, 1429)])
+def test_other_codes_name_no_rate_limit(codes):
+    assert not names_rate_limit(*codes)
 
 
 # ── how long to wait ────────────────────────────────────────────────────────────────────────────────────────────
@@ -205,6 +218,13 @@ def test_the_budget_never_holds_more_than_twenty_retries():
     assert sum(budget.take() for _ in range(1000)) == 20
 
 
+@pytest.mark.parametrize(("capacity", "allowed"), [(0, 0), (3, 3), (None, 1000)])
+def test_the_capacity_of_a_budget_is_a_setting_and_none_is_no_bound(capacity, allowed):
+    budget = RetryBudget(capacity)
+    budget.deposit()
+    assert sum(budget.take() for _ in range(1000)) == allowed
+
+
 def test_a_hundred_failing_calls_in_ten_threads_make_at_most_fifty_retries():
     budget = RetryBudget()
 
@@ -227,6 +247,11 @@ def test_a_hundred_failing_calls_in_ten_threads_make_at_most_fifty_retries():
 def test_a_retry_info_prints_as_one_line():
     info = RetryInfo(1, 5, 0.2084, "unexpected status 503: overloaded", 503)
     assert str(info) == "stream error: unexpected status 503: overloaded; retrying 1/5 in 208ms"
+
+
+def test_a_retry_that_does_not_count_prints_no_number():
+    info = RetryInfo(3, None, 0.5, "unexpected status 429: slow down", 429)
+    assert str(info) == "stream error: unexpected status 429: slow down; retrying in 500ms"
 
 
 def test_an_attempt_has_no_status_error_or_duration_by_default():

@@ -26,7 +26,7 @@ from chatstream import (
     __version__,
     _retry,
 )
-from chatstream.testing import chunk, cut, end, head, pause, redirect, send, stall, status, text_answer
+from chatstream.testing import chunk, cut, end, event, head, pause, redirect, send, stall, status, text_answer
 
 pytestmark = pytest.mark.usefixtures("short_waits")
 OK = text_answer("fine")
@@ -198,12 +198,44 @@ def test_all_calls_of_a_client_share_one_retry_budget(serve, connect, monkeypatc
     assert len(server.requests) == 22
 
 
+def test_a_retry_limit_says_how_many_attempts_were_made(serve, connect):
+    error = error_of_sending(connect(serve(status(503, "busy")), request_max_retries=2))
+    assert str(error) == "retries spent after 3 attempts, last status 503: busy"
+
+
+def test_a_retry_limit_says_that_the_retry_budget_of_the_client_is_used_up(serve, connect):
+    client = connect(serve(status(503, "busy")), request_max_retries=4, retry_budget=1)
+    errors = [str(error_of_sending(client)) for _ in range(2)]
+    assert errors[0] == "the client's retry budget is used up after 2 attempts, last status 503: busy"
+    assert errors[1] == "the client's retry budget is used up after 1 attempt, last status 503: busy"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [[cut()], [stall()], [head(), event({"error": {"message": "Busy.", "code": "overloaded"}}), end()]],
+    ids=["closed connection", "silence", "error in the stream"],
+)
+def test_an_error_without_a_status_says_that_the_retry_budget_is_used_up(serve, connect, script):
+    client = connect(serve(script), retry_budget=0, stream_idle_timeout=0.4)
+    with pytest.raises(ChatStreamError) as caught:
+        client.stream("Hi").collect()
+    assert "(not repeated: the client's retry budget is used up)" in str(caught.value)
+    assert len(caught.value.attempts) == 1
+
+
+def test_without_a_retry_budget_every_call_has_all_its_retries(serve, connect):
+    server = serve(status(503))
+    client = connect(server, request_max_retries=9, retry_budget=None)
+    for _ in range(4):
+        assert len(error_of_sending(client).attempts) == 10
+
+
 # ── delays that are not slept ───────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(("seconds", "limit", "attempts"), [("2", 1.0, 1), ("0.01", 1.0, 2)])
 def test_a_retry_after_is_obeyed_only_up_to_max_retry_after(serve, connect, seconds, limit, attempts):
-    error = error_of_sending(connect(serve(status(429, "", {"Retry-After": seconds})), max_retry_after=limit))
+    error = error_of_sending(connect(serve(status(503, "", {"Retry-After": seconds})), max_retry_after=limit))
     assert (error.retry_after, len(error.attempts)) == (float(seconds), attempts)
 
 

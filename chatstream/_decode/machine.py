@@ -122,7 +122,7 @@ class Machine:
             if chunk.plain:
                 continue
             if chunk.error is not None:
-                raise ProviderError(*chunk.error[:4])
+                raise ProviderError(*chunk.error[:4], chunk.error.retry_after)
             if chunk.done:
                 self.done = True
                 return

@@ -115,11 +115,11 @@ class CancelScope:
         """Whether the call was cancelled or its deadline passed; a timeout of reading does not count here."""
         return self._error is not None or self._deadline <= monotonic()
 
-    def check_time_for(self, seconds: float) -> None:
-        """Raise at once if the deadline comes before ``seconds`` are over."""
+    def check_time_for(self, seconds: float, until: str = "the next attempt") -> None:
+        """Raise at once if the deadline comes before ``seconds`` are over, which is when ``until`` comes."""
         self.check()
         if monotonic() + seconds >= self._deadline:
-            raise self._stop(DeadlineExceeded(f"the deadline comes before the next attempt, in {seconds:.3g} s"))
+            raise self._stop(DeadlineExceeded(f"the deadline comes before {until}, in {seconds:.3g} s"))
 
     def sleep(self, seconds: float) -> None:
         """Sleep; `cancel` ends it early, and it raises then."""

@@ -29,7 +29,8 @@ SWITCHES = (
     "eof_completes",
 )
 COUNTS = ("request_max_retries", "stream_max_retries")
-SECONDS = ("stream_idle_timeout", "connect_timeout", "max_retry_after", "finish_grace")
+OPTIONAL_COUNTS = ("retry_budget",)
+SECONDS = ("stream_idle_timeout", "connect_timeout", "max_retry_after", "rate_limit_timeout", "finish_grace")
 OPTIONAL_SECONDS = ("first_event_timeout",)
 TABLES = ("query_params", "http_headers", "env_http_headers")
 
@@ -55,6 +56,9 @@ def check_fields(fields: Mapping[str, Any]) -> None:
         _require(isinstance(fields[name], bool), f"{name} must be true or false")
     for name in COUNTS:
         _check_count(name, fields[name])
+    for name in OPTIONAL_COUNTS:
+        if fields[name] is not None:
+            _check_count(name, fields[name])
     for name in SECONDS:
         _check_seconds(name, fields[name])
     for name in OPTIONAL_SECONDS:

@@ -46,11 +46,14 @@ class Provider:
       request (None: the same as ``stream_idle_timeout``). ``stream_idle_timeout``: the limit between two events.
     - ``finish_grace``: how long usage and ``[DONE]`` are awaited after the last finish reason.
     - ``max_retry_after``: the longest ``Retry-After`` that is waited for; a longer one raises.
+    - ``rate_limit_timeout``: how long a call waits in total for rate limits that say how long they last.
 
     Repeated requests:
 
     - ``request_max_retries``: how often a failed request is repeated. ``stream_max_retries``: how often a stream that
-      broke before its first event is restarted.
+      broke before its first event is restarted. 0 means never, after a rate limit too.
+    - ``retry_budget``: how many retries the calls of a client share; each call returns a quarter of one. None for no
+      bound.
 
     Differences between servers:
 
@@ -92,6 +95,8 @@ class Provider:
     skip_undecodable: bool = False
     eof_completes: bool = False
     max_retry_after: float = 60.0
+    rate_limit_timeout: float = 600.0
+    retry_budget: int | None = 20
     finish_grace: float = 2.0
     think_tags: tuple[str, ...] = ()
 

@@ -49,6 +49,7 @@ def test_a_name_and_a_url_are_enough_for_a_provider():
     assert (provider.request_max_retries, provider.stream_max_retries) == (4, 5)
     assert (provider.stream_idle_timeout, provider.first_event_timeout, provider.connect_timeout) == (300.0, None, 10.0)
     assert (provider.max_retry_after, provider.finish_grace) == (60.0, 2.0)
+    assert (provider.rate_limit_timeout, provider.retry_budget) == (600.0, 20)
     assert (provider.key(), provider.auth_header(), provider.headers()) == (None, None, {})
 
 
@@ -90,6 +91,9 @@ def test_a_provider_keeps_copies_of_the_mappings_it_is_given():
         ("connect_timeout", None),
         ("connect_timeout", "10"),
         ("max_retry_after", -1.0),
+        ("rate_limit_timeout", 0),
+        ("retry_budget", -1),
+        ("retry_budget", 1.5),
         ("finish_grace", 1e10),
         ("first_event_timeout", 0),
         ("query_params", [("a", "b")]),
@@ -126,6 +130,7 @@ def test_every_field_is_checked_by_its_kind_or_by_its_name():
         checks.OPTIONAL_TEXTS,
         checks.SWITCHES,
         checks.COUNTS,
+        checks.OPTIONAL_COUNTS,
         checks.SECONDS,
         checks.OPTIONAL_SECONDS,
         checks.TABLES,

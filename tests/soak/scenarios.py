@@ -295,7 +295,7 @@ def byte_by_byte(spec: AnswerSpec, draw: random.Random) -> Iterator[Step]:
 
 
 def error_event(spec: AnswerSpec, draw: random.Random) -> Iterator[Step]:
-    error = {"message": f"no luck {spec.marker}", "code": draw.choice([500, 429, "overloaded", "bad_word", None])}
+    error = {"message": f"no luck {spec.marker}", "code": draw.choice([500, "500", "overloaded", "bad_word", None])}
     yield from begin_answer(spec, draw)
     events = [sse_event({"error": error}), sse_event({"error": error}, "error"), sse_event({"detail": "no"})]
     yield chunk(draw.choice(events))
@@ -308,7 +308,7 @@ def permanent_refusal(spec: AnswerSpec, draw: random.Random) -> Iterator[Step]:
 
 
 def temporary_refusal(spec: AnswerSpec, draw: random.Random) -> Iterator[Step]:
-    code = draw.choice([408, 409, 429, 500, 502, 503, 504, 529])
+    code = draw.choice([408, 409, 500, 502, 503, 504, 529])
     wait = draw.choice([{}, {}, {"Retry-After": "0.1"}, {"retry-after-ms": "50"}, {"Retry-After": "abc"}])
     yield from status(code, {"error": f"not now {spec.marker}"}, {"x-request-id": spec.marker, **wait})
 

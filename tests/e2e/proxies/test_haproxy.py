@@ -50,7 +50,7 @@ def test_a_rate_limit_by_haproxy_is_retried_after_the_time_in_its_retry_after(
     retries: list[RetryInfo] = []
     answer = '{\\"error\\":{\\"message\\":\\"Too many at once.\\"}}'
     more = f'http-request return status 429 content-type application/json string "{answer}" hdr Retry-After 1'
-    client = connect(start_proxy("haproxy", more=more, upstream=1).url, on_retry=retries.append)
+    client = connect(start_proxy("haproxy", more=more, upstream=1).url, on_retry=retries.append, rate_limit_timeout=1.5)
     with within(2.0, least=1.0), pytest.raises(RetryLimit, match=r"Too many at once\. \(retry after 1 s\)"):
         client.stream("Hi")
     assert [info.delay for info in retries] == [1.0]

@@ -1,0 +1,104 @@
+"""Rate limits: when a call may send, after a server refused one of the client's requests because there were too many.
+
+    a refusal ──pause──▶ RateLimit ◀──wait── each call, before it sends
+    an answer ─admitted─────▲
+
+Rules:
+- Until a server sets a limit, nothing waits.
+- A pause holds back all requests of the client, until the latest time that a refusal named.
+- After it requests go out one by one, the call that began first before all others, at an interval: a pause lengthens
+  it, each answer shortens it. Requests that were under way when a pause began do neither.
+- Only the monotonic clock counts: the wall clock may jump.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from bisect import bisect_left, insort
+from threading import Lock
+from time import monotonic
+
+from ._http.cancel_scope import CancelScope
+
+FIRST_INTERVAL = 0.05  # seconds between two requests after the first pause
+LONGEST_INTERVAL = 1.0
+SHORTEST_INTERVAL = 0.001  # below it, requests are not held back any more
+LENGTHENED, SHORTENED = 1.5, 0.95  # by each pause, by each answer
+NAP = 0.02  # seconds until a call that is not the next one looks again, and 1 ms for each call before it
+log = logging.getLogger("chatstream")
+
+
+class RateLimit:
+    """The pauses that a server demands, and the order of the calls that wait for their end. Shared by threads."""
+
+    def __init__(self) -> None:
+        self._interval = 0.0  # seconds between two requests; 0 while there is no limit
+        self._paused_at = self._paused_until = self._next_at = 0.0  # of the monotonic clock
+        self._waiting: list[float] = []  # when each waiting call began, in order
+        self._process = os.getpid()
+        self._lock = Lock()
+
+    def paused_since(self, sent_at: float) -> bool:
+        """Whether a pause began after ``sent_at``: requests that are refused together are one event."""
+        return sent_at < self._paused_at
+
+    def pause(self, seconds: float, sent_at: float) -> None:
+        """Hold back all requests for ``seconds``, because one sent at ``sent_at`` was refused."""
+        with self._lock:
+            now = monotonic()
+            if not self.paused_since(sent_at):
+                self._paused_at = now
+                longest = min(max(seconds, FIRST_INTERVAL), LONGEST_INTERVAL)
+                self._interval = min(max(self._interval * LENGTHENED, FIRST_INTERVAL), longest)
+            self._paused_until = max(self._paused_until, now + seconds)
+
+    def admitted(self, sent_at: float) -> None:
+        """Shorten the interval, because a request sent at ``sent_at`` was answered."""
+        if self._interval:
+            with self._lock:
+                if not self.paused_since(sent_at):
+                    shorter = self._interval * SHORTENED
+                    self._interval = shorter if shorter >= SHORTEST_INTERVAL else 0.0
+
+    def wait(self, scope: CancelScope, most: float) -> float:
+        """Wait until the call of ``scope`` may send, for ``most`` seconds; returns how long it took.
+
+        Raises `Cancelled`, and `DeadlineExceeded` at once if the deadline comes before the end of the pause.
+        """
+        if not self._interval:
+            return 0.0
+        began = monotonic()
+        self._enter(scope.started)
+        try:
+            while True:
+                paused, delay = self._delay(scope.started)
+                left = most - (monotonic() - began)
+                if delay <= 0 or left <= 0:
+                    return monotonic() - began
+                scope.check_time_for(paused, "the end of the server's rate limit")
+                if paused:
+                    log.info("waiting %.3g s for the end of the server's rate limit", paused)
+                scope.sleep(min(delay, left, scope.remaining()))
+        finally:
+            with self._lock:
+                self._waiting.remove(scope.started)
+
+    def _enter(self, began: float) -> None:
+        with self._lock:
+            if self._process != os.getpid():  # forked: the threads of these calls do not exist here
+                self._process = os.getpid()
+                self._waiting.clear()
+            insort(self._waiting, began)
+
+    def _delay(self, began: float) -> tuple[float, float]:
+        """Seconds until the pause ends, and seconds until the call may send or should ask again."""
+        with self._lock:
+            now = monotonic()
+            before = bisect_left(self._waiting, began)
+            first = max(self._paused_until, self._next_at)
+            delay = first + before * self._interval - now
+            if delay <= 0:
+                self._next_at = max(first, now - self._interval) + self._interval
+            paused = max(self._paused_until - now, 0.0)
+            return paused, min(delay, max(paused, NAP + before * NAP / 20)) if before else delay
