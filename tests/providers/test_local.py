@@ -347,7 +347,9 @@ def test_an_address_in_the_log_of_the_server_is_not_taken_for_its_own(server: Lo
         connection.getresponse().read()
     child = server._child
     assert child is not None
+    deadline = time.monotonic() + 10
     while b"http://127.0.0.1:1/a-broken-grammar" not in child.log:
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     assert server.start().base_url == before
     assert answers(before)
