@@ -69,7 +69,7 @@ class LocalServer:
     n_parallel: int = 2
     threads: int = max(1, min(4, (os.cpu_count() or 1) - 1))  # on a busy machine the last core slows the others down
     start_timeout: float = 60.0
-    model: str = field(init=False)
+    model: str = field(init=False, default="")
     _child: Child | None = field(init=False, repr=False, default=None)
     _provider: Provider | None = field(init=False, repr=False, default=None)
 
