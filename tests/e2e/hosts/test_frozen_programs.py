@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,13 +41,17 @@ else:
 @pytest.fixture(scope="module")
 def program(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The frozen program. What stands in for llama.cpp is in it, so that the local provider finds the package."""
+    if os.name == "posix" and not sysconfig.get_config_var("Py_ENABLE_SHARED"):
+        pytest.skip("PyInstaller needs a Python that was built with a shared library")
     folder = tmp_path_factory.mktemp("frozen")
     (folder / "program.py").write_text(PROGRAM, encoding="utf-8")
     (folder / "xllamacpp.py").touch()
     python = environment("pyinstaller", "pyinstaller>=6.10")
     command = [python, "-m", "PyInstaller", "--log-level", "ERROR", "--hidden-import", "xllamacpp", "program.py"]
     paths = {"PYTHONPATH": import_path(folder), "PYINSTALLER_CONFIG_DIR": str(folder / "cache")}
-    subprocess.run(command, cwd=folder, env={**os.environ, **paths}, check=True, timeout=300, capture_output=True)
+    environ = {**os.environ, **paths}
+    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
     return folder / "dist" / "program" / "program"
 
 
