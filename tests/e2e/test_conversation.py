@@ -339,11 +339,13 @@ def test_a_port_without_a_listener_raises_connection_failed(connect: Callable[..
         client.stream(QUESTION)
 
 
-@pytest.mark.parametrize("key", [None, "sk-not-required"])
-def test_a_server_that_requires_no_key_accepts_any(
-    connect: Callable[..., Client], llama: LocalServer, key: str
+@pytest.mark.parametrize("key", [None, "sk-wrong"])
+def test_a_call_without_the_key_of_the_server_raises_unexpected_status(
+    connect: Callable[..., Client], llama: LocalServer, key: str | None
 ) -> None:
-    assert connect(llama, api_key=key).stream(QUESTION, **DETERMINISTIC, max_tokens=2).collect().text
+    with pytest.raises(UnexpectedStatus, match="Invalid API Key") as raised:
+        connect(llama, api_key=key).stream(QUESTION, **DETERMINISTIC, max_tokens=2)
+    assert raised.value.status == 401
 
 
 def test_a_deadline_during_an_answer_raises_deadline_exceeded_with_the_text_received(client: Client) -> None:

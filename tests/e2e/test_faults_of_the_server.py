@@ -120,16 +120,22 @@ def test_the_error_keeps_the_text_received_when_no_restart_reaches_the_server(
 
 
 def test_aggregate_hides_a_restart_of_the_server_and_of_the_stream(
-    connect: Callable[..., Client], killable_llama: LocalServer
+    connect: Callable[..., Client], killable_llama: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def restart_server(info: RetryInfo) -> None:
         retries.append(info)
         killable_llama.stop()
         relay.target = killable_llama.start().base_url
+        set_key()
 
+    def set_key() -> None:
+        monkeypatch.setenv("MODEL_KEY", str(killable_llama.provider.key()))
+
+    set_key()
     retries: list[RetryInfo] = []
     with Relay(killable_llama.base_url) as relay:
-        stream = connect(relay, on_retry=restart_server).stream(QUESTION, **DETERMINISTIC, max_tokens=40)
+        client = connect(relay, env_key="MODEL_KEY", on_retry=restart_server)
+        stream = client.stream(QUESTION, **DETERMINISTIC, max_tokens=40)
         send_signal(killable_llama, signal.SIGKILL)
         events = list(stream.aggregate())
     assert [info.number for info in retries] == [1]

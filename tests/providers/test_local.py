@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import http.client
 import importlib.util
+import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import textwrap
 import threading
 import time
 import types
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,11 +24,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from chatstream.errors import ConfigError, ConnectionFailed
-from chatstream.providers import local
-from chatstream.providers.local import LocalServer, find_model, local_provider, serve
+from chatstream.providers import local, local_child
+from chatstream.providers.local import LocalServer, find_model, local_provider
+from chatstream.providers.local_child import find_interpreter, serve
 
 HEALTHY = """
-    import http.server, os, sys, threading, types
+    import http.server, json, os, sys, threading, types
 
     class Answer(http.server.BaseHTTPRequestHandler):
         requests = 0
@@ -34,6 +38,12 @@ HEALTHY = """
             Answer.requests += 1
             self.send_response(200 if Answer.requests > 1 else 503)  # like a model that is still loading
             self.end_headers()
+            if self.path == "/child":
+                own = {"environ": dict(os.environ), "arguments": sys.orig_argv, "version": sys.version}
+                self.wfile.write(json.dumps({**own, "path": sys.path, "keys": Server.keys}).encode())
+            elif self.path != "/health":  # llama.cpp logs some of what clients send as it is
+                for output in (1, 2):
+                    os.write(output, b"\\nhttp://127.0.0.1:1" + self.path.encode() + b"\\n")
 
         def log_message(self, *values):
             print(*values, file=sys.stderr, flush=True)
@@ -43,8 +53,10 @@ HEALTHY = """
 
     class Server:
         def __init__(self, params):
+            Server.keys = params.api_keys
             print("a line of the log", flush=True)
-            os.write(2, b"a line of the log without an end")
+            os.write(1, b"http://127.0.0.1:1\\n")
+            os.write(2, b"http://127.0.0.1:1\\na line of the log without an end")
             server = http.server.ThreadingHTTPServer((params.hostnames[0], params.port), Answer)
             threading.Thread(target=server.serve_forever, daemon=True).start()
             self.listening_address = f"http://127.0.0.1:{server.server_port}"
@@ -66,6 +78,28 @@ VANISHES = """
         def __init__(self, params):
             self.listening_address = "http://127.0.0.1:1"
             threading.Timer(0.05, os._exit, [3]).start()
+"""
+TELLS_ITS_KEY = """
+    import os, types
+
+    class CommonParams:
+        model, cpuparams, cpuparams_batch = (types.SimpleNamespace() for _ in range(3))
+
+    class Server:
+        def __init__(self, params):
+            key, = params.api_keys
+            os.write(2, (f"the key {key} is used " * 500 + f"{key} the end").encode())
+            os._exit(3)
+"""
+ELSEWHERE = """
+    import types
+
+    class CommonParams:
+        model, cpuparams, cpuparams_batch = (types.SimpleNamespace() for _ in range(3))
+
+    class Server:
+        def __init__(self, params):
+            self.listening_address = ADDRESS
 """
 HANGS = """
     import time
@@ -105,6 +139,14 @@ def not_installed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return lambda name: monkeypatch.setitem(sys.modules, name, None)
 
 
+def child_of(server: LocalServer) -> dict[str, Any]:
+    """The environment, arguments, version, import path and keys of a server's process."""
+    with contextlib.closing(http.client.HTTPConnection(urlsplit(server.base_url).netloc, timeout=5)) as connection:
+        connection.request("GET", "/child")
+        child: dict[str, Any] = json.loads(connection.getresponse().read())
+        return child
+
+
 def answers(base_url: str) -> bool:
     with contextlib.closing(http.client.HTTPConnection(urlsplit(base_url).netloc, timeout=5)) as connection:
         try:
@@ -122,11 +164,11 @@ def ends(base_url: str, seconds: float = 10.0) -> bool:
     return not answers(base_url)
 
 
-def run(script: str) -> subprocess.CompletedProcess[str]:
-    """Run ``script`` in a new interpreter with the import path of this one."""
+def run(script: str, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run ``script``, or a command of an interpreter, in a new one with the import path of this one."""
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
+        [sys.executable, *(command or ("-c", textwrap.dedent(script)))],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
@@ -260,31 +302,273 @@ def test_a_server_that_is_not_ready_in_time_is_ended(
     llama_cpp: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     llama_cpp(HANGS)
-    child = local._spawn()
-    monkeypatch.setattr(local, "_spawn", lambda: child)
+    child = local_child.Child("the key")
+    monkeypatch.setattr(local, "Child", lambda key: child)
     with pytest.raises(ConnectionFailed, match=r"was not ready within 0\.05 s"):
         LocalServer(start_timeout=0.05).start()
-    assert child.returncode is not None
+    assert child.process.returncode is not None
 
 
-def test_the_child_starts_a_server_with_the_options_it_reads(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_child_starts_a_server_with_the_options_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     class CommonParams:
         model, cpuparams, cpuparams_batch = (types.SimpleNamespace() for _ in range(3))
 
-    def start(params: Any) -> Any:
-        return types.SimpleNamespace(params=params, listening_address="http://127.0.0.1:4711")
-
-    llama = types.SimpleNamespace(CommonParams=CommonParams, Server=start)
+    llama = types.SimpleNamespace(CommonParams=CommonParams, Server=lambda params: params)
     monkeypatch.setitem(sys.modules, "xllamacpp", llama)
-    params = serve(
-        b'{"model_path": "/m.gguf", "model": "m", "chat_template": null, "n_ctx": 512, "n_parallel": 3, "threads": 2}\n'
-    ).params
+    options = {"model_path": "/m.gguf", "model": "m", "chat_template": None, "n_ctx": 512, "n_parallel": 3}
+    params = serve(options | {"threads": 2, "api_key": "the key"})
     assert (params.model.path, params.model_alias, params.chat_template) == ("/m.gguf", {"m"}, "")
     assert (params.n_ctx, params.n_parallel, params.cpuparams.n_threads) == (512, 3, 2)
-    assert (params.hostnames, params.port, params.cors_origins) == (["127.0.0.1"], 0, "")
-    assert capsys.readouterr().out == "\nchatstream local server: http://127.0.0.1:4711\n"
+    assert (params.hostnames, params.port, params.api_keys) == (["127.0.0.1"], 0, ["the key"])
+    assert (params.cors_origins, params.cors_methods, params.cors_headers) == ("", "", "")
+    assert not params.cors_credentials
+
+
+def test_a_system_that_starts_no_process_raises_connection_failed(
+    llama_cpp: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llama_cpp(HEALTHY)
+    broken = tmp_path / "python3"
+    broken.write_bytes(b"\0 not a program")
+    broken.chmod(0o755)
+    monkeypatch.setattr(local_child, "_interpreters", lambda: [str(broken)])
+    with pytest.raises(ConnectionFailed, match=r"^the local model server could not be started: "):
+        LocalServer().start()
+
+
+# ── the address and the key ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_address_in_the_log_of_the_server_is_not_taken_for_its_own(server: LocalServer) -> None:
+    before = server.base_url
+    assert before != "http://127.0.0.1:1/v1"
+    with contextlib.closing(http.client.HTTPConnection(urlsplit(before).netloc, timeout=5)) as connection:
+        connection.request("GET", "/a-broken-grammar")
+        connection.getresponse().read()
+    child = server._child
+    assert child is not None
+    deadline = time.monotonic() + 10
+    while b"http://127.0.0.1:1/a-broken-grammar" not in child.log:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert server.start().base_url == before
+    assert answers(before)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://10.0.0.1:8080",
+        "http://evil.example:8080",
+        "http://127.0.0.1.evil.example:8080",
+        "http://127.0.0.1:8080@evil.example",
+        "http://127.0.0.1:8080/../",
+        "http://127.0.0.1",
+        "https://127.0.0.1:8080",
+        "",
+        "x" * 1000,
+    ],
+)
+def test_an_address_that_is_not_on_loopback_is_refused(llama_cpp: Callable[[str], None], address: str) -> None:
+    llama_cpp(ELSEWHERE.replace("ADDRESS", repr(address)))
+    server = LocalServer()
+    with pytest.raises(ConnectionFailed, match="gave an address that is not loopback"):
+        server.start()
+    assert server.pid is None
+
+
+def test_the_server_requires_the_key_that_its_provider_has(server: LocalServer) -> None:
+    key = server.provider.key({})
+    assert key is not None
+    assert len(key) >= 32
+    assert child_of(server)["keys"] == [key]
+    assert server.provider.auth_header({}) == ("Authorization", f"Bearer {key}")
+    assert (server.provider.name, server.provider.model) == ("local", server.model)
+
+
+def test_every_start_of_a_server_has_a_key_of_its_own(server: LocalServer) -> None:
+    keys = {server.provider.key({})}
+    server.stop()
+    keys.add(server.start().provider.key({}))
+    with LocalServer() as other:
+        keys.add(other.provider.key({}))
+    assert len(keys) == 3
+
+
+def test_the_key_is_in_no_argument_and_no_variable_of_the_child(server: LocalServer) -> None:
+    child, key = child_of(server), str(server.provider.key({}))
+    assert "LC_X" not in child["environ"]
+    assert key not in str(child["arguments"])
+    assert key not in str(child["environ"])
+
+
+def test_the_key_is_in_no_repr_and_no_pickle(server: LocalServer) -> None:
+    key = str(server.provider.key({}))
+    assert key not in repr(server) + repr(server.provider) + repr(server._child)
+    assert key.encode() not in pickle.dumps(server.provider)
+    server.stop()
+    assert key.encode() not in pickle.dumps(server)
+
+
+def test_the_key_is_not_in_the_error_of_a_server_that_logs_it(llama_cpp: Callable[[str], None]) -> None:
+    llama_cpp(TELLS_ITS_KEY)
+    with pytest.raises(ConnectionFailed, match=r"the key \*\*\* is used \*\*\* the end$") as failed:
+        LocalServer().start()
+    assert max(map(len, str(failed.value).split("the end of its log:")[1].split())) <= 3 + len("the")
+
+
+# ── the process ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_child_gets_the_variables_it_needs_and_no_secret(
+    llama_cpp: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    needed = {"OMP_NUM_THREADS": "1", "GGML_VK_VISIBLE_DEVICES": "0", "LC_ALL": "C", "TMPDIR": str(tmp_path)}
+    secret = dict.fromkeys(("OPENAI_API_KEY", "AWS_SESSION_TOKEN", "LLAMA_API_KEY", "MY_PATH"), "the secret")
+    code = {"PYTHONSTARTUP": "the secret.py", "PYTHONHOME": "the secret", "HTTPS_PROXY": "http://u:the secret@h"}
+    llama_cpp(HEALTHY)
+    for name, value in {**needed, **secret, **code}.items():
+        monkeypatch.setenv(name, value)
+    with LocalServer() as server:
+        environ = child_of(server)["environ"]
+    assert needed.items() <= environ.items()
+    assert environ["PATH"] == os.environ["PATH"]
+    assert not {*secret, *code, "CHATSTREAM_MODEL"} & environ.keys()
+    assert "the secret" not in str(environ)
+
+
+def test_the_child_runs_no_code_from_the_working_folder_or_from_variables_of_python(
+    llama_cpp: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    llama_cpp(HEALTHY)
+    for name in ("sitecustomize", "usercustomize", "json", "http"):
+        (tmp_path / f"{name}.py").write_text("import os; os._exit(9)", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with LocalServer() as server:
+        assert str(tmp_path) not in child_of(server)["path"]
+
+
+def test_the_child_finds_a_package_in_a_folder_that_only_this_process_knows(
+    llama_cpp: Callable[[str], None], tmp_path: Path
+) -> None:
+    llama_cpp(HEALTHY)
+    package = tmp_path / "site" / "xllamacpp"
+    package.mkdir()
+    (tmp_path / "site" / "xllamacpp.py").rename(package / "__init__.py")
+    importlib.invalidate_caches()
+    with LocalServer() as server:
+        assert answers(server.base_url)
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program that runs Python inside, as uWSGI does, is ``sys.executable``. It leaves a file when it is started."""
+    program = tmp_path / "uwsgi"
+    program.write_text(f"#!/bin/sh\ntouch '{tmp_path}/started'\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    return tmp_path / "started"
+
+
+def test_a_host_that_runs_python_inside_starts_the_interpreter_and_not_itself(
+    llama_cpp: Callable[[str], None], host: Path
+) -> None:
+    llama_cpp(HEALTHY)
+    with LocalServer() as server:
+        assert child_of(server)["version"] == sys.version
+    assert not host.exists()
+
+
+@pytest.mark.parametrize("executable", ["", None, "/nowhere/python3", "python3", "app.exe"])
+def test_an_interpreter_is_found_where_sys_executable_names_none(
+    monkeypatch: pytest.MonkeyPatch, executable: str | None
+) -> None:
+    monkeypatch.setattr(sys, "executable", executable)
+    found = find_interpreter()
+    done = subprocess.run([found, "-c", "import sys; print(sys.version)"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{sys.version}\n"
+
+
+@pytest.mark.parametrize("kind", [True, "console_exe", "macosx_app"])
+def test_a_frozen_program_is_not_started_again(
+    llama_cpp: Callable[[str], None], host: Path, monkeypatch: pytest.MonkeyPatch, kind: object
+) -> None:
+    llama_cpp(HEALTHY)
+    monkeypatch.setattr(sys, "frozen", kind, raising=False)
+    with pytest.raises(
+        ConfigError, match=r'comes without one: start a llama\.cpp server yourself, and use Client\("llama'
+    ):
+        local_provider()
+    assert not host.exists()
+
+
+@pytest.mark.parametrize("name", ["uwsgi", "my-python", "python-app", "pythonista.exe", "python3/app"])
+def test_a_program_without_an_interpreter_beside_it_raises_config_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    for prefix in ("prefix", "base_prefix"):
+        monkeypatch.setattr(sys, prefix, str(tmp_path))
+    program = tmp_path / name
+    program.parent.mkdir(exist_ok=True)
+    program.touch(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(ConfigError, match=rf"this program \({program}\) comes without one"):
+        find_interpreter()
+
+
+@pytest.mark.parametrize("name", ["python", "python3", "python3.13t", "pythonw.exe", "Python.exe", "pypy3.10"])
+def test_the_interpreter_that_runs_this_process_may_stand_anywhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    for prefix in ("prefix", "base_prefix"):
+        monkeypatch.setattr(sys, prefix, "/nowhere")
+    program = tmp_path / name
+    program.touch(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    assert find_interpreter() == str(program)
+
+
+@pytest.mark.parametrize("flags", [["-I"], ["-S"], ["-I", "-S"], ["-s", "-E"]])
+def test_the_server_starts_from_an_interpreter_with_flags(llama_cpp: Callable[[str], None], flags: list[str]) -> None:
+    llama_cpp(HEALTHY)
+    path = [entry or os.getcwd() for entry in sys.path]
+    done = run("", *flags, "-c", f"import sys; sys.path[:0] = {path}\n{SHARED}")
+    assert done.stderr == ""
+    assert ends(done.stdout.strip())
+
+
+def test_the_server_starts_from_an_archive(llama_cpp: Callable[[str], None], tmp_path: Path) -> None:
+    llama_cpp(HEALTHY)
+    root = Path(local.__file__).parents[2]
+    with zipfile.ZipFile(tmp_path / "app.pyz", "w") as archive:
+        for file in (root / "chatstream").rglob("*.py"):
+            archive.write(file, file.relative_to(root))
+        archive.writestr("__main__.py", SHARED + "import chatstream; print(chatstream.__file__)")
+    done = run("", str(tmp_path / "app.pyz"))
+    assert done.stderr == ""
+    url, file = done.stdout.split()
+    assert str(tmp_path / "app.pyz") in file
+    assert ends(url)
+
+
+def test_a_module_that_a_spawned_process_imports_again_starts_one_server_more(
+    llama_cpp: Callable[[str], None], tmp_path: Path
+) -> None:
+    llama_cpp(HEALTHY)
+    spawning = """
+        if __name__ == "__main__":
+            import multiprocessing
+            process = multiprocessing.get_context("spawn").Process(target=print)
+            process.start()
+            process.join()
+    """
+    (tmp_path / "main.py").write_text(SHARED + textwrap.dedent(spawning), encoding="utf-8")
+    done = run("", str(tmp_path / "main.py"))
+    assert done.stderr == ""
+    urls = done.stdout.split()
+    assert len(set(urls)) == 2
+    assert all(map(ends, urls))
 
 
 # ── the server of a process ─────────────────────────────────────────────────────────────────────────────────────
@@ -352,8 +636,8 @@ def test_a_forked_process_leaves_the_server_of_its_parent_alone_and_starts_its_o
 def test_a_forked_process_forgets_the_servers_of_its_parent(
     server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = server._process
-    assert process is not None
+    assert server._child is not None
+    process = server._child.process
     monkeypatch.setattr(local, "_running", running := {server})
     monkeypatch.setattr(local._Shared, "lock", lock := threading.Lock())
     monkeypatch.setattr(local._Shared, "server", server)

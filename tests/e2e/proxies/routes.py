@@ -54,6 +54,8 @@ class Route:
         self, to: int | FaultServer | LocalServer, *, timeout: int = 60, relayed: bool = False, **options: object
     ) -> Client:
         """A client of ``to``, a server or its port. With ``relayed`` a `Relay` counts its connections."""
+        if isinstance(to, LocalServer):
+            options = {"api_key": to.provider.key(), **options}
         port = to if isinstance(to, int) else urlsplit(to.url if isinstance(to, FaultServer) else to.base_url).port
         assert port is not None
         if self.name in REVERSE_PROXIES:
