@@ -19,8 +19,9 @@ from types import TracebackType
 from typing import Any
 
 from ._attempt import OpenAttempt
+from ._call import Call
 from ._decode.aggregate import Collector
-from ._sender import Call, Sender
+from ._sender import Sender
 from .errors import Attempt, ChatStreamError, StreamError
 from .types.events import Heartbeat, OutputTextDelta, ResponseEvent
 from .types.turn import Timing, Turn
@@ -83,7 +84,7 @@ class CallReader:
             raise error
         self.attempt.reply.close()
         limit = self.sender.provider.stream_max_retries
-        self._restarts = self.sender.wait_to_retry(self.call, error, self._restarts, limit)
+        self._restarts = self.sender.backoff.wait_to_retry(self.call, error, self._restarts, limit)
         self.attempt = self.attempt.again(self.sender.send(self.call))
         if self.ended:  # closed by another thread meanwhile, which knew only the attempt before
             self.attempt.reply.close()

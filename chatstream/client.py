@@ -88,7 +88,7 @@ class Client:
             raise ConfigError(f"n is how many choices you want, 1 or more, not {choices!r}")
         check_installed()
         from ._attempt import OpenAttempt
-        from ._sender import Call
+        from ._call import Call
         from ._stream import CallReader, ResponseStream
 
         sender = self._open()

@@ -23,6 +23,8 @@ ROWS = [
     ["client"],
     ["_stream"],
     ["_sender", "_attempt"],
+    ["_backoff"],
+    ["_call"],
     ["_encode", "_decode", "_rate_limit"],
     ["_retry", "types", "providers", "_http", "_requirements"],
     ["errors", "_redaction"],

@@ -24,6 +24,7 @@ from chatstream import (
     RetryInfo,
     RetryLimit,
     UnexpectedStatus,
+    _backoff,
 )
 from chatstream._http.cancel_scope import CancelScope
 from chatstream._rate_limit import FIRST_INTERVAL, LONGEST_INTERVAL, RateLimit
@@ -345,6 +346,14 @@ def test_no_thread_waits_longer_than_rate_limit_timeout_for_a_server_that_refuse
     with within(2.0), ThreadPoolExecutor(20) as pool:
         errors = list(pool.map(lambda _: error_of_sending(client), range(20)))
     assert {type(error) for error in errors} == {RetryLimit}
+
+
+@pytest.mark.usefixtures("short_waits")
+def test_a_server_that_refuses_for_ever_with_tiny_waits_is_asked_25_times(default_client, monkeypatch):
+    monkeypatch.setattr(_backoff, "LONGEST_INTERVAL", 0.01)
+    error = error_of_sending(default_client(limited(0.001)))
+    assert (type(error), len(error.attempts)) == (RetryLimit, 25)
+    assert "the rate limit has refused the call 25 times after 25 attempts" in str(error)
 
 
 @pytest.mark.usefixtures("short_waits")

@@ -1,0 +1,127 @@
+"""Whether a call is repeated, and the waits before that, with what the calls of a client share: budget and rate limit.
+
+    an error ─next retry?─▶ RetryInfo ─announced, slept─▶ another attempt, or the error that ends the call
+
+Rules:
+- A wait that is too long to sleep is reported at once; what the server said is kept on the error.
+- A rate limit that says how long it lasts is no failure: it takes neither a retry nor anything from the budget.
+- Every wait is announced before it begins, and ends early with a cancellation.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from ._call import Call
+from ._rate_limit import LONGEST_INTERVAL, RateLimit
+from ._retry import RetryBudget, RetryInfo, backoff, names_rate_limit
+from .errors import ChatStreamError, ProviderError, RetryLimit, UnexpectedStatus
+from .providers.provider import Provider
+from .types.text import printable
+
+MOST_REFUSALS = 25  # of one call by a rate limit: a server that names tiny waits for ever does not keep it for long
+BUDGET_SPENT = "the client's retry budget is used up"
+RATE_LIMIT_LASTS = "the rate limit lasts longer than rate_limit_timeout"
+REFUSED_OFTEN = f"the rate limit has refused the call {MOST_REFUSALS} times"
+log = logging.getLogger("chatstream")
+log.addHandler(logging.NullHandler())
+
+
+class Backoff:
+    """Decides whether a call is repeated, and waits. Shared by threads."""
+
+    def __init__(self, provider: Provider, on_retry: Callable[[RetryInfo], object] | None = None) -> None:
+        self._provider = provider
+        self._on_retry = on_retry
+        self._budget = RetryBudget(provider.retry_budget)
+        self._rate_limit = RateLimit()
+
+    def begin(self, call: Call) -> None:
+        """A request of the call is to be sent: the first one waits for the end of a rate limit."""
+        self._budget.deposit()
+        if not call.attempts:
+            self.wait_for_rate_limit(call)
+
+    def answered(self, call: Call, refusal: UnexpectedStatus | None) -> None:
+        """The server has answered the latest request of the call."""
+        if refusal is None or not is_rate_limit(refusal):
+            self._rate_limit.admitted(call.sent_at)
+
+    def wait_to_retry(self, call: Call, error: ChatStreamError, counted: int, limit: int) -> int:
+        """Wait before another attempt, or raise if there is to be none.
+
+        Of the ``limit`` retries ``counted`` were made before; returns how many it will be then.
+        """
+        info = self._next_retry(call, error, counted, limit)
+        try:
+            call.scope.reset()
+            call.scope.check_time_for(info.delay)
+            self._notify(info)
+            if not is_rate_limit(error):
+                call.scope.sleep(info.delay)
+            self.wait_for_rate_limit(call)
+        except ChatStreamError as stopped:
+            raise stopped from error
+        return counted if info.limit is None else info.number
+
+    def _next_retry(self, call: Call, error: ChatStreamError, counted: int, limit: int) -> RetryInfo:
+        """The retry that follows ``error``. Raises the error that ends the call if there is to be none."""
+        wanted = error.retry_after if isinstance(error, (UnexpectedStatus, ProviderError)) else None
+        if not error.retryable or (wanted or 0) > self._provider.max_retry_after:
+            raise error
+        limited = is_rate_limit(error)
+        if limited and wanted is not None:
+            info = self._retry_after_limit(call, error, wanted, limit)
+            if limit:  # otherwise the caller wants no second request
+                return info
+        if counted >= limit:
+            raise _last_error(error)
+        if not (limited and self._rate_limit.paused_since(call.sent_at)) and not self._budget.take():
+            raise _last_error(error, BUDGET_SPENT)
+        delay = backoff(counted + 1) if wanted is None else wanted
+        if limited:
+            self._rate_limit.pause(delay, call.sent_at)
+        return RetryInfo(counted + 1, limit, delay, str(error), getattr(error, "status", None))
+
+    def _retry_after_limit(self, call: Call, error: ChatStreamError, wanted: float, limit: int) -> RetryInfo:
+        """The retry, which does not count as one, after a rate limit that lasts ``wanted`` seconds."""
+        made = len(call.attempts)
+        if made > limit:  # a server that says 0 each time is not asked at once for ever
+            wanted = max(wanted, min(backoff(made - limit), LONGEST_INTERVAL))
+        self._rate_limit.pause(wanted, call.sent_at)
+        if call.limited + wanted >= self._provider.rate_limit_timeout:
+            raise _last_error(error, RATE_LIMIT_LASTS)
+        if made >= MOST_REFUSALS:
+            raise _last_error(error, REFUSED_OFTEN)
+        return RetryInfo(made, None, wanted, str(error), getattr(error, "status", None))
+
+    def wait_for_rate_limit(self, call: Call) -> None:
+        """Wait, if the server has said so to another call of the client."""
+        call.limited += self._rate_limit.wait(call.scope, self._provider.rate_limit_timeout - call.limited)
+
+    def _notify(self, info: RetryInfo) -> None:
+        log.warning("%s", printable(str(info)))
+        if self._on_retry is not None:
+            self._on_retry(info)
+
+
+def is_rate_limit(error: ChatStreamError) -> bool:
+    """Whether a server refused because of too many requests, before or inside a stream, and will answer later."""
+    if not error.retryable:
+        return False
+    if isinstance(error, UnexpectedStatus):
+        return names_rate_limit(error.status, error.code)
+    return isinstance(error, ProviderError) and names_rate_limit(error.code, error.type)
+
+
+def _last_error(error: ChatStreamError, reason: str | None = None) -> ChatStreamError:
+    """The same refusal, as the last of several; an error without a status keeps its class."""
+    if type(error) is UnexpectedStatus:
+        last = RetryLimit(error.status, error.body, error.message, error.code, error.retry_after)
+        last.request_id = error.request_id
+        last.reason = reason or last.reason
+        return last
+    if reason:
+        error.args = (f"{error.args[0]} (not repeated: {reason})", *error.args[1:])
+    return error
