@@ -130,7 +130,7 @@ class ScopedFile(io.RawIOBase):
 
     def wait(self, seconds: float) -> bool:
         """Whether the socket has bytes, or its end, within ``seconds``."""
-        if getattr(self._socket, "pending", int)():  # decrypted bytes that no poll sees
+        if has_decrypted(self._socket):
             return True
         return wait_for_read(self._socket, min(seconds, self._scope.remaining()))
 
