@@ -12,6 +12,8 @@ from ._redaction import Secrets
 from .errors import Attempt, ChatStreamError
 from .types.prompt import PromptLike
 
+MAX_HEADER = 4096  # characters of a value
+
 
 @dataclass(repr=False, eq=False)
 class Call:
@@ -47,10 +49,13 @@ class Call:
             error.redact(self.secrets.redact)
 
     def redact_headers(self, reply: Reply) -> None:
-        """Take the secrets of the request out of the headers and the id of its answer."""
+        """Take the secrets of the request out of the headers and the id of its answer.
+
+        Headers that are longer than any in use are cut, because megabytes of them would take seconds.
+        """
         headers: Any = reply.headers
         for name, value in list(headers.items()):
-            if (clean := self.secrets.redact(value)) != value:
+            if (clean := self.secrets.redact(value[:MAX_HEADER])) != value:
                 headers[name] = clean
         if reply.request_id:
             reply.request_id = self.secrets.redact(reply.request_id)
