@@ -11,6 +11,7 @@ checkers read the imports, Python reads the table under them.
 
 from __future__ import annotations
 
+from ._imports import imports as _importing
 from ._version import __version__ as __version__
 
 TYPE_CHECKING = False  # typing's constant, without importing typing, which takes longer than all the rest
@@ -171,7 +172,8 @@ else:
     def __getattr__(name):
         if name not in _MODULE_OF:
             raise AttributeError(f"module 'chatstream' has no attribute {name!r}")
-        value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+        with _importing():
+            value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
         globals()[name] = value
         return value
 
@@ -193,7 +195,8 @@ def stream(
     ``provider`` is the id of a ready-made provider or a `Provider`; one client is kept for each, so that connections
     are used again. Times are in seconds.
     """
-    from .client import shared_client
+    with _importing():
+        from .client import shared_client
 
     client = shared_client(provider)
     return client.stream(prompt, model=model, deadline=deadline, heartbeat=heartbeat, **fields)

@@ -22,11 +22,12 @@ ROWS = [
     ["cli", "__init__", "_doctor", "testing"],
     ["client"],
     ["_stream"],
+    ["_reader"],
     ["_sender", "_attempt"],
     ["_encode", "_decode"],
     ["_retry", "types", "providers", "_http"],
     ["errors"],
-    ["_dataclass"],
+    ["_dataclass", "_locks", "_imports", "_clock"],
     ["_version"],
 ]
 UPWARDS = {("errors", "types.turn")}  # the one import that points up, for type checkers only

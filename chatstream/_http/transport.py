@@ -11,7 +11,6 @@ Rules:
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Mapping
 from dataclasses import field, replace
 from functools import partial
@@ -20,6 +19,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from .._dataclass import frozen
+from .._locks import ForkSafeLock
 from ..errors import ChatStreamError, ConnectionFailed, ProtocolViolation
 from . import exceptions
 from .cancel_scope import CancelScope
@@ -52,7 +52,7 @@ class Transport:
         self._direct = direct
         self._session: requests.Session | None = None
         self._process = 0
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def post(self, request: Request, scope: CancelScope) -> Reply:
         """Send one request and wait for the headers of its answer, whatever its status.
@@ -116,7 +116,8 @@ class Transport:
         """Close the connections in the pool; the next request opens new ones. A given session is its owner's."""
         with self._lock:
             if self._session is not None and self.given is None:
-                self._session.close()
+                if self._process == os.getpid():  # a thread of the parent may hold a lock of an inherited pool
+                    self._session.close()
                 self._session = None
 
 

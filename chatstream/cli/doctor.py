@@ -6,6 +6,7 @@ import argparse
 import os
 from typing import TextIO
 
+from .._imports import imports
 from ..errors import MissingEnvVar
 from .terminal import escape_controls
 
@@ -16,7 +17,8 @@ def examine(options: argparse.Namespace, out: TextIO) -> None:
     Raises `MissingEnvVar` if the variable that ``--key-env`` names is unset or blank, and what `chatstream.doctor`
     raises.
     """
-    from .._doctor import doctor  # imports the transport, which a question may not need
+    with imports():
+        from .._doctor import doctor  # imports the transport, which a question may not need
 
     key = os.environ.get(options.key_env, "").strip() if options.key_env else None
     if key == "":

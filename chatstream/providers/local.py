@@ -26,6 +26,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from .._clock import monotonic
+from .._locks import ForkSafeLock
 from ..errors import ConfigError, ConnectionFailed
 from .provider import Provider
 
@@ -78,7 +80,7 @@ class LocalServer:
     n_parallel: int = 2
     threads: int = max(1, min(4, (os.cpu_count() or 1) - 1))  # on a busy machine the last core slows the others down
     start_timeout: float = 60.0
-    model: str = field(init=False)
+    model: str = field(init=False, default="")
     _process: subprocess.Popen[bytes] | None = field(init=False, repr=False, default=None)
     _address: str = field(init=False, repr=False, default="")
     _log: bytes = field(init=False, repr=False, default=b"")
@@ -150,12 +152,12 @@ class LocalServer:
                     self._address = found[1].decode()
 
     def _await_ready(self, process: subprocess.Popen[bytes], reader: threading.Thread) -> None:
-        deadline = time.monotonic() + self.start_timeout
+        deadline = monotonic() + self.start_timeout
         while not (self._address and _is_healthy(self._address)):
             if process.poll() is not None:
                 reader.join(timeout=1.0)  # so that the log is complete
                 raise self._failure(f"ended with exit code {process.returncode}")
-            if time.monotonic() > deadline:
+            if monotonic() > deadline:
                 raise self._failure(f"was not ready within {self.start_timeout:g} s")
             time.sleep(0.02)
 
@@ -167,7 +169,7 @@ class LocalServer:
 class _Shared:
     """The one server that all calls of `local_provider` in this process share."""
 
-    lock = threading.Lock()
+    lock = ForkSafeLock()
     server: LocalServer | None = None
 
 
@@ -243,7 +245,7 @@ def _after_fork() -> None:
         process.returncode = 0  # it is not a child of this process, which can't wait for it
         _close_stdin(process)
     _running.clear()
-    _Shared.lock, _Shared.server = threading.Lock(), None
+    _Shared.server = None
 
 
 atexit.register(_stop_all)

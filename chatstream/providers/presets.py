@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping
 from types import ModuleType
 from typing import Any, TypeVar
 
+from .._imports import imports
 from ..errors import ConfigError, MissingEnvVar
 
 Fields = dict[str, Any]
@@ -204,7 +205,8 @@ def table_fields(id: str, table: object, known: Collection[str]) -> Fields:
 
 
 def _did_you_mean(unknown: str, known: Collection[str]) -> str:
-    from difflib import get_close_matches
+    with imports():
+        from difflib import get_close_matches
 
     close = get_close_matches(unknown.lower(), known, n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
@@ -213,7 +215,8 @@ def _did_you_mean(unknown: str, known: Collection[str]) -> str:
 def _toml_reader() -> ModuleType:
     for name in ("tomllib", "tomli"):  # tomllib is tomli, in the standard library since Python 3.11
         try:
-            return importlib.import_module(name)
+            with imports():
+                return importlib.import_module(name)
         except ModuleNotFoundError:
             continue
     raise ConfigError("reading TOML needs Python 3.11 or the package tomli: pip install tomli")

@@ -131,7 +131,8 @@ class Provider:
 
     def __repr__(self) -> str:
         """The fields that differ from their defaults, without what may be secret in them."""
-        changed = [each.name for each in fields(self) if getattr(self, each.name) not in (each.default, {})]
+        made = [each for each in fields(self) if hasattr(self, each.name)]  # not all where `__init__` raised
+        changed = [each.name for each in made if getattr(self, each.name) not in (each.default, {})]
         return f"Provider({', '.join(f'{name}={_field_repr(name, getattr(self, name))}' for name in changed)})"
 
     @staticmethod
@@ -261,8 +262,10 @@ def _is_loopback(host: str) -> bool:
 
 
 def _field_repr(name: str, value: Any) -> str:
+    if name == "api_key":  # still a str where `__init__` raised
+        return "***"
     if name in ("http_headers", "query_params"):  # both are used for keys
-        return repr(dict.fromkeys(value, "***"))
-    if name == "base_url" and "?" in value:
+        return repr(dict.fromkeys(value, "***")) if isinstance(value, Mapping) else "***"
+    if name == "base_url" and isinstance(value, str) and "?" in value:
         return repr(value.partition("?")[0] + "?***")
     return repr(value)
