@@ -119,10 +119,8 @@ class Client:
 
         Whoever waits for one gets `Cancelled` at once. To end one stream, call its own ``cancel``.
         """
-        for running in self._scopes.copy():
-            scope = running()
-            if scope is not None:
-                scope.cancel()
+        for scope in filter(None, [running() for running in self._scopes.copy()]):
+            scope.cancel()
 
     def close(self) -> None:
         """Close the connections kept for reuse. The client may be used again."""

@@ -7,12 +7,14 @@ child inside this process, where the coverage of its branches is measured.
 from __future__ import annotations
 
 import gc
+import gzip
 import os
 import subprocess
 import sys
 import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,22 @@ import chatstream
 from chatstream import ConfigError, _imports, _locks
 from chatstream._http import cancel_scope
 from chatstream._locks import ForkSafeLock
-from chatstream.testing import Script, Step, Wire, delta, end, finish, head, stall, text_answer
+from chatstream.testing import (
+    Script,
+    Step,
+    Wire,
+    chunk,
+    cut,
+    delta,
+    end,
+    event,
+    finish,
+    head,
+    redirect,
+    stall,
+    status,
+    text_answer,
+)
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
@@ -54,9 +71,9 @@ ECHO: Script = [head(), echo, *REST]
 class Gate:
     """A server's script that sends the rest of its first answer when the program has made another request."""
 
-    def __init__(self, serve: Any, tls: Any = None) -> None:
+    def __init__(self, serve: Any) -> None:
         first = [head(), delta("one "), delta("two "), self._wait(), delta("three "), *REST]
-        self.server = serve(first, ECHO, tls=tls)
+        self.server = serve(first, ECHO)
 
     def _wait(self) -> Step:
         def step(wire: Wire) -> None:
@@ -80,12 +97,17 @@ def assert_succeeds(program: str, url: str, *options: str) -> None:
 
 
 @pytest.fixture(params=[pytest.param(False, id="plain"), pytest.param(True, id="TLS")])
-def gate(request: pytest.FixtureRequest, serve: Any) -> Gate:
-    """A gate over plain HTTP and over TLS, with a certificate that programs trust."""
+def serve_both(request: pytest.FixtureRequest, serve: Any) -> Any:
+    """`serve` over plain HTTP, and over TLS with a certificate that programs trust."""
     if not request.param:
-        return Gate(serve)
+        return serve
     request.getfixturevalue("trusted")
-    return Gate(serve, request.getfixturevalue("tls"))
+    return partial(serve, tls=request.getfixturevalue("tls"))
+
+
+@pytest.fixture
+def gate(serve_both: Any) -> Gate:
+    return Gate(serve_both)
 
 
 # ── an inherited stream ─────────────────────────────────────────────────────────────────────────────────────────
@@ -396,6 +418,7 @@ SLOW = {
         "chatstream.stream('Hi', provider=chatstream.Provider('t', URL), model='m1').collect()",
     ),
     "Turn.parsed": ("chatstream.types.schema", "suppress(ValueError, chatstream.Turn().parsed)"),
+    "a provider": ("encodings.idna", "chatstream.Provider('test', URL)"),
     "an unknown provider": ("difflib", "suppress(ValueError, chatstream.Provider.named, 'nobody')"),
 }
 
@@ -405,6 +428,54 @@ def test_a_child_calls_although_another_thread_was_importing_at_the_fork(serve, 
     done = run(SLOW_IMPORT.format(slow=slow, use=use), serve(ECHO).url)
     assert done.returncode == 0, done.stderr
     assert not done.stderr or slow == "logging"  # its own hook complains if it is registered while a fork waits
+
+
+OUTSIDE = """
+import sys
+from chatstream import _imports
+
+class Recorder:
+    def find_spec(name, path=None, target=None):
+        if not _imports._importing._is_owned() and not _imports._preparing._is_owned():
+            print(name, file=sys.stderr)
+
+import chatstream
+sys.meta_path.insert(0, Recorder)
+provider = chatstream.Provider("test", sys.argv[1], stream_max_retries=0, http_headers={"X-More": "1"})
+client = chatstream.Client(provider, model="m1")
+try:
+    tools = [chatstream.Tool("f", "does it", {"type": "object"})]
+    content = [chatstream.InputText("Hi"), chatstream.InputImage("https://a.invalid/a.png")]
+    stream = client.stream([chatstream.Message("user", content)], tools=tools, deadline=9)
+    turn = stream.collect()
+    repr(turn)
+    turn.parsed()
+except (ValueError, chatstream.ChatStreamError) as error:
+    str(error)
+client.close()
+sys.meta_path.remove(Recorder)
+"""
+
+
+@pytest.mark.parametrize(
+    "scripts",
+    [
+        [text_answer('{"a": 1}')],
+        [status(503, {}, {"retry-after-ms": "1"}), text_answer("text")],
+        [status(429, {}, {"Retry-After": "Thu, 01 Jan 2015 00:00:00 GMT"}), text_answer("text")],
+        [status(400, "<html><title>No &amp; no</title></html>")],
+        [status(401, {"error": {"message": "No"}})],
+        [redirect("/v1/elsewhere"), text_answer("text")],
+        [[head(), delta("one"), cut()]],
+        [[head(headers={"Content-Encoding": "gzip"}), chunk(gzip.compress(b'data: {"choices": []}\n\n')), end()]],
+        [[head(), event({"error": {"message": "Overloaded"}}), end()]],
+        [[head(), chunk(b"data: \xff\xfe\n\n"), end()]],
+    ],
+    ids=["answer", "retry", "date", "page", "refusal", "redirect", "cut", "gzip", "error event", "no UTF-8"],
+)
+def test_all_imports_of_a_first_call_hold_back_forks(serve_both, scripts):
+    done = run(OUTSIDE, serve_both(*scripts).url)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_forks_take_the_lock_of_imports_and_only_those_that_took_it_release_it(monkeypatch):
