@@ -11,6 +11,7 @@ checkers read the imports, Python reads the table under them.
 
 from __future__ import annotations
 
+from ._imports import imports as _importing
 from ._version import __version__ as __version__
 
 TYPE_CHECKING = False  # typing's constant, without importing typing, which takes longer than all the rest
@@ -174,9 +175,10 @@ else:
         if name not in _MODULE_OF:
             raise AttributeError(f"module 'chatstream' has no attribute {name!r}")
         module = _MODULE_OF[name]
-        if module in _NEEDS:
-            import_module("._requirements", __name__).check_installed(*_NEEDS[module])
-        value = getattr(import_module(f".{module}", __name__), name)
+        with _importing():
+            if module in _NEEDS:
+                import_module("._requirements", __name__).check_installed(*_NEEDS[module])
+            value = getattr(import_module(f".{module}", __name__), name)
         globals()[name] = value
         return value
 
@@ -198,8 +200,9 @@ def stream(
     ``provider`` is the id of a ready-made provider or a `Provider`; one client is kept for each, so that connections
     are used again. Times are in seconds.
     """
-    from ._secrets import concealed, hidden, hidden_secrets
-    from .client import shared_client
+    with _importing():
+        from ._secrets import concealed, hidden, hidden_secrets
+        from .client import shared_client
 
     # Each of them may be a key, given by mistake.
     provider, model, fields = hidden(provider), concealed(model), hidden_secrets(fields)

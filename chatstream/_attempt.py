@@ -7,7 +7,7 @@ Rules:
 - The timers follow the parser: each payload begins the idle time anew, the last finish reason begins the grace time,
   and so does each event after it.
 - Between two events of one read the deadline and a cancellation are looked at, too: many may be waiting.
-- After the last finish reason nothing can fail but an error that the server reports.
+- After the last finish reason nothing can fail but by an error that the server reports, or a cancellation.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from .types.turn import Timing, Turn
 
 
 class OpenAttempt:
-    """An attempt whose answer has begun. ``events`` is one iterator for all who read: none takes another's events."""
+    """An attempt whose answer has begun. Its `read` is called once: the iterator holds the attempt, not the reverse, so
+    that a forgotten attempt is freed at once."""
 
     def __init__(
         self,
@@ -48,7 +49,6 @@ class OpenAttempt:
             think_tags=provider.think_tags,
         )
         self.headers_after: float = scope.elapsed  # seconds since the call began
-        self.events: Iterator[ResponseEvent] = self._events()
         self._scope = scope
         self._provider = provider
         self._choices = choices
@@ -70,7 +70,8 @@ class OpenAttempt:
         """The turn as received."""
         return self.collector.turn(self.parser.snapshot(), timing)
 
-    def _events(self) -> Iterator[ResponseEvent]:
+    def read(self) -> Iterator[ResponseEvent]:
+        """The events of the answer, as they arrive."""
         parser, scope, provider = self.parser, self._scope, self._provider
         seen, brought = 0, True
         scope.exclude(scope.elapsed - self.headers_after)  # the caller's own time before it began to read
@@ -98,7 +99,9 @@ class OpenAttempt:
                     brought = brought or parser.reports > reports
                 else:
                     break
-            yield from parser.close()
+            for event in parser.close():
+                scope.check_cancelled()
+                yield event
         except ChatStreamError:
             yield from parser.abort()
             raise

@@ -76,7 +76,8 @@ class _Methods:
 
     @recursive_repr()
     def __repr__(self: Any) -> str:
-        shown = [f"{each.name}={getattr(self, each.name)!r}" for each in fields(self) if each.repr]
+        named = [each.name for each in fields(self) if each.repr and hasattr(self, each.name)]  # all, once it is made
+        shown = [f"{name}={getattr(self, name)!r}" for name in named]
         return f"{type(self).__qualname__}({', '.join(shown)})"
 
     def __eq__(self: Any, other: object) -> bool:

@@ -16,10 +16,10 @@ from __future__ import annotations
 import logging
 import os
 from bisect import bisect_left, insort
-from threading import Lock
-from time import monotonic
 
+from ._clock import monotonic
 from ._http.cancel_scope import CancelScope
+from ._locks import ForkSafeLock
 
 FIRST_INTERVAL = 0.05  # seconds between two requests after the first pause
 LONGEST_INTERVAL = 1.0
@@ -37,7 +37,7 @@ class RateLimit:
         self._paused_at = self._paused_until = self._next_at = 0.0  # of the monotonic clock
         self._waiting: list[float] = []  # when each waiting call began, in order
         self._process = os.getpid()
-        self._lock = Lock()
+        self._lock = ForkSafeLock()
 
     def paused_since(self, sent_at: float) -> bool:
         """Whether a pause began after ``sent_at``: requests that are refused together are one event."""

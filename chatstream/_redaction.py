@@ -17,6 +17,7 @@ from itertools import chain
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from ._imports import imports
 from ._secrets import MASK, MIN_LENGTH, Hidden, is_ordinary, is_secret
 
 MAX_DEPTH = 4  # of escapes inside escapes
@@ -165,7 +166,8 @@ def _character(found: re.Match[str]) -> str:
     if kind == "nothing":
         return ""
     if kind == "html":
-        from html import unescape
+        with imports():
+            from html import unescape
 
         return unescape(found["html"])
     code = int(found[kind or 0], 16)

@@ -16,9 +16,9 @@ import re
 from collections.abc import Mapping
 from datetime import timezone
 from email.utils import parsedate_to_datetime, parsedate_tz
-from threading import Lock
 
 from ._dataclass import frozen
+from ._locks import ForkSafeLock
 
 FIRST_DELAY = 0.2  # seconds
 MAX_DELAY = 10.0  # seconds
@@ -112,7 +112,7 @@ class RetryBudget:
     def __init__(self, capacity: float | None = 20) -> None:
         self._capacity: float = math.inf if capacity is None else capacity
         self._tokens = self._capacity
-        self._lock = Lock()
+        self._lock = ForkSafeLock()
 
     def deposit(self) -> None:
         """Return a quarter of a token, because a call begins."""

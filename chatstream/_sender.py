@@ -15,11 +15,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from http.client import responses
-from time import monotonic, time
+from time import time
 from typing import Any
 
 from ._backoff import Backoff
 from ._call import Call
+from ._clock import monotonic
 from ._decode.error_body import error_of_body
 from ._encode.body import encode_json, request_body
 from ._http.reply import Reply

@@ -1,110 +1,25 @@
-"""The stream that a caller holds, and the reader behind it, which replaces an attempt that breaks.
+"""The stream that a caller holds.
 
-    OpenAttempt ─events▶ CallReader ─▶ ResponseStream ─▶ the caller's loop, Turn
+    CallReader ─events▶ ResponseStream ─▶ the caller's loop, Turn
 
 Rules:
-- A stream that breaks is restarted only while the caller has got nothing; `aggregate` and `collect` hand over nothing
-  until the end.
-- Whatever ends it early, what was received is its ``turn`` and the error's ``partial``.
-- An error is completed once, where it leaves: partial turn, attempts, request id.
+- Closing or dropping an iterator over the stream closes the stream. Asking for one by `iter` and dropping it unread
+  does not, because that is how code finds out whether something can be iterated over.
 """
 
 from __future__ import annotations
 
-import sys
-import threading
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
-from ._attempt import OpenAttempt
-from ._call import Call
 from ._decode.aggregate import Collector
-from ._sender import Sender
-from .errors import Attempt, ChatStreamError, StreamError
-from .types.events import Heartbeat, OutputTextDelta, ResponseEvent
+from ._reader import COLLISION, CallReader, read_elsewhere
+from .errors import Attempt, ConfigError
+from .types.events import OutputTextDelta, ResponseEvent
 from .types.turn import Timing, Turn
 
-Take = Callable[[Collector, Iterable[ResponseEvent]], Iterator[ResponseEvent]]
-
-
-class CallReader:
-    """Reads the answer to one call from as many attempts as that needs, and ends it once."""
-
-    def __init__(self, attempt: OpenAttempt, call: Call, sender: Sender) -> None:
-        self.attempt: OpenAttempt = attempt
-        self.call = call
-        self.sender = sender
-        self.ended: bool = False
-        self.first_event: float | None = None  # seconds from the call until the caller got an event
-        self.total: float | None = None
-        self._restarts = 0
-        self._closing = threading.Lock()  # acquired once: two threads may end one stream
-        self._opened_at = _caller()
-
-    @property
-    def timing(self) -> Timing:
-        return Timing(self.attempt.headers_after, self.first_event, self.total)
-
-    @property
-    def turn(self) -> Turn:
-        return self.attempt.turn(self.timing)
-
-    def run(self, take: Take) -> Iterator[ResponseEvent]:
-        """The events that ``take`` hands over. Closes however it ends."""
-        try:
-            while not self.ended:
-                events = take(self.attempt.collector, self.attempt.events)
-                try:
-                    for event in events:
-                        if event.__class__ is Heartbeat:
-                            yield event
-                        else:
-                            self.first_event = self.first_event or self.call.scope.elapsed
-                            yield event
-                            yield from events
-                    return
-                except ChatStreamError as error:
-                    self.call.redact(error)
-                    self._restart(error)
-        except ChatStreamError as error:
-            if not self.ended:
-                error.partial = self.turn
-                self.call.annotate(error)
-                raise
-        finally:
-            self.close()
-
-    def _restart(self, error: ChatStreamError) -> None:
-        """Replace a broken attempt, after the wait that `Sender` decides on; raises if there is to be none."""
-        if self.ended:
-            return
-        if self.first_event is not None or not isinstance(error, StreamError):
-            raise error
-        self.attempt.reply.close()
-        limit = self.sender.provider.stream_max_retries
-        self._restarts = self.sender.backoff.wait_to_retry(self.call, error, self._restarts, limit)
-        self.attempt = self.attempt.again(self.sender.send(self.call))
-        if self.ended:  # closed by another thread meanwhile, which knew only the attempt before
-            self.attempt.reply.close()
-
-    def close(self) -> None:
-        """Give the connection back after a complete answer, and up otherwise. May be called twice."""
-        if not self.ended and self._closing.acquire(blocking=False):
-            self.ended = True
-            self.total = self.call.scope.elapsed
-            if self.attempt.collector.completed is not None:
-                self.attempt.reply.drain()
-            else:
-                self.call.scope.cancel()  # wakes another thread that reads; the connection is given up anyway
-            self.attempt.reply.close()
-
-    def __del__(self) -> None:  # here and not on the stream, which a loop over its events does not keep alive
-        if not self.ended:
-            message = f"a stream opened at {self._opened_at} was neither read to its end nor closed"
-            self.close()
-            warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
+T = TypeVar("T")
 
 
 class ResponseStream:
@@ -118,23 +33,53 @@ class ResponseStream:
         self._iterator: Iterator[ResponseEvent] | None = None
 
     def __iter__(self) -> Iterator[ResponseEvent]:
-        """The events, as they arrive. Raises `StreamError` and its kinds, `DeadlineExceeded`, `Cancelled`."""
+        """The events, as they arrive. Raises `StreamError` and its kinds, `DeadlineExceeded`, `Cancelled`, and
+        `ConfigError` while a loop of another thread reads the stream."""
         return self._reader.run(Collector.tee)
 
     def __next__(self) -> ResponseEvent:
-        if self._iterator is None:
-            self._iterator = iter(self)
-        return next(self._iterator)
+        events = self._iterator = self._iterator or self._reader.run(Collector.tee, loop=False)
+        try:
+            return next(events)
+        except ConfigError:
+            self._iterator = None  # it has ended; the stream may have not
+            raise
+        except ValueError as error:
+            if str(error) != COLLISION:
+                raise
+            raise read_elsewhere() from None
 
-    def text(self) -> Iterator[str]:
-        """The text of the first choice, piece by piece, and nothing else: no heartbeats, no calls."""
+    def text(self) -> Generator[str, None, None]:
+        """The text of the first choice, piece by piece, and nothing else: no heartbeats, no calls.
+
+        To close the iterator, or to drop it, closes the stream, whether it was read or not.
+        """
+        return _started(self._text())
+
+    def aggregate(self) -> Generator[ResponseEvent, None, None]:
+        """Whole items and ``Completed`` at the end; a stream that breaks before is restarted without a trace.
+
+        To close the iterator, or to drop it, closes the stream, whether it was read or not.
+        """
+        return _started(self._aggregate())
+
+    def _text(self) -> Generator[str, None, None]:
+        yield from self._unread()
         for event in self:
             if event.__class__ is OutputTextDelta and not event.choice:
                 yield event.delta
 
-    def aggregate(self) -> Iterator[ResponseEvent]:
-        """Whole items and ``Completed`` at the end; a stream that breaks before is restarted without a trace."""
-        return self._reader.run(Collector.whole_items)
+    def _aggregate(self) -> Generator[ResponseEvent, None, None]:
+        yield from self._unread()
+        yield from self._reader.run(self._reader.whole_items)
+
+    def _unread(self) -> Generator[Any, None, None]:
+        """The item that `_started` takes. An iterator that is closed or dropped there would leave the stream open."""
+        try:
+            yield None
+        except BaseException:
+            self._reader.close()
+            raise
 
     def collect(self) -> Turn:
         """The whole turn; reads and restarts as `aggregate` does."""
@@ -199,14 +144,15 @@ class ResponseStream:
         return self._reader.attempt.parser.skipped
 
     def __repr__(self) -> str:
-        state = "ended" if self._reader.ended else "open"
-        provider = self._reader.sender.provider.name
-        return f"<ResponseStream {state} provider={provider!r} request_id={self.request_id!r}>"
+        try:
+            state = "ended" if self._reader.ended else "open"
+            provider = self._reader.sender.provider.name
+            return f"<ResponseStream {state} provider={provider!r} request_id={self.request_id!r}>"
+        except AttributeError:  # `__init__` raised
+            return object.__repr__(self)
 
 
-def _caller() -> str:
-    """Where the library was called from, as ``file:line``."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "chatstream":
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+def _started(items: Generator[T, None, None]) -> Generator[T, None, None]:
+    """The generator after its first item: only one that has begun notices that it is closed or dropped."""
+    next(items)
+    return items

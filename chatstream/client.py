@@ -9,12 +9,13 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from weakref import ref
 
 from ._http.cancel_scope import CancelScope
+from ._imports import imports
+from ._locks import ForkSafeLock
 from ._requirements import check_installed
 from ._secrets import concealed, hidden, hidden_secrets
 from .errors import ChatStreamError, ConfigError
@@ -60,8 +61,8 @@ class Client:
         self._session = session
         self._transport: Transport | None = None
         self._sender: Sender | None = None
-        self._lock = Lock()
-        self._scopes: WeakSet[CancelScope] = WeakSet()
+        self._lock = ForkSafeLock()
+        self._scopes: set[ref[CancelScope]] = set()  # of running calls; a WeakSet can't be listed while others add
         CancelScope(deadline)  # refuses a wrong deadline now
 
     def stream(
@@ -86,14 +87,16 @@ class Client:
         choices = fields.get("n") or 1
         if not isinstance(choices, int) or choices < 1:
             raise ConfigError(f"n is how many choices you want, 1 or more, not {choices!r}")
-        check_installed()
-        from ._attempt import OpenAttempt
-        from ._call import Call
-        from ._stream import CallReader, ResponseStream
+        scope = CancelScope(self.deadline if deadline is None else deadline)
+        self._scopes.add(ref(scope, self._scopes.discard))
+        with imports():
+            check_installed()
+            from ._attempt import OpenAttempt
+            from ._call import Call
+            from ._reader import CallReader
+            from ._stream import ResponseStream
 
         sender = self._open()
-        scope = CancelScope(self.deadline if deadline is None else deadline)
-        self._scopes.add(scope)
         call = Call(prompt, model or self.model or sender.provider.model or "", fields, scope)
         try:
             reply = sender.send(call)
@@ -105,8 +108,9 @@ class Client:
 
     def _open(self) -> Sender:
         """The sender of all calls; it starts the embedded server on first use, and again if the server has died."""
-        from ._http.transport import Transport
-        from ._sender import Sender
+        with imports():
+            from ._http.transport import Transport
+            from ._sender import Sender
 
         provider = _running() if self._is_local else self.provider
         with self._lock:
@@ -120,7 +124,7 @@ class Client:
 
         Whoever waits for one gets `Cancelled` at once. To end one stream, call its own ``cancel``.
         """
-        for scope in list(self._scopes):
+        for scope in filter(None, [running() for running in self._scopes.copy()]):
             scope.cancel()
 
     def close(self) -> None:
@@ -137,7 +141,8 @@ class Client:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Client({self.provider!r}, model={self.model!r})"
+        given = vars(self)  # not all of them where `__init__` raised
+        return f"Client({given.get('provider')!r}, model={given.get('model')!r})"
 
     def __copy__(self) -> Client:
         return self._like(self.provider)
@@ -161,7 +166,8 @@ class Client:
 
 
 def _running() -> Provider:
-    from .providers.local import local_provider
+    with imports():
+        from .providers.local import local_provider
 
     return local_provider()
 
@@ -174,13 +180,24 @@ def _provider(given: object) -> Provider:
     raise ConfigError(f"provider is the id of a ready-made one or a Provider, not {type(given).__name__}")
 
 
-_shared: dict[Provider, Client] = {}
+MOST_SHARED = 16  # clients; each keeps connections for reuse
+_shared: dict[Provider, Client] = {}  # the one used last comes last
+_sharing = ForkSafeLock()
 
 
 def shared_client(provider: str | Provider) -> Client:
-    """The client behind `chatstream.stream`: one for each provider, so that its connections are used again."""
+    """The client behind `chatstream.stream`: one for each provider, so that its connections are used again.
+
+    Only the clients used last are kept. The connections of another one are closed; its open streams go on.
+    """
     provider = hidden(provider)
-    return _shared.setdefault(resolved := _provider(provider), Client(resolved))
+    resolved = _provider(provider)
+    with _sharing:
+        client = _shared[resolved] = _shared.pop(resolved) if resolved in _shared else Client(resolved)
+        dropped = _shared.pop(next(iter(_shared))) if len(_shared) > MOST_SHARED else None
+    if dropped is not None:
+        dropped.close()
+    return client
 
 
 def _unpickled(provider: Provider, model: str | None, deadline: float | None, limits: Limits) -> Client:

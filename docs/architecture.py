@@ -22,13 +22,14 @@ ROWS = [
     ["cli", "__init__", "_doctor", "testing"],
     ["client"],
     ["_stream"],
+    ["_reader"],
     ["_sender", "_attempt"],
     ["_backoff"],
     ["_call"],
     ["_encode", "_decode", "_rate_limit"],
     ["_retry", "types", "providers", "_http", "_requirements"],
     ["errors", "_redaction"],
-    ["_dataclass", "_secrets"],
+    ["_dataclass", "_secrets", "_locks", "_imports", "_clock"],
     ["_version"],
 ]
 UPWARDS = {("errors", "types.turn")}  # the one import that points up, for type checkers only

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import copy
+import gc
+import os
 import pickle
+import subprocess
+import sys
+import textwrap
 import threading
+import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import requests
 from requests.adapters import HTTPAdapter
-from support import KEY, within
+from support import KEY, wait_for, within
 
 import chatstream
 from chatstream import (
@@ -28,9 +35,15 @@ from chatstream import (
     StreamTooLarge,
     UnexpectedStatus,
 )
+from chatstream import client as client_module
+from chatstream._attempt import OpenAttempt
+from chatstream._http.cancel_scope import CancelScope
+from chatstream._http.transport import Transport
+from chatstream._reader import CallReader
+from chatstream._sender import Call, Sender
 from chatstream.client import shared_client
 from chatstream.providers import local
-from chatstream.testing import delta, done, end, finish, head, stall, status, text_answer
+from chatstream.testing import FaultServer, delta, done, end, finish, head, stall, status, text_answer
 
 pytestmark = pytest.mark.usefixtures("short_waits")
 OK = text_answer("fine")
@@ -260,3 +273,144 @@ def test_cancel_of_a_client_ends_a_stream_that_is_being_read(serve, connect):
     with pytest.raises(Cancelled) as caught:
         list(stream)
     assert caught.value.partial.text == "one "
+
+
+# ── shared clients ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="this system does not list descriptors")
+def test_300_providers_used_one_after_the_other_by_chatstream_stream_keep_few_descriptors_open():
+    program = """
+        import os, sys
+        import chatstream
+
+        for number in range(300):
+            provider = chatstream.Provider(f"p{number}", sys.argv[1], api_key=f"key {number}".replace(" ", "-"))
+            assert chatstream.stream("Hi", provider=provider, model="m1").collect().text == "fine"
+            assert len(os.listdir("/proc/self/fd")) < 64, number
+    """
+    with FaultServer(OK) as server:
+        command = [sys.executable, "-W", "error", "-c", textwrap.dedent(program), server.url]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.fixture
+def no_shared_clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """`chatstream.stream` with clients of its own, which are closed at the end."""
+    monkeypatch.setattr(client_module, "_shared", {})
+    yield
+    for each in client_module._shared.values():
+        each.close()
+
+
+@pytest.mark.usefixtures("no_shared_clients")
+def test_the_shared_clients_used_last_are_kept_and_those_of_other_providers_are_closed(serve):
+    server = serve(OK)
+    providers = [Provider(f"p{number}", server.url) for number in range(client_module.MOST_SHARED + 1)]
+
+    def call(provider: Provider) -> None:
+        assert chatstream.stream("Hi", model="m1", provider=provider).collect().text == "fine"
+
+    for provider in [*providers[:-1], providers[0], providers[-1]]:  # the second one is used least
+        call(provider)
+    assert server.client_closed(2)
+    assert server.connections == len(providers)
+    for provider in (providers[0], providers[-1]):
+        call(provider)
+    assert server.connections == len(providers)
+    call(providers[1])
+    assert server.connections == len(providers) + 1
+
+
+@pytest.mark.usefixtures("no_shared_clients")
+def test_an_open_stream_of_a_shared_client_goes_on_when_the_client_is_dropped(serve):
+    gate = threading.Event()
+    first = serve([head(), delta("one "), wait_for(gate), delta("two"), finish(), done(), end()])
+    stream = chatstream.stream("Hi", model="m1", provider=Provider("first", first.url))
+    texts = stream.text()
+    assert next(texts) == "one "
+    others = serve(OK)
+    for number in range(client_module.MOST_SHARED):
+        chatstream.stream("Hi", model="m1", provider=Provider(f"p{number}", others.url)).collect()
+    gate.set()
+    assert list(texts) == ["two"]
+    assert first.client_closed()
+
+
+# ── objects that were never made ────────────────────────────────────────────────────────────────────────────────
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise ConfigError("refused")
+
+
+UNMADE = [
+    Client,
+    chatstream.ResponseStream,
+    CallReader,
+    OpenAttempt,
+    Transport,
+    CancelScope,
+    Sender,
+    Call,
+    Provider,
+    local.LocalServer,
+    chatstream.Turn,
+    chatstream.Completed,
+    chatstream.Message,
+    chatstream.FunctionCall,
+    chatstream.Tool,
+    Limits,
+]
+
+
+@pytest.mark.parametrize("kind", UNMADE, ids=lambda kind: kind.__name__)
+def test_an_object_whose_init_raised_can_be_shown_and_forgotten(kind, monkeypatch):
+    made = object.__new__(kind)
+    assert kind.__name__ in repr(made)
+    assert kind.__name__ in str(made)
+    assert not hasattr(made, "__dict__") or repr(vars(made)) == "{}"
+    monkeypatch.setattr(kind, "__init__", refuse)
+    try:
+        kind()
+    except ConfigError as error:
+        shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+        assert "refused" in "".join(shown.format())
+    del made
+    gc.collect()
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        (Client, {"provider": 7}),
+        (Client, {"deadline": -1}),
+        (Provider, {"name": "test", "base_url": "http://a", "api_key": f"{KEY}\n"}),
+        (Provider, {"name": "test", "base_url": 7, "api_key": KEY}),
+        (Provider, {"name": "test", "base_url": "http://a", "api_key": KEY, "http_headers": 7}),
+        (Provider, {"name": "test", "base_url": "http://a", "query_params": [KEY]}),
+        (local.LocalServer, {"model_path": "/nowhere.gguf"}),
+        (chatstream.Message, {"role": 7, "content": 7}),
+    ],
+    ids=repr,
+)
+def test_the_locals_of_a_traceback_through_an_init_that_raised_show_no_key(kind, given):
+    try:
+        kind(**given)
+    except Exception as error:
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][1:]
+        made = [value for frame in frames for value in frame.f_locals.values() if isinstance(value, kind)]
+        shown = "".join(repr(each) + str(each) for each in made)
+    else:
+        pytest.fail("nothing was refused")
+    assert kind.__name__ in shown or not made
+    assert KEY not in shown
+
+
+def test_a_stream_whose_init_raised_is_forgotten_without_a_trace(serve, connect, monkeypatch):
+    monkeypatch.setattr("chatstream._reader._caller", refuse)
+    with pytest.raises(ConfigError, match="refused"):
+        connect(serve(OK)).stream("Hi")
+    gc.collect()

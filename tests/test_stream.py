@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,6 +28,7 @@ from chatstream import (
     OutputItemDone,
     OutputTextDelta,
     ReasoningDelta,
+    ResponseStream,
     RetryInfo,
     RetryLimit,
     StreamTruncated,
@@ -477,6 +479,70 @@ def test_a_stream_that_is_never_closed_issues_a_resource_warning_that_names_the_
     assert server.client_closed()
 
 
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """Without the garbage collector: only what nobody refers to is freed."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+VIEWS = {"text": lambda stream: stream.text(), "aggregate": lambda stream: stream.aggregate()}
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("read", [0, 1], ids=["unread", "begun"])
+@pytest.mark.parametrize("take", VIEWS.values(), ids=VIEWS.keys())
+@pytest.mark.parametrize("end_it", ["drop", "close"])
+def test_an_iterator_that_is_closed_or_dropped_closes_the_connection_whether_it_was_read_or_not(
+    open_stream, take, read, end_it
+):
+    stream = open_stream([head(), *THREE, stall()], heartbeat=0.01)
+    items = take(stream)
+    for _ in range(read):
+        next(items)
+    if end_it == "close":
+        items.close()
+    else:
+        del items
+    assert open_stream.server.client_closed()
+    assert list(stream) == []
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("take", VIEWS.values(), ids=VIEWS.keys())
+def test_an_iterator_is_closed_when_it_is_the_last_that_refers_to_its_stream(serve, connect, take):
+    server = serve([head(), *THREE, stall()])
+    items = take(connect(server).stream("Hi"))
+    assert not server.client_closed(within=0.05)
+    del items
+    assert server.client_closed()
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_an_iterator_asked_for_to_see_whether_a_stream_can_be_iterated_over_leaves_the_stream_open(open_stream):
+    stream = open_stream(WHOLE)
+    iter(stream)
+    assert text_of(list(stream)) == TEXT
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("read", [0, 1, 2], ids=["unread", "after one event", "after two"])
+def test_a_forgotten_stream_is_freed_and_closed_at_once(serve, connect, read):
+    server = serve([head(), *THREE, stall()])
+    stream = connect(server).stream("Hi")
+    [next(stream) for _ in range(read)]
+    parts = [weakref.ref(each) for each in (stream._reader, stream._reader.attempt, stream._reader.call.scope)]
+    if read:
+        del stream
+    else:
+        with pytest.warns(ResourceWarning, match="neither read to its end nor closed"):
+            del stream
+    assert server.client_closed()
+    assert [each() for each in parts] == [None] * 3
+
+
 @pytest.mark.parametrize(
     "take",
     [lambda stream: stream, lambda stream: stream.text(), lambda stream: stream.aggregate()],
@@ -514,6 +580,10 @@ def test_a_refused_call_issues_no_resource_warning(serve, connect):
     with pytest.raises(UnexpectedStatus):
         connect(serve(status(400))).stream("Hi")
     gc.collect()
+
+
+def test_a_stream_without_its_reader_has_a_repr():
+    assert repr(object.__new__(ResponseStream)).startswith("<chatstream._stream.ResponseStream object")
 
 
 def test_the_repr_of_a_stream_has_its_state_provider_and_request_id(open_stream):

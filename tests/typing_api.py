@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import chatstream
@@ -76,8 +76,8 @@ def a_prompt_in_every_form(client: Client, prompt: PromptLike) -> None:
 def the_ways_to_read(stream: ResponseStream) -> None:
     assert_type(next(stream), ResponseEvent)
     assert_type(iter(stream), Iterator[ResponseEvent])
-    assert_type(stream.text(), Iterator[str])
-    assert_type(stream.aggregate(), Iterator[ResponseEvent])
+    assert_type(stream.text(), Generator[str, None, None])
+    assert_type(stream.aggregate(), Generator[ResponseEvent, None, None])
     assert_type(stream.collect(), Turn)
     assert_type(stream.turn, Turn)
     assert_type(stream.timing, Timing)

@@ -48,12 +48,16 @@ class _ChoicePieces:
         self.open_calls: dict[str, list[FunctionCallDelta]] = {}
 
     def items(self) -> tuple[ResponseItem, ...]:
+        """The items so far. Another thread may be adding: each list and dict is copied in one step. The open calls come
+        first, because `add_item` removes a call from them last."""
+        open_calls = self.open_calls.copy()
+        calls = self.calls.copy()
         items: list[ResponseItem] = []
-        reasoning = "".join(self.reasoning)
-        if reasoning or self.details:
-            items.append(Reasoning(reasoning, details=tuple(self.details)))
+        reasoning, details = "".join(self.reasoning), tuple(self.details)
+        if reasoning or details:
+            items.append(Reasoning(reasoning, details=details))
         parts: list[ContentPart] = []
-        for is_text, group in groupby(self.content, lambda piece: isinstance(piece, str)):
+        for is_text, group in groupby(self.content.copy(), lambda piece: isinstance(piece, str)):
             if not is_text:
                 parts += group  # type: ignore[arg-type]  # no str is among them
             elif text := "".join(group):  # type: ignore[arg-type]  # nothing but str
@@ -62,7 +66,7 @@ class _ChoicePieces:
             parts.append(Refusal(refusal))
         if parts:
             items.append(Message("assistant", parts))
-        return (*items, *self.calls.values(), *map(_open_call, self.open_calls.values()))
+        return (*items, *calls.values(), *(_open_call(open_calls[id]) for id in open_calls if id not in calls))
 
     def add_item(self, item: ResponseItem) -> None:
         match item:
@@ -76,25 +80,29 @@ class _ChoicePieces:
                 self.reasoning.append(item.text)
                 self.details += item.details
             case FunctionCall() | CustomToolCall():
-                self.open_calls.pop(item.call_id, None)
                 self.calls[item.call_id] = item
+                self.open_calls.pop(item.call_id, None)
             case _:
                 pass  # no stream makes others
 
     def add_call(self, event: FunctionCallDelta) -> None:
         if event.call_id not in self.calls:
-            self.open_calls.setdefault(event.call_id, []).append(event)
+            pieces = self.open_calls.get(event.call_id)
+            if pieces is None:
+                self.open_calls[event.call_id] = [event]  # never empty, for another thread that looks
+            else:
+                pieces.append(event)
 
 
 def _open_call(pieces: list[FunctionCallDelta]) -> ToolCall:
     """A call that never was whole is ``incomplete``, whatever its arguments look like by then."""
     last = pieces[-1]
-    arguments = "".join(event.delta for event in pieces)
+    arguments = "".join([event.delta for event in pieces])
     return (CustomToolCall if last.custom else FunctionCall)(last.name, arguments, last.call_id, "incomplete")
 
 
 class Collector:
-    """Collects events; `turn` shows what was collected, at any time."""
+    """Collects events; `turn` shows what was collected, at any time and in any thread."""
 
     __slots__ = ("_choices", "_first_content", "completed")
 
@@ -160,27 +168,31 @@ class Collector:
 
     def turn(self, snapshot: Completed | None = None, timing: Timing | None = None) -> Turn:
         """The turn as collected. ``snapshot`` is what is known of an answer that has not completed."""
-        end = self.completed or snapshot or Completed()
+        completed = self.completed  # looked at once, and before the items
+        end = completed or snapshot or Completed()
         ends = {choice.index: choice for choice in end.choices}
-        views = tuple(self._view(index, ends.get(index), end, timing) for index in self._indexes(ends))
+        views = tuple(
+            self._view(index, ends.get(index), end, timing, completed is not None) for index in self._indexes(ends)
+        )
         return views[0] if len(views) == 1 else replace(views[0], _choices=views)
 
-    def _view(self, index: int, how: ChoiceEnd | None, end: Completed, timing: Timing | None) -> Turn:
+    def _view(self, index: int, how: ChoiceEnd | None, end: Completed, timing: Timing | None, is_whole: bool) -> Turn:
         how = how or ChoiceEnd(index, end.finish_reason, None, end.status)
+        pieces = self._choices.get(index) or _ChoicePieces()
         return Turn(
-            self._choice(index).items(),
+            pieces.items(),
             how.finish_reason,
             end.token_usage,
             end.response_id,
             end.model,
-            how.status if self.completed else "incomplete",
+            how.status if is_whole else "incomplete",
             timing,
             how.finish_kind,
             how.extra,
         )
 
     def _indexes(self, ends: Iterable[int]) -> list[int]:
-        return sorted({*ends, *(index for index, choice in self._choices.items() if choice.items())}) or [0]
+        return sorted({*ends, *(index for index, choice in self._choices.copy().items() if choice.items())}) or [0]
 
 
 def aggregate(events: Iterable[ResponseEvent]) -> Iterator[ResponseEvent]:

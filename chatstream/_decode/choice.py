@@ -98,7 +98,8 @@ class Choice:
             self._extra = self._extra or {}
             join_extra(self._extra, extra)
         if finish_reason:
-            self._finish_reason, self._finish_kind = finish_reason, finish_kind
+            self._finish_kind = finish_kind  # before the reason, for another thread that looks
+            self._finish_reason = finish_reason
             self.state = TRANSITIONS[self.state, "finish_reason"]
             events.extend(self._close_calls())
         elif self.state is WAITING:
@@ -117,13 +118,15 @@ class Choice:
 
     def ending(self, needs_reason: bool, extra: dict[str, Any]) -> ChoiceEnd:
         """How the choice ended, or stands. ``extra`` is what the server sent for all choices."""
-        status: Status = "completed" if self._finish_reason or not needs_reason else "unconfirmed"
-        if self._cut or self._finish_kind in CUT:
+        reason = self._finish_reason
+        kind = self._finish_kind if reason else None
+        status: Status = "completed" if reason or not needs_reason else "unconfirmed"
+        if self._cut or kind in CUT:
             status = "incomplete"
-        elif self._finish_kind == "other":
+        elif kind == "other":
             status = "unconfirmed"
         own = {**extra, **joined(self._extra or {})}
-        return ChoiceEnd(self.index, self._finish_reason, self._finish_kind, status, own)
+        return ChoiceEnd(self.index, reason, kind, status, own)
 
     # ── texts ──
 

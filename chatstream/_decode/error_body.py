@@ -14,6 +14,7 @@ import json
 import re
 from typing import Any
 
+from .._imports import imports
 from ..errors import excerpt
 from ..types.text import without_surrogates
 from .chunk import ErrorDetail
@@ -119,7 +120,8 @@ def _headline(page: str) -> str:
         start = lower.find(b">", lower.find(b"<" + tag)) + 1 if b"<" + tag in lower else 0
         end = lower.find(b"</" + tag, start)
         if start and end > start:
-            from html import unescape
+            with imports():
+                from html import unescape
 
             return unescape(data[start:end].decode("utf-8", "replace")).strip()
     return ""

@@ -209,11 +209,13 @@ def clean_extra(value: Any, key: str = "") -> Any:
 
 
 def joined(extra: Mapping[str, Any], depth: int = DEPTH) -> dict[str, Any]:
-    """A copy of what `join_extra` collected, with each text in one piece."""
-    return {key: _joined(value, depth) for key, value in extra.items()}
+    """A copy of what `join_extra` or `merge` collected, with each text in one piece. Another thread may be adding."""
+    return {key: _joined(value, depth) for key, value in dict(extra).items()}
 
 
 def _joined(value: Any, depth: int) -> Any:
     if isinstance(value, Pieces):
         return without_surrogates("".join(value))
-    return joined(value, depth - 1) if isinstance(value, dict) and depth else value
+    if isinstance(value, dict) and depth:
+        return joined(value, depth - 1)
+    return value.copy() if isinstance(value, list) else value

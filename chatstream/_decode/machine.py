@@ -20,7 +20,7 @@ from ..types.events import Completed, Created, OutputTextDelta, ResponseEvent, S
 from ..types.text import has_surrogates, without_surrogates
 from .choice import FINISHED, Choice
 from .chunk import ChoiceDelta, Chunk
-from .fields import counts_of, merge, total
+from .fields import counts_of, joined, merge, total
 
 MOST_NAMED = 10  # choices that an error names
 
@@ -52,7 +52,7 @@ class UsageReports:
     def total(self, choices: int) -> TokenUsage | None:
         """All reports as one; llama.cpp sends one for each of several choices, after them: then their sum."""
         counts = total(self._late) if 2 <= choices == len(self._late) else self._counts
-        return TokenUsage(**counts, raw=self._raw) if counts else None
+        return TokenUsage(**counts, raw=joined(self._raw)) if counts else None
 
 
 class Machine:

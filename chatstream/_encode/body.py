@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from .._imports import imports
 from ..errors import ConfigError
 from ..types.prompt import Prompt, PromptLike, as_list
 from ..types.text import has_lone_surrogates
@@ -85,7 +86,8 @@ def _tools(of_prompt: list[AnyTool], fields: Mapping[str, Any], other_tools: boo
         raise ConfigError("give tools in the prompt or as tools=…, not in both")
     if not (of_prompt or of_fields):
         return []
-    from .tools import encode_tools  # imported on first use, because it imports `inspect`
+    with imports():
+        from .tools import encode_tools  # imported on first use, because it imports `inspect`
 
     return encode_tools(of_prompt or of_fields, other_tools)
 
@@ -98,7 +100,8 @@ def _checked_fields(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     if fields.get("stream", True) is not True:
         raise ConfigError("stream is always true here: leave it out, and take .collect() for the whole answer")
     if isinstance(fields.get("response_format"), type):
-        from ..types.schema import response_format
+        with imports():
+            from ..types.schema import response_format
 
         return {**fields, "response_format": response_format(fields["response_format"])}
     return fields

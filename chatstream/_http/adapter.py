@@ -9,6 +9,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from .._imports import imports
 from .connection import ScopedPool, ScopedTLSPool
 from .response import running_exchange
 
@@ -48,7 +49,8 @@ class ScopedAdapter(HTTPAdapter):
         if isinstance(manager, urllib3.ProxyManager):
             manager.pool_classes_by_scheme = POOLS
         else:
-            from .socks_proxy import SOCKS_POOLS  # PySocks may be missing
+            with imports():
+                from .socks_proxy import SOCKS_POOLS  # PySocks may be missing
 
             manager.pool_classes_by_scheme = SOCKS_POOLS
         return manager

@@ -7,52 +7,46 @@ Rules:
 - The first reason to stop becomes `error`; it is kept, and everyone who asks later gets the same one.
 - `cancel` may be called from any thread; it wakes whoever waits by shutting the socket down.
 - Only the monotonic clock counts: the wall clock may jump.
+- A call belongs to the process that began it: a child that inherited it reads nothing and shuts nothing down.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import socket
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from time import monotonic
+from os import getpid
+from threading import Lock
 from typing import Any
 
+from .._clock import monotonic
+from .._locks import ForkSafeLock
 from ..errors import Cancelled, ChatStreamError, ConfigError, DeadlineExceeded
 
 LONGEST_WAIT = 86400.0  # seconds; whoever waits longer asks again, and no poll overflows
+INHERITED = "the stream belongs to the process that opened it: open one in each process, after the fork"
 
 
 class CancelScope:
     """The time of one call, over all its attempts. ``deadline`` is in seconds from now, None for no limit."""
 
-    __slots__ = (
-        "__weakref__",
-        "_cancelled",
-        "_deadline",
-        "_end",
-        "_error",
-        "_lock",
-        "_make_error",
-        "_owns_socket",
-        "_socket",
-        "_timeout_at",
-        "started",
-    )
-
     def __init__(self, deadline: float | None = None) -> None:
         if deadline is not None and not (isinstance(deadline, (int, float)) and deadline > 0):
             raise ConfigError(f"deadline is a number of seconds above 0, not {deadline!r}")
         self.started: float = monotonic()
+        self.cancelled: bool = False
         self._error: ChatStreamError | None = None
         self._deadline = math.inf if deadline is None else self.started + deadline
         self._timeout_at = math.inf
         self._end = self._deadline  # the earlier of the two
         self._make_error: Callable[[], ChatStreamError] = DeadlineExceeded
-        self._cancelled = threading.Event()
-        self._lock = threading.RLock()  # a signal handler may cancel the thread that it interrupts
+        self._waking = Lock()  # released to wake `sleep`
+        self._waking.acquire()
+        self._lock = ForkSafeLock()  # reentrant: a signal handler may cancel the thread that it interrupts
+        self._process = getpid()
         self._socket: socket.socket | None = None
         self._owns_socket = False
 
@@ -73,7 +67,7 @@ class CancelScope:
         with self._lock:
             self._error = None
             self._timeout_at, self._end = math.inf, self._deadline
-            if self._cancelled.is_set():
+            if self.cancelled:
                 self._stop(Cancelled("the stream was cancelled"))
 
     def set_timeout(self, seconds: float, make_error: Callable[[], ChatStreamError]) -> None:
@@ -106,9 +100,16 @@ class CancelScope:
         return left if left < LONGEST_WAIT else LONGEST_WAIT
 
     def check(self) -> None:
-        """Raise `error` if one was decided."""
+        """Raise `error` if one was decided, and `ConfigError` in a process that inherited the call."""
         if self._error is not None:
             raise self._error
+        if self._process != getpid():
+            raise self._stop(ConfigError(INHERITED))
+
+    def check_cancelled(self) -> None:
+        """Raise `Cancelled` after `cancel`; other reasons to stop do not count here."""
+        if self.cancelled:
+            raise Cancelled("the stream was cancelled")
 
     @property
     def interrupted(self) -> bool:
@@ -123,7 +124,8 @@ class CancelScope:
 
     def sleep(self, seconds: float) -> None:
         """Sleep; `cancel` ends it early, and it raises then."""
-        self._cancelled.wait(seconds)
+        if not self.cancelled:
+            self._waking.acquire(timeout=seconds)
         self.check()
 
     def _expired(self) -> ChatStreamError:
@@ -135,6 +137,11 @@ class CancelScope:
         return self._error
 
     # ── the socket that `cancel` shuts down ──
+
+    @property
+    def inherited(self) -> bool:
+        """Whether a parent of this process began the call."""
+        return self._process != getpid()
 
     def attach(self, sock: socket.socket | None, owned: bool = False) -> None:
         """Remember ``sock`` as the one to shut down, and close the one before if it was ``owned``."""
@@ -152,16 +159,27 @@ class CancelScope:
 
     def cancel(self) -> None:
         """End the call; a thread that waits for it wakes at once. May be called twice, and from any thread."""
-        self._cancelled.set()
+        if self.inherited:
+            return
+        self.cancelled = True
+        with suppress(RuntimeError):  # released already
+            self._waking.release()
         with self._lock:
             self._stop(Cancelled("the stream was cancelled"))
             if self._socket is not None:
-                _shut_down(self._socket)
+                shut_down(self._socket)
+
+    def close_inherited(self) -> None:
+        """Close this process's descriptor of the socket, and nothing above it: a parent's thread may hold its locks."""
+        if self._socket is not None and (descriptor := self._socket.detach()) >= 0:
+            os.close(descriptor)
 
 
-def _shut_down(sock: socket.socket) -> None:
+def shut_down(sock: Any) -> None:
     """Wake whoever uses the socket. An SSLSocket's own ``shutdown`` forgets the TLS state as well, and a thread that is
     about to read would get encrypted bytes."""
+    while not hasattr(sock, "shutdown"):  # TLS inside TLS: urllib3's SSLTransport around the socket of the proxy
+        sock = sock.socket
     ssl = sys.modules.get("ssl")
     plain: Any = super(ssl.SSLSocket, sock) if ssl is not None and isinstance(sock, ssl.SSLSocket) else sock
     with suppress(OSError):  # closed already, or never connected

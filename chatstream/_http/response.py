@@ -17,7 +17,6 @@ import math
 import re
 import socket
 import threading
-from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -26,7 +25,7 @@ from urllib3.util import wait_for_read
 from urllib3.util.ssltransport import SSLTransport
 
 from .callers import raised_by_signal_handler
-from .cancel_scope import CancelScope
+from .cancel_scope import CancelScope, shut_down
 from .framing import LINE_END, MAX_LINE, chunk_size, read_head
 
 BUFFER_SIZE = 32768  # bytes taken from a socket at once; each open stream holds such a buffer
@@ -49,10 +48,7 @@ class Exchange:
         """Own a connection for one request: more than one where a session answers a refusal itself (digest)."""
         self._connection = connection
         self._released = threading.Lock()
-        sock: Any = connection.sock
-        while not hasattr(sock, "shutdown"):  # TLS in TLS: urllib3's SSLTransport around the proxy's socket
-            sock = sock.socket
-        self.scope.attach(sock)
+        self.scope.attach(connection.sock)
 
     def release(self) -> bool:
         """Give the connection up, to the next call or to be closed; False if that was done already."""
@@ -140,11 +136,7 @@ class ScopedFile(io.RawIOBase):
 
     def shut_down(self) -> None:
         """End the connection for reading and writing, so that no pool takes it for a live one."""
-        sock = self._socket
-        while isinstance(sock, SSLTransport):  # it has no shutdown of its own
-            sock = sock.socket
-        with suppress(OSError):  # closed already
-            sock.shutdown(socket.SHUT_RDWR)
+        shut_down(self._socket)
 
     def close(self) -> None:
         self._reference.close()

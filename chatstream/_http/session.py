@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import threading
 from contextlib import suppress
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,9 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
+
+from .._imports import imports
+from .._locks import ForkSafeLock
 
 if TYPE_CHECKING:
     from .adapter import ScopedAdapter
@@ -53,7 +55,7 @@ class PrivateAdapters:
 
     def __init__(self) -> None:
         self._made: WeakKeyDictionary[HTTPAdapter, tuple[object, ScopedAdapter]] = WeakKeyDictionary()
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._explained = False
 
     def lend(self, session: requests.Session) -> requests.Session:
@@ -75,7 +77,8 @@ class PrivateAdapters:
     def _private(self, adapter: Any) -> Any:
         if not _is_plain(adapter):
             return adapter
-        from .adapter import ScopedAdapter  # inherits from urllib3's classes, which no mock may have replaced
+        with imports():
+            from .adapter import ScopedAdapter  # inherits from urllib3's classes, which no mock may have replaced
 
         settings = adapter.__getstate__(), dict(adapter.poolmanager.connection_pool_kw)
         with self._lock:

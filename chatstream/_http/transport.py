@@ -11,7 +11,6 @@ Rules:
 from __future__ import annotations
 
 import os
-import threading
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import field, replace
@@ -22,6 +21,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from .._dataclass import frozen
+from .._locks import ForkSafeLock
 from .._secrets import HiddenQuery
 from ..errors import ConfigError, ConnectionFailed, ProtocolViolation
 from . import exceptions
@@ -70,7 +70,7 @@ class Transport:
         self._adapters = PrivateAdapters()
         self._process = 0
         self._warned = False
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def post(self, request: Request, scope: CancelScope) -> Reply:
         """Send one request and wait for the headers of its answer, whatever its status.
@@ -171,7 +171,8 @@ class Transport:
         with self._lock:
             self._adapters.close()
             if self._session is not None and self.given is None:
-                self._session.close()
+                if self._process == os.getpid():  # a thread of the parent may hold a lock of an inherited pool
+                    self._session.close()
                 self._session = None
 
 

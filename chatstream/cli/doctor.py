@@ -6,6 +6,7 @@ import argparse
 import os
 from typing import TextIO
 
+from .._imports import imports
 from .._requirements import check_installed
 from .._secrets import Hidden, masked
 from ..errors import MissingEnvVar
@@ -18,8 +19,9 @@ def examine(options: argparse.Namespace, out: TextIO) -> None:
     Raises `MissingEnvVar` if the variable that ``--key-env`` names is unset or blank, and what `chatstream.doctor`
     raises.
     """
-    check_installed()
-    from .._doctor import doctor  # imports the transport, which a question may not need
+    with imports():
+        check_installed()
+        from .._doctor import doctor  # imports the transport, which a question may not need
 
     key = Hidden(os.environ.get(options.key_env, "").strip()) if options.key_env else None
     if key == "":

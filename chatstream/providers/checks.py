@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from .._imports import imports
 from .._secrets import has_key_prefix, looks_like_key
 from ..errors import ConfigError
 
@@ -163,7 +164,8 @@ def _check_base_url(url: str) -> None:
     _require(parts.scheme in ("http", "https") and re.fullmatch(_HOST, parts.hostname or ""), _ADDRESS)
     _require(not parts.fragment, "base_url must have no '#' part")
     try:
-        (parts.hostname or "").encode("idna")
+        with imports():  # Python imports this codec when it is first used
+            (parts.hostname or "").encode("idna")
     except UnicodeError:
         raise ConfigError("each label of base_url's host must have 1 to 63 characters") from None
 

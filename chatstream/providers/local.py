@@ -18,11 +18,12 @@ import http.client
 import importlib.util
 import os
 import secrets
-import threading
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from .._clock import monotonic
+from .._locks import ForkSafeLock
 from ..errors import ConfigError, ConnectionFailed
 from .local_child import Child, find_interpreter
 from .provider import Provider
@@ -133,12 +134,12 @@ class LocalServer:
 
     def _await_ready(self, child: Child) -> str:
         """Host and port of the server, once it answers there."""
-        deadline = time.monotonic() + self.start_timeout
+        deadline = monotonic() + self.start_timeout
         while not ((address := child.address()) and _is_healthy(address)):
             if child.process.poll() is not None:
                 child.await_log()
                 raise _failure(f"ended with exit code {child.process.returncode}", child)
-            if time.monotonic() > deadline:
+            if monotonic() > deadline:
                 raise _failure(f"was not ready within {self.start_timeout:g} s", child)
             time.sleep(0.02)
         return address
@@ -147,7 +148,7 @@ class LocalServer:
 class _Shared:
     """The one server that all calls of `local_provider` in this process share."""
 
-    lock = threading.Lock()
+    lock = ForkSafeLock()
     server: LocalServer | None = None
 
 
@@ -191,7 +192,7 @@ def _after_fork() -> None:
         child.process.returncode = 0  # it is not a child of this process, which can't wait for it
         child.close_stdin()
     _running.clear()
-    _Shared.lock, _Shared.server = threading.Lock(), None
+    _Shared.server = None
 
 
 atexit.register(_stop_all)

@@ -14,6 +14,7 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Any, TypeVar, cast
 
+from .._imports import imports
 from .._secrets import concealed
 from ..errors import ConfigError, MissingEnvVar
 
@@ -206,7 +207,8 @@ def table_fields(id: str, table: object, known: Collection[str]) -> Fields:
 
 
 def _did_you_mean(unknown: str, known: Collection[str]) -> str:
-    from difflib import get_close_matches
+    with imports():
+        from difflib import get_close_matches
 
     close = get_close_matches(unknown.lower(), known, n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
@@ -214,12 +216,13 @@ def _did_you_mean(unknown: str, known: Collection[str]) -> str:
 
 def _toml_reader() -> ModuleType:
     """The module that reads TOML, imported by name so that the tools that freeze a program find it."""
-    with suppress(ModuleNotFoundError):
-        import tomllib  # type: ignore[import-not-found,unused-ignore]  # from Python 3.11 on
+    with imports():
+        with suppress(ModuleNotFoundError):
+            import tomllib  # type: ignore[import-not-found,unused-ignore]  # from Python 3.11 on
 
-        return cast("ModuleType", tomllib)
-    with suppress(ModuleNotFoundError):
-        import tomli  # type: ignore[import-not-found,unused-ignore]
+            return cast("ModuleType", tomllib)
+        with suppress(ModuleNotFoundError):
+            import tomli  # type: ignore[import-not-found,unused-ignore]
 
-        return cast("ModuleType", tomli)
+            return cast("ModuleType", tomli)
     raise ConfigError("reading TOML needs Python 3.11 or the package tomli: pip install tomli")

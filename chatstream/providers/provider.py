@@ -124,7 +124,8 @@ class Provider:
 
     def __repr__(self) -> str:
         """The fields that differ from their defaults, without what may be secret in them."""
-        changed = [each.name for each in fields(self) if getattr(self, each.name) not in (each.default, {})]
+        made = [each for each in fields(self) if hasattr(self, each.name)]  # not all where `__init__` raised
+        changed = [each.name for each in made if getattr(self, each.name) not in (each.default, {})]
         return f"Provider({', '.join(f'{name}={_field_repr(name, getattr(self, name))}' for name in changed)})"
 
     @staticmethod
@@ -273,8 +274,10 @@ def _is_loopback(host: str) -> bool:
 
 
 def _field_repr(name: str, value: Any) -> str:
+    if name == "api_key":  # still a str where `__init__` raised
+        return "***"
     if name in ("http_headers", "query_params"):  # both are used for keys
-        return repr(dict.fromkeys(map(concealed, value), MASK))
-    if name == "base_url":
+        return repr(dict.fromkeys(map(concealed, value), MASK)) if isinstance(value, Mapping) else MASK
+    if name == "base_url" and isinstance(value, str):
         return repr(without_query(value))
     return repr(concealed(value))

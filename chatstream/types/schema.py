@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from .._imports import imports
 from ..errors import ConfigError
 from .text import clean_json
 
@@ -174,7 +175,8 @@ def partial_json(pieces: Iterable[str]) -> Iterator[Any]:
     `ConfigError` without it, and ValueError if the text is not JSON.
     """
     try:
-        from jiter import from_json
+        with imports():
+            from jiter import from_json
     except ImportError:
         raise ConfigError('partial_json needs jiter: pip install "chatstream-py[json]"') from None
     text, next_length, latest = b"", 1, None

@@ -7,6 +7,7 @@ from dataclasses import field
 from typing import Any
 
 from .._dataclass import frozen
+from .._imports import imports
 from .events import FinishKind, Status, TokenUsage
 from .items import CustomToolCall, FunctionCall, Message, Reasoning, ResponseItem
 from .parts import OutputText, Refusal
@@ -89,7 +90,8 @@ class Turn:
 
         Raises ValueError if the text is not one complete JSON value or does not match ``model``.
         """
-        from .schema import parsed
+        with imports():
+            from .schema import parsed
 
         return parsed(self.text, model)
 

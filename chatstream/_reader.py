@@ -1,0 +1,165 @@
+"""One call being read: the events of its attempts, one after the other, until one of them ends it.
+
+    OpenAttempt ─events▶ CallReader ─▶ ResponseStream
+
+Rules:
+- A stream that breaks is restarted only while the caller has got nothing; `aggregate` and `collect` hand over nothing
+  until the end.
+- Whatever ends it early, what was received is its ``turn`` and the error's ``partial``.
+- An error is completed once, where it leaves: partial turn, attempts, request id.
+- One loop reads a stream at a time. Who finds it taken gets an error, and the loop goes on.
+- A process that inherited the stream closes its own descriptor, and leaves the connection to the one that opened it.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+
+from ._attempt import OpenAttempt
+from ._call import Call
+from ._decode.aggregate import Collector
+from ._http.cancel_scope import INHERITED
+from ._sender import Sender
+from .errors import ChatStreamError, ConfigError, StreamError
+from .types.events import Heartbeat, ResponseEvent
+from .types.turn import Timing, Turn
+
+COLLISION = "generator already executing"  # CPython's and PyPy's words for a generator that two threads advance
+Take = Callable[[Collector, Iterable[ResponseEvent]], Iterator[ResponseEvent]]
+
+
+class CallReader:
+    """Reads the answer to one call from as many attempts as that needs, and ends it once."""
+
+    ended: bool = True  # there is nothing to close before `__init__` is done
+
+    def __init__(self, attempt: OpenAttempt, call: Call, sender: Sender) -> None:
+        self.attempt: OpenAttempt = attempt
+        self.events: Iterator[ResponseEvent] = attempt.read()  # one for all who read: none takes another's events
+        self.call = call
+        self.sender = sender
+        self.first_event: float | None = None  # seconds from the call until the caller got an event
+        self.total: float | None = None
+        self._restarts = 0
+        self._closing = threading.Lock()  # acquired once: two threads may end one stream
+        self._looping: threading.Thread | None = None  # which began the loop that reads
+        self._opened_at = _caller()
+        self.ended = False
+
+    @property
+    def timing(self) -> Timing:
+        return Timing(self.attempt.headers_after, self.first_event, self.total)
+
+    @property
+    def turn(self) -> Turn:
+        return self.attempt.turn(self.timing)
+
+    def run(self, take: Take, loop: bool = True) -> Iterator[ResponseEvent]:
+        """The events that ``take`` hands over. Closes however it ends, unless another thread reads the stream.
+
+        Without ``loop``, a loop of another thread may follow.
+        """
+        owned = False
+        try:
+            self._begin(loop)
+            owned = True
+            while not self.ended:
+                events = take(self.attempt.collector, self.events)
+                try:
+                    for event in events:
+                        if event.__class__ is Heartbeat:
+                            yield event
+                        else:
+                            self.first_event = self.first_event or self.call.scope.elapsed
+                            yield event
+                            yield from events
+                    return
+                except ChatStreamError as error:
+                    self.call.redact(error)
+                    self._restart(error)
+                except ValueError as error:
+                    if str(error) != COLLISION:
+                        raise
+                    owned, self._looping = False, None
+                    raise read_elsewhere() from None
+        except ChatStreamError as error:
+            if not self.ended:
+                error.partial = self.turn
+                self.call.annotate(error)
+                raise
+        finally:
+            if owned:
+                self._looping = None
+                self.close()
+
+    def _begin(self, loop: bool) -> None:
+        """Raise `ConfigError` if the stream is another process's, or if a loop of another thread reads it."""
+        thread = threading.current_thread()
+        if not self.ended:
+            if self.call.scope.inherited:
+                raise ConfigError(INHERITED)
+            if self._looping is not None and self._looping is not thread and self._looping.is_alive():
+                raise read_elsewhere()
+        if loop:
+            self._looping = thread
+
+    def whole_items(self, collector: Collector, events: Iterable[ResponseEvent]) -> Iterator[ResponseEvent]:
+        """Hand over whole items, as long as nobody ends the stream."""
+        for event in collector.whole_items(events):
+            if self.ended:
+                return
+            self.call.scope.check_cancelled()
+            yield event
+
+    def _restart(self, error: ChatStreamError) -> None:
+        """Replace a broken attempt, after the wait that `Sender` decides on; raises if there is to be none."""
+        if self.ended:
+            return
+        if self.first_event is not None or not isinstance(error, StreamError):
+            raise error
+        self.attempt.reply.close()
+        limit = self.sender.provider.stream_max_retries
+        self._restarts = self.sender.backoff.wait_to_retry(self.call, error, self._restarts, limit)
+        self.attempt = self.attempt.again(self.sender.send(self.call))
+        self.events = self.attempt.read()
+        if self.ended:  # closed by another thread meanwhile, which knew only the attempt before
+            self.attempt.reply.close()
+
+    def close(self) -> None:
+        """Give the connection back after a complete answer, and up otherwise. May be called twice."""
+        if self.call.scope.inherited:
+            self.ended = True
+            self.call.scope.close_inherited()
+        elif not self.ended and self._closing.acquire(blocking=False):
+            self.ended = True
+            self.total = self.call.scope.elapsed
+            if self.attempt.collector.completed is not None:
+                self.attempt.reply.drain()
+            else:
+                self.call.scope.cancel()  # wakes another thread that reads; the connection is given up anyway
+            self.attempt.reply.close()
+
+    def __del__(self) -> None:  # here and not on the stream, which a loop over its events does not keep alive
+        if not self.ended:
+            message = f"a stream opened at {self._opened_at} was neither read to its end nor closed"
+            self.close()
+            if not self.call.scope.inherited:
+                warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
+
+
+def read_elsewhere() -> ConfigError:
+    return ConfigError(
+        "the stream is being read already: read it in one loop, or pass the events on; cancel(), close() and turn may "
+        "be used from any thread"
+    )
+
+
+def _caller() -> str:
+    """Where the library was called from, as ``file:line``."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "chatstream":
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
