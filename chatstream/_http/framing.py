@@ -89,7 +89,8 @@ def _fields(lines: list[bytes]) -> list[Field]:
     while end < len(head):
         found = FIELD.match(head, end)
         if not found:
-            raise HTTPException(f"header line {head[end : end + 100]!r}")
+            number = head.count(b"\n", 0, end) + 1
+            raise HTTPException(f"line {number} of the headers is none")  # without its text, which may hold a key
         end = found.end()
         name, value = found[1], found[2].strip(BLANKS)
         if b"\n" in value:
@@ -110,7 +111,7 @@ def _one_framing(fields: list[Field]) -> list[Field]:
     if not lengths:
         return fields
     if not all(map(LENGTH.fullmatch, lengths)) or len(set(map(int, lengths))) > 1:
-        raise HTTPException(f"Content-Length {b', '.join(lengths)[:100]!r}")
+        raise HTTPException("Content-Length is not one number")
     return [*_without(fields, LENGTH_NAME), (b"Content-Length", lengths[0])]
 
 

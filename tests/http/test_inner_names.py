@@ -11,10 +11,12 @@ import http.client
 import json.decoder
 import socket
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import requests
 import urllib3
+from urllib3.util.ssltransport import SSLTransport
 
 import chatstream
 
@@ -32,6 +34,13 @@ def response() -> http.client.HTTPResponse:
         return http.client.HTTPResponse(ours)
 
 
+def tls_inside_tls() -> SSLTransport:
+    context = Mock()  # of its handshake, which the constructor does
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        return SSLTransport(ours, context)
+
+
 USED = {
     "urllib3.connection.HTTPConnection": (
         connection,
@@ -45,8 +54,21 @@ USED = {
     "urllib3.HTTPResponse": (lambda: urllib3.HTTPResponse, ("read1", "release_conn")),
     "http.client.HTTPResponse": (
         response,
-        ("_read_next_chunk_size", "begin", "read1", "fp", "chunked", "chunk_left"),
+        (
+            "_close_conn",
+            "_get_chunk_left",
+            "_read_next_chunk_size",
+            "begin",
+            "read1",
+            "fp",
+            "headers",
+            "version",
+            "will_close",
+            "chunked",
+            "chunk_left",
+        ),
     ),
+    "urllib3.util.ssltransport.SSLTransport": (tls_inside_tls, ("incoming", "sslobj", "socket")),
     "requests.adapters.HTTPAdapter": (
         requests.adapters.HTTPAdapter,
         ("init_poolmanager", "proxy_manager_for", "poolmanager", "proxy_manager"),
@@ -74,6 +96,6 @@ def test_subclasses_use_no_unlisted_private_name_of_their_base_classes(path):
             defined |= {target.id for target in targets if isinstance(target, ast.Name)}
     listed = {name for _, names in USED.values() for name in names}
     used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr.startswith("_")}
-    overridden = {"_new_conn", "_get_conn", "_put_conn", "_read_next_chunk_size"}
+    overridden = {"_new_conn", "_get_conn", "_put_conn", "_read_next_chunk_size", "_get_chunk_left", "_close_conn"}
     assert {name for name in used if not name.startswith("__")} - defined <= listed
     assert overridden <= listed

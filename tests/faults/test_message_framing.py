@@ -334,6 +334,14 @@ def test_bytes_behind_an_answer_through_tls_inside_tls_do_not_begin_the_next_one
     assert server.connections == (2 if behind else 1)
 
 
+@pytest.mark.usefixtures("trusted")
+def test_a_body_in_the_answer_of_a_proxy_that_opens_a_tunnel_is_ignored(serve, connect, tls, monkeypatch):
+    tunnel = [send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), lambda wire: wire.start_tls(tls)]
+    proxy = serve([*tunnel, Wire.receive, send(ANSWERS["chunked"])])
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
+    assert connect("https://127.0.0.1:1/v1").stream("Hi").collect().text == TEXT
+
+
 # ── lengths and codings ─────────────────────────────────────────────────────────────────────────────────────────
 
 FALSE_LENGTHS = {
