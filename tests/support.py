@@ -115,3 +115,12 @@ def within(most: float, least: float = 0.0) -> Iterator[None]:
         took = time.monotonic() - started
     delay = scheduling_delay.seconds
     assert least * 0.8 <= took <= most + delay, f"took {took:.3f} s ({delay:.3f} s suspended), not {least} to {most} s"
+
+
+@contextmanager
+def computing_at_most(seconds: float) -> Iterator[None]:
+    """The block takes at most this time of the processor in the calling thread, however busy the machine is."""
+    started = time.thread_time()
+    yield
+    took = time.thread_time() - started
+    assert took <= seconds, f"computed for {took:.3f} s, not {seconds} s at most"

@@ -15,7 +15,7 @@ import re
 from http.client import BadStatusLine, HTTPException, LineTooLong
 
 MAX_LINE = 65536  # bytes; this limit and the next are those of http.client
-MAX_LINES = 100  # of the fields, with the blank line at their end
+MAX_LINES = 100  # of the headers, with the blank line at their end
 MAX_SPLIT = 4096  # bytes of a field that is split into parts; browsers take no longer cookie
 MAX_CHUNK = 2**48  # bytes; a larger chunk means broken framing
 BLANKS = b" \t"
@@ -36,7 +36,7 @@ def read_head(file: io.BufferedReader) -> bytes:
     """
     status_line = _read_line(file, "status line")
     interim = False
-    while code := _status(status_line):
+    while (code := _status(status_line)) is not None:
         if not 100 <= code < 200 or code == 101:  # after 101 the peer speaks another protocol
             fields = _one_framing(_fields(_read_lines(file)))
             return b"".join([status_line, *(b"%b: %b\r\n" % field for field in fields), LINE_END])
@@ -56,12 +56,12 @@ def chunk_size(line: bytes) -> int:
     return size
 
 
-def _status(line: bytes) -> int:
-    """The code of a status line; 0 if the peer closed instead."""
+def _status(line: bytes) -> int | None:
+    """The code of a status line; None if the peer closed instead."""
     found = STATUS_LINE.match(line)
     if line and not found:
         raise BadStatusLine(repr(line[:100].decode("latin-1")))
-    return int(found[1]) if found else 0
+    return int(found[1]) if found else None
 
 
 def _read_line(file: io.BufferedReader, what: str) -> bytes:
@@ -89,7 +89,8 @@ def _fields(lines: list[bytes]) -> list[Field]:
     while end < len(head):
         found = FIELD.match(head, end)
         if not found:
-            raise HTTPException(f"header line {head[end : end + 100]!r}")
+            number = head.count(b"\n", 0, end) + 1
+            raise HTTPException(f"line {number} of the headers is none")  # without its text, which may hold a key
         end = found.end()
         name, value = found[1], found[2].strip(BLANKS)
         if b"\n" in value:
@@ -110,7 +111,7 @@ def _one_framing(fields: list[Field]) -> list[Field]:
     if not lengths:
         return fields
     if not all(map(LENGTH.fullmatch, lengths)) or len(set(map(int, lengths))) > 1:
-        raise HTTPException(f"Content-Length {b', '.join(lengths)[:100]!r}")
+        raise HTTPException("Content-Length is not one number")
     return [*_without(fields, LENGTH_NAME), (b"Content-Length", lengths[0])]
 
 

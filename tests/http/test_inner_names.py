@@ -11,6 +11,7 @@ import http.client
 import json.decoder
 import socket
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import requests
@@ -39,6 +40,13 @@ def response() -> http.client.HTTPResponse:
         return http.client.HTTPResponse(ours)
 
 
+def tls_inside_tls() -> SSLTransport:
+    context = Mock()  # of its handshake, which the constructor does
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        return SSLTransport(ours, context)
+
+
 USED = {
     "urllib3.connection.HTTPConnection": (
         connection,
@@ -48,7 +56,6 @@ USED = {
         ),
     ),
     "urllib3.connection.HTTPSConnection": (lambda: urllib3.connection.HTTPSConnection, ("_connect_tls_proxy",)),
-    "urllib3.util.ssltransport.SSLTransport": (lambda: SSLTransport, ("recv_into", "settimeout")),
     "urllib3.HTTPConnectionPool": (
         lambda: urllib3.HTTPConnectionPool("127.0.0.1"),
         ("_get_conn", "_put_conn", "ConnectionCls", "block"),
@@ -63,8 +70,21 @@ USED = {
     "requests.Response": (requests.Response, ("_content", "_content_consumed")),
     "http.client.HTTPResponse": (
         response,
-        ("_read_next_chunk_size", "begin", "read1", "fp", "chunked", "chunk_left"),
+        (
+            "_close_conn",
+            "_get_chunk_left",
+            "_read_next_chunk_size",
+            "begin",
+            "read1",
+            "fp",
+            "headers",
+            "version",
+            "will_close",
+            "chunked",
+            "chunk_left",
+        ),
     ),
+    "urllib3.util.ssltransport.SSLTransport": (tls_inside_tls, ("incoming", "sslobj", "socket")),
     "requests.adapters.HTTPAdapter": (
         requests.adapters.HTTPAdapter,
         ("init_poolmanager", "proxy_manager_for", "poolmanager", "proxy_manager", "__getstate__", "__setstate__"),
@@ -93,6 +113,6 @@ def test_subclasses_use_no_unlisted_private_name_of_their_base_classes(path):
     listed = {name for _, names in USED.values() for name in names}
     inherited = {"_resolve"}  # by one of these classes from another
     used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr.startswith("_")}
-    overridden = {"_new_conn", "_get_conn", "_put_conn", "_read_next_chunk_size"}
+    overridden = {"_new_conn", "_get_conn", "_put_conn", "_read_next_chunk_size", "_get_chunk_left", "_close_conn"}
     assert {name for name in used if not name.startswith("__")} - defined - inherited <= listed
     assert overridden <= listed
