@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ._decode.parser import read_events as read_events
     from ._doctor import Report as Report
     from ._doctor import doctor as doctor
+    from ._hooks import CallInfo as CallInfo
+    from ._hooks import RequestInfo as RequestInfo
     from ._retry import RetryInfo as RetryInfo
     from ._stream import ResponseStream as ResponseStream
     from .client import Client as Client
@@ -93,6 +95,10 @@ else:
         "_doctor": (
             "Report",
             "doctor",
+        ),
+        "_hooks": (
+            "CallInfo",
+            "RequestInfo",
         ),
         "_retry": ("RetryInfo",),
         "_stream": ("ResponseStream",),

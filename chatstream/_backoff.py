@@ -11,7 +11,6 @@ Rules:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 from ._call import Call
 from ._rate_limit import LONGEST_INTERVAL, RateLimit
@@ -31,9 +30,8 @@ log.addHandler(logging.NullHandler())
 class Backoff:
     """Decides whether a call is repeated, and waits. Shared by threads."""
 
-    def __init__(self, provider: Provider, on_retry: Callable[[RetryInfo], object] | None = None) -> None:
+    def __init__(self, provider: Provider) -> None:
         self._provider = provider
-        self._on_retry = on_retry
         self._budget = RetryBudget(provider.retry_budget)
         self._rate_limit = RateLimit()
 
@@ -57,7 +55,7 @@ class Backoff:
         try:
             call.scope.reset()
             call.scope.check_time_for(info.delay)
-            self._notify(info)
+            self._notify(call, info)
             if not is_rate_limit(error):
                 call.scope.sleep(info.delay)
             self.wait_for_rate_limit(call)
@@ -100,10 +98,12 @@ class Backoff:
         """Wait, if the server has said so to another call of the client."""
         call.limited += self._rate_limit.wait(call.scope, self._provider.rate_limit_timeout - call.limited)
 
-    def _notify(self, info: RetryInfo) -> None:
+    def _notify(self, call: Call, info: RetryInfo) -> None:
+        if call.log is not None:
+            call.log.flush()
         log.warning("%s", printable(str(info)))
-        if self._on_retry is not None:
-            self._on_retry(info)
+        if call.hooks.on_retry is not None:
+            call.hooks.on_retry(info)
 
 
 def is_rate_limit(error: ChatStreamError) -> bool:

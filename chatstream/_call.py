@@ -1,16 +1,24 @@
-"""Call: what one call of a user sends, and what is known of it so far."""
+"""Call: what one call of a user sends, what is known of it so far, and who hears of its steps."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
+from ._hooks import CallInfo, Hooks, RequestInfo
 from ._http.cancel_scope import CancelScope
 from ._http.reply import Reply
+from ._logging import CallLog
 from ._redaction import Secrets
+from ._secrets import visible_headers, visible_url
 from .errors import Attempt, ChatStreamError
 from .types.prompt import PromptLike
+from .types.turn import Timing, Turn
+
+if TYPE_CHECKING:
+    from ._http.transport import Request
 
 MAX_HEADER = 4096  # characters of a value
 
@@ -20,16 +28,63 @@ class Call:
     """One call of a user: what to send, its cancel scope, and the attempts made for it.
 
     ``sent_at`` is when the latest began, on the monotonic clock, ``limited`` the seconds waited for rate limits.
+    ``provider`` is its name, ``number`` tells the calls of this process apart, ``log`` is None if calls are not logged.
     """
 
     prompt: PromptLike
     model: str
     fields: Mapping[str, Any]
     scope: CancelScope
+    provider: str = ""
+    hooks: Hooks = field(default_factory=Hooks)
     attempts: list[Attempt] = field(default_factory=list)
     secrets: Secrets = field(default_factory=Secrets)
     sent_at: float = 0.0
     limited: float = 0.0
+    number: int = field(default_factory=count(1).__next__)
+    log: CallLog | None = field(default_factory=CallLog.of_call)
+
+    def announce(self, request: Request) -> None:
+        """Pass a request that is about to be sent to the log and the hooks."""
+        hooks = self.hooks.before_request()
+        if not hooks and self.log is None:
+            return
+        info = RequestInfo(
+            call=self.number,
+            attempt=len(self.attempts) + 1,
+            elapsed=self.scope.elapsed,
+            provider=self.provider,
+            model=self.model,
+            fields=self.fields,
+            method="POST",
+            url=visible_url(request.url),
+            headers=visible_headers(request.headers, request.key),
+            body=request.body,
+        )
+        if self.log is not None:
+            self.log.request(info, self.secrets)
+        for hook in hooks:
+            hook(info)
+
+    def end(self, get_turn: Callable[[], Turn], error: BaseException | None) -> None:
+        """Pass the end of the call to the log and the hooks; called once, after the connection has been dealt with."""
+        hooks = self.hooks.after_call()
+        if not hooks and self.log is None:
+            return
+        turn = get_turn()
+        timing = turn.timing or Timing()
+        info = CallInfo(self.number, self.provider, self.model, turn, error, tuple(self.attempts), timing)
+        if self.log is not None:
+            self.log.ended(info)
+        for hook in hooks:
+            hook(info)
+
+    def fail(self, error: BaseException) -> None:
+        """End a call that has no answer."""
+        if isinstance(error, ChatStreamError):
+            self.annotate(error)
+        timing = Timing(total=self.scope.elapsed)
+        self.end(lambda: Turn(timing=timing), error)
 
     def record_attempt(
         self, status: int | None, request_id: str | None, seconds: float, error: ChatStreamError | None

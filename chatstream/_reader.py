@@ -85,15 +85,22 @@ class CallReader:
                         raise
                     owned, self._looping = False, None
                     raise read_elsewhere() from None
-        except ChatStreamError as error:
-            if not self.ended:
-                error.partial = self.turn
-                self.call.annotate(error)
+        except BaseException as error:
+            if not (self.ended and isinstance(error, ChatStreamError)):
+                self._fail(error, owned)
                 raise
         finally:
             if owned:
                 self._looping = None
                 self.close()
+
+    def _fail(self, error: BaseException, owned: bool) -> None:
+        """Complete an error, and end the stream with it if the loop that got it ``owned`` the stream."""
+        if isinstance(error, ChatStreamError):
+            error.partial = self.turn
+            self.call.annotate(error)
+        if owned:
+            self.close(None if isinstance(error, GeneratorExit) else error)
 
     def _begin(self, loop: bool) -> None:
         """Raise `ConfigError` if the stream is another process's, or if a loop of another thread reads it."""
@@ -128,8 +135,11 @@ class CallReader:
         if self.ended:  # closed by another thread meanwhile, which knew only the attempt before
             self.attempt.reply.close()
 
-    def close(self) -> None:
-        """Give the connection back after a complete answer, and up otherwise. May be called twice."""
+    def close(self, error: BaseException | None = None) -> None:
+        """Give the connection back after a complete answer, and up otherwise. May be called twice.
+
+        ``error`` is what ended the stream; None if it is complete, or if nobody wants the rest.
+        """
         if self.call.scope.inherited:
             self.ended = True
             self.call.scope.close_inherited()
@@ -141,6 +151,7 @@ class CallReader:
             else:
                 self.call.scope.cancel()  # wakes another thread that reads; the connection is given up anyway
             self.attempt.reply.close()
+            self.call.end(lambda: self.turn, error)
 
     def __del__(self) -> None:  # here and not on the stream, which a loop over its events does not keep alive
         if not self.ended:

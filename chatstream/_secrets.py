@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any, SupportsIndex, TypeVar
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, unquote_plus, urlencode, urlsplit, urlunsplit
 
 E = TypeVar("E", bound=BaseException)
 
@@ -98,6 +98,25 @@ def without_query(url: str) -> str:
     """The URL with ``***`` in place of its query, if it has one."""
     address, mark, _ = url.partition("?")
     return address + mark + MASK if mark else address
+
+
+def visible_url(url: str) -> str:
+    """The URL with ``***`` in place of the secret parameters of its query."""
+    address, mark, query = url.partition("?")
+    return address + mark + "&".join(map(_visible_parameter, query.split("&")))
+
+
+def _visible_parameter(parameter: str) -> str:
+    name, mark, value = parameter.rpartition("=")
+    return name + mark + MASK if is_secret(unquote(name), unquote_plus(value)) else parameter
+
+
+def visible_headers(headers: Mapping[str, str], key: tuple[str, str] | None) -> dict[str, str]:
+    """The headers of a request, and the one of its key, with ``***`` in place of the secret values."""
+    shown = {
+        name: MASK if isinstance(value, Hidden) or is_secret(name, value) else value for name, value in headers.items()
+    }
+    return shown | ({key[0]: MASK} if key else {})
 
 
 def hidden(value: Any) -> Any:

@@ -13,7 +13,6 @@ Rules:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from http.client import responses
 from time import time
 from typing import Any
@@ -26,7 +25,7 @@ from ._encode.body import encode_json, request_body
 from ._http.reply import Reply
 from ._http.transport import Request, Transport
 from ._redaction import secrets_of
-from ._retry import RetryInfo, is_retryable, retry_after
+from ._retry import is_retryable, retry_after
 from ._version import __version__
 from .errors import (
     ChatStreamError,
@@ -65,18 +64,12 @@ def body_settings(provider: Provider) -> dict[str, Any]:
 class Sender:
     """Sends calls to one provider. ``refuses_usage`` remembers that its server rejects ``stream_options``."""
 
-    def __init__(
-        self,
-        provider: Provider,
-        transport: Transport,
-        limits: Limits,
-        on_retry: Callable[[RetryInfo], object] | None = None,
-    ) -> None:
+    def __init__(self, provider: Provider, transport: Transport, limits: Limits) -> None:
         self.provider = provider
         self.refuses_usage: bool = False
         self._transport = transport
         self._limits = limits
-        self.backoff: Backoff = Backoff(provider, on_retry)
+        self.backoff: Backoff = Backoff(provider)
 
     def send(self, call: Call) -> Reply:
         """The first answer with status 200. Raises `UnexpectedStatus` and its kinds, `ConnectionFailed`,
@@ -84,15 +77,16 @@ class Sender:
         self.backoff.begin(call)
         retries = 0
         while True:
+            request = self._request(call)
+            call.announce(request)
             try:
-                return self._attempt(call)
+                return self._attempt(call, request)
             except (UnexpectedStatus, ConnectionFailed, IdleTimeout) as error:
                 if self._usage_refused(error, call):
                     continue
                 retries = self.backoff.wait_to_retry(call, error, retries, self.provider.request_max_retries)
 
-    def _attempt(self, call: Call) -> Reply:
-        request = self._request(call)
+    def _attempt(self, call: Call, request: Request) -> Reply:
         scope = call.scope
         started = scope.elapsed
         call.sent_at = monotonic()
@@ -102,6 +96,8 @@ class Sender:
             reply = self._transport.post(request, scope)
             seconds = scope.elapsed - started
             call.redact_headers(reply)
+            if call.log is not None:
+                call.log.answer(reply)
             refusal = None if reply.status == 200 else self._refusal(reply)
         except ConfigError as error:
             call.redact(error)

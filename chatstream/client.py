@@ -9,16 +9,18 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
+from ._hooks import CallInfo, Hooks, RequestInfo
 from ._http.cancel_scope import CancelScope
 from ._imports import imports
 from ._locks import ForkSafeLock
 from ._requirements import check_installed
 from ._secrets import concealed, hidden, hidden_secrets
-from .errors import ChatStreamError, ConfigError
+from .errors import ConfigError
 from .providers.provider import Provider
 from .types.limits import Limits
 from .types.prompt import PromptLike
@@ -36,9 +38,11 @@ class Client:
     """Streams answers from one provider.
 
     ``provider`` is the id of a ready-made provider or a `Provider`, ``model`` the default for its calls, ``deadline``
-    the seconds that each call may take over all its attempts. ``on_retry`` is called with a `RetryInfo` before each
-    wait; ``session`` is a `requests.Session` of your own, with its proxies and certificates; ``limits`` bounds what is
-    read.
+    the seconds that each call may take over all its attempts. ``session`` is a `requests.Session` of your own, with its
+    proxies and certificates; ``limits`` bounds what is read.
+
+    ``on_request`` is called with a `RequestInfo` before each request, ``on_retry`` with a `RetryInfo` before each wait,
+    ``on_turn`` with a `CallInfo` after each call, however it ends. What they raise ends the call and is passed on.
     """
 
     def __init__(
@@ -47,7 +51,9 @@ class Client:
         *,
         model: str | None = None,
         deadline: float | None = None,
+        on_request: Callable[[RequestInfo], object] | None = None,
         on_retry: Callable[[RetryInfo], object] | None = None,
+        on_turn: Callable[[CallInfo], object] | None = None,
         session: requests.Session | None = None,
         limits: Limits = Limits(),  # noqa: B008  # frozen
     ) -> None:
@@ -56,7 +62,7 @@ class Client:
         self.model = model
         self.deadline = deadline
         self.limits = limits
-        self._on_retry = on_retry
+        self._hooks = Hooks(on_request, on_retry, on_turn)
         self._is_local = self.provider == Provider.named("local")
         self._session = session
         self._transport: Transport | None = None
@@ -97,11 +103,12 @@ class Client:
             from ._stream import ResponseStream
 
         sender = self._open()
-        call = Call(prompt, model or self.model or sender.provider.model or "", fields, scope)
+        chosen = model or self.model or sender.provider.model or ""
+        call = Call(prompt, chosen, fields, scope, sender.provider.name, self._hooks)
         try:
             reply = sender.send(call)
-        except ChatStreamError as error:
-            call.annotate(error)
+        except BaseException as error:
+            call.fail(error)
             raise
         attempt = OpenAttempt(reply, scope, sender.provider, choices=choices, limits=self.limits, heartbeat=heartbeat)
         return ResponseStream(CallReader(attempt, call, sender))
@@ -116,7 +123,7 @@ class Client:
         with self._lock:
             if self._sender is None or self._sender.provider != provider:
                 self._transport = self._transport or Transport(self._session, direct=self._is_local)
-                self._sender = Sender(provider, self._transport, self.limits, self._on_retry)
+                self._sender = Sender(provider, self._transport, self.limits)
             return self._sender
 
     def cancel(self) -> None:
@@ -151,18 +158,19 @@ class Client:
         return self._like(self.provider)
 
     def __reduce__(self) -> tuple[Callable[..., Client], tuple[Any, ...]]:
-        """A pickled client comes back without its key, its session and its ``on_retry``."""
+        """A pickled client comes back without its key, its session and its hooks."""
         return _unpickled, (self.provider, self.model, self.deadline, self.limits)
 
     def _like(self, provider: Provider) -> Client:
-        return Client(
+        made = Client(
             provider,
             model=self.model,
             deadline=self.deadline,
-            on_retry=self._on_retry,
             session=self._session,
             limits=self.limits,
         )
+        made._hooks = copy(self._hooks)
+        return made
 
 
 def _running() -> Provider:

@@ -19,14 +19,15 @@ PACKAGE = HERE.parent / "chatstream"
 
 # Each row imports only from the rows after it; the names of one row never import each other.
 ROWS = [
-    ["cli", "__init__", "_doctor", "testing"],
+    ["cli", "__init__", "_doctor", "testing", "telemetry"],
     ["client"],
     ["_stream"],
     ["_reader"],
     ["_sender", "_attempt"],
     ["_backoff"],
     ["_call"],
-    ["_encode", "_decode", "_rate_limit"],
+    ["_logging"],
+    ["_encode", "_decode", "_rate_limit", "_hooks"],
     ["_retry", "types", "providers", "_http", "_requirements"],
     ["errors", "_redaction"],
     ["_dataclass", "_secrets", "_locks", "_imports", "_clock"],

@@ -33,7 +33,7 @@ NETWORK_VARIABLES = (
     "CURL_CA_BUNDLE",
 )
 DRAIN_SECONDS = reply.DRAIN_SECONDS  # the library's own value
-CLIENT_OPTIONS = ("model", "deadline", "on_retry", "session", "limits")
+CLIENT_OPTIONS = ("model", "deadline", "on_request", "on_retry", "on_turn", "session", "limits")
 
 Serve = Callable[..., FaultServer]
 Connect = Callable[..., Client]
@@ -43,7 +43,7 @@ Connect = Callable[..., Client]
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Remove the proxies, certificate bundles and keys of the user who runs the tests, and use an empty home."""
     for name in list(os.environ):
-        if name.upper() in NETWORK_VARIABLES or name.startswith("OPENAI_"):
+        if name.upper() in NETWORK_VARIABLES or name.startswith(("OPENAI_", "CHATSTREAM_LOG")):
             monkeypatch.delenv(name)
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))

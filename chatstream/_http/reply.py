@@ -9,7 +9,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import requests
 
@@ -76,6 +76,17 @@ class Reply:
             return data
         self.close()
         raise failure
+
+    def record(self, receive: Callable[[bytes], object]) -> None:
+        """Pass everything that is read from now on to ``receive``, too."""
+        read1 = self._read1
+
+        def read_and_pass(size: int) -> bytes:
+            data: bytes = read1(size)
+            receive(data)
+            return data
+
+        self._read1 = read_and_pass
 
     def _finish(self) -> None:
         """Give the connection back to the pool, where another call may take it."""
