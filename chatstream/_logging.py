@@ -136,7 +136,7 @@ def _summary(info: CallInfo) -> dict[str, Any]:
     return {
         "call": info.call,
         "provider": info.provider,
-        "model": masked(info.model),
+        "model": masked(str(info.model)),
         "status": last and last.status,
         "answer": turn.status,
         "finish_reason": ",".join(filter(None, [each.finish_reason for each in turn.choices])) or None,

@@ -16,6 +16,7 @@ from support import KEY, REST, THREE
 
 from chatstream import (
     Client,
+    ConfigError,
     ConnectionFailed,
     ProtocolViolation,
     Provider,
@@ -152,7 +153,7 @@ def test_an_exception_of_a_hook_is_named_in_the_line_without_its_message(serve, 
 
 
 @pytest.mark.usefixtures("debug")
-@pytest.mark.parametrize("reply", [lambda text: status(400, {"error": {"message": text}}), text_answer], ids=["refusal", "answer"])
+@pytest.mark.parametrize("reply", [lambda text: status(400, {"error": {"message": text}}), text_answer])
 def test_no_secret_of_a_call_is_logged_though_the_server_repeats_it(serve, connect, lines, monkeypatch, reply):
     secrets = (KEY, "tok_8f3Kd92mQx71Lp", "q7Wm2xR9vK4tZ", "sid_a9Xk2Lq8Zt")
     monkeypatch.setenv("GATEWAY_TOKEN", secrets[1])
@@ -183,6 +184,13 @@ def test_no_beginning_of_a_secret_is_logged_where_a_body_is_cut(serve, connect, 
 def test_a_key_given_as_the_model_is_not_logged(serve, connect, lines):
     connect(serve(OK), model="q8Zt3Lm5Xw9Kp2Rv7Ns4").stream("Hi").collect()
     assert values(lines()[-1])["model"] == "***"
+
+
+@pytest.mark.usefixtures("info")
+def test_a_model_that_is_no_text_is_logged_with_the_error_that_it_causes(serve, connect, lines):
+    with pytest.raises(ConfigError):
+        connect(serve(OK), model=5).stream("Hi")
+    assert values(lines()[-1])["model"] == "5"
 
 
 @pytest.mark.usefixtures("debug")

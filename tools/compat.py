@@ -6,7 +6,8 @@
 
 Rules:
 - An interpreter is looked for on PATH, then among the versions of pyenv. One that is not found is named and left out.
-- The oldest dependencies are those of the library and of its extras `json` and `speed`. The tools of the tests are new.
+- The oldest dependencies are those of the library and of its extras `json`, `speed` and `otel`. The tools of the tests
+  are new.
 - Tests that compare times are left out (the mark `timing`), because two runs go side by side.
 """
 
@@ -29,7 +30,7 @@ from threading import Lock
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 600  # seconds that one run may take
 TESTS = ["-q", "-m", "not e2e and not soak and not timing", "-p", "no:cacheprovider"]
-RUNTIME_EXTRAS = ("json", "speed")
+RUNTIME_EXTRAS = ("json", "speed", "otel")
 DEPENDENCIES = ("oldest", "newest")
 SHOWN = ("requests", "urllib3", "sseclient-py", "orjson", "jiter")
 
