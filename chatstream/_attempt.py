@@ -7,6 +7,7 @@ Rules:
 - The timers follow the parser: each payload begins the idle time anew, the last finish reason begins the grace time,
   and so does each event after it.
 - Between two events of one read the deadline and a cancellation are looked at, too: many may be waiting.
+- Only an event puts off a heartbeat: comments, and bytes that are no whole event yet, do not.
 - After the last finish reason nothing can fail but an error that the server reports.
 """
 
@@ -47,13 +48,13 @@ class OpenAttempt:
             skip_undecodable=provider.skip_undecodable,
             think_tags=provider.think_tags,
         )
+        self.heartbeat = heartbeat  # seconds without an event until there is a `Heartbeat`
         self.headers_after: float = scope.elapsed  # seconds since the call began
         self.events: Iterator[ResponseEvent] = self._events()
         self._scope = scope
         self._provider = provider
         self._choices = choices
         self._limits = limits
-        self._heartbeat = heartbeat
 
     def again(self, reply: Reply) -> OpenAttempt:
         """An attempt that reads another answer to the same call."""
@@ -63,7 +64,7 @@ class OpenAttempt:
             self._provider,
             choices=self._choices,
             limits=self._limits,
-            heartbeat=self._heartbeat,
+            heartbeat=self.heartbeat,
         )
 
     def turn(self, timing: Timing) -> Turn:
@@ -73,6 +74,7 @@ class OpenAttempt:
     def _events(self) -> Iterator[ResponseEvent]:
         parser, scope, provider = self.parser, self._scope, self._provider
         seen, brought = 0, True
+        beat_at: float | None = None
         scope.exclude(scope.elapsed - self.headers_after)  # the caller's own time before it began to read
         try:
             while not parser.done:
@@ -83,16 +85,18 @@ class OpenAttempt:
                 elif seen != (signs := parser.payloads + (parser.comments if provider.keepalive_resets_idle else 0)):
                     seen = signs
                     scope.set_timeout(provider.stream_idle_timeout, IdleTimeout)
-                piece = self._read()
+                if beat_at is None and self.heartbeat is not None:
+                    beat_at = scope.elapsed + self.heartbeat
+                piece = self._read(beat_at)
                 if piece is None:
-                    before = scope.elapsed
+                    before, beat_at = scope.elapsed, None
                     yield Heartbeat()
                     scope.exclude(scope.elapsed - before)
                 elif piece:
                     reports = parser.reports
                     for event in parser.feed(piece):
                         yield event
-                        brought = True
+                        brought, beat_at = True, None
                         if scope.interrupted:
                             self._check_interruption()
                     brought = brought or parser.reports > reports
@@ -109,10 +113,14 @@ class OpenAttempt:
         if error is not None and not (self.parser.finished and isinstance(error, DeadlineExceeded)):
             raise error
 
-    def _read(self) -> bytes | None:
-        """The next bytes, none at the end; None if nothing arrived for the time of a heartbeat."""
+    def _arrives_before(self, moment: float) -> bool:
+        left = moment - self._scope.elapsed
+        return left > 0 and self.reply.wait(left)
+
+    def _read(self, beat_at: float | None) -> bytes | None:
+        """The next bytes, none at the end; None if the time of a heartbeat comes first."""
         try:
-            if self._heartbeat is not None and not self.reply.wait(self._heartbeat):
+            if beat_at is not None and not self._arrives_before(beat_at):
                 return None
             return self.reply.read()
         except (StreamError, DeadlineExceeded):

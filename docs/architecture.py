@@ -23,7 +23,7 @@ ROWS = [
     ["client"],
     ["_stream"],
     ["_sender", "_attempt"],
-    ["_encode", "_decode"],
+    ["_encode", "_decode", "_event_source"],
     ["_retry", "types", "providers", "_http"],
     ["errors"],
     ["_dataclass"],
