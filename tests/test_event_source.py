@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
+import sys
 import threading
 import time
+import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -258,6 +261,51 @@ def test_closing_a_body_wakes_the_thread_that_waits_for_its_next_event(open_stre
     reader.join(2)
     assert not reader.is_alive()
     assert open_stream.server.client_closed()
+
+
+@pytest.fixture(params=["asyncio", "anyio"])
+def event_loop_threads(request: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The functions that are run in threads of anyio: none where the host has none."""
+    calls: list[Any] = []
+
+    async def run_sync(function: Any) -> Any:
+        calls.append(function)
+        return await asyncio.shield(asyncio.to_thread(function))
+
+    module = types.SimpleNamespace(run_sync=run_sync) if request.param == "anyio" else None
+    monkeypatch.setitem(sys.modules, "anyio.to_thread", module)  # type: ignore[arg-type]
+    return calls
+
+
+def test_a_body_is_an_asynchronous_iterator_too_as_asgi_wants_it(open_stream, event_loop_threads):
+    async def read() -> list[bytes]:
+        return [piece async for piece in open_stream(WHOLE).sse()]
+
+    assert [data for _, data in parsed(asyncio.run(read()))] == [*({"text": word} for word in WORDS), "[DONE]"]
+    assert open_stream.client.stream("Again").collect().text == "".join(WORDS)
+    assert open_stream.server.connections == 1
+    assert len(set(event_loop_threads)) <= 1
+
+
+@pytest.mark.usefixtures("event_loop_threads")
+def test_cancelling_the_task_that_reads_a_body_closes_the_connection_without_a_garbage_collection(open_stream):
+    async def read() -> None:
+        body = open_stream([head(), *THREE, stall()]).sse()
+        async for _ in body:
+            begun.set()
+
+    async def leave() -> None:
+        task = asyncio.create_task(read())
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        tracebacks.append(caught)
+
+    begun, tracebacks = asyncio.Event(), list[Any]()
+    asyncio.run(leave())
+    assert open_stream.server.client_closed()
+    assert tracebacks
 
 
 def test_a_body_that_was_read_to_its_end_gives_the_connection_back(open_stream):

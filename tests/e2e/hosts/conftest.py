@@ -1,0 +1,91 @@
+"""Fixtures of the tests with real hosts: environments with their packages, and programs that run in them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from environments import Environments
+from web_hosts import WebHost
+
+HERE = Path(__file__).parent
+PROGRAMS = HERE / "programs"
+PROGRAM_SECONDS = 60.0
+START_SECONDS = 15.0
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def environment() -> Environments:
+    """A function from the name of an environment to its interpreter."""
+    return Environments()
+
+
+@pytest.fixture(scope="session")
+def run(environment: Environments) -> Run:
+    """Runs a program of the folder ``programs`` in an environment, with strings as arguments and other environment
+    variables as keywords, and returns what it prints: a JSON object in each line, joined into one."""
+
+    def run_program(where: str, program: str, *arguments: str, **variables: str) -> dict[str, Any]:
+        command = [str(environment(where)), "-X", "faulthandler", str(PROGRAMS / program), *arguments]
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PROGRAM_SECONDS,
+            env=os.environ | variables,
+        )
+        found: dict[str, Any] = {}
+        for line in done.stdout.splitlines():
+            found |= json.loads(line)
+        if done.returncode:
+            found["failure"] = done.stderr[-3000:]
+        return found
+
+    return run_program
+
+
+@pytest.fixture(scope="session")
+def web_host(environment: Environments) -> Iterator[Callable[[str], WebHost]]:
+    """A function that starts one of `web_hosts.COMMANDS`; each runs until the end of the tests."""
+    running: dict[str, WebHost] = {}
+
+    def started(name: str) -> WebHost:
+        if name not in running:
+            running[name] = WebHost(name, environment("web"), PROGRAMS)
+        return running[name]
+
+    yield started
+    for host in running.values():
+        host.close()
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[str]:
+    """The URL of a Redis server that keeps nothing."""
+    program = shutil.which("redis-server")
+    if program is None:
+        assert not os.environ.get("CHATSTREAM_REQUIRE_E2E"), "redis-server is not installed"
+        pytest.skip("redis-server is not installed")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [program, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    until = time.monotonic() + START_SECONDS
+    while socket.socket().connect_ex(("127.0.0.1", port)):
+        assert process.poll() is None, "redis-server ends at once"
+        assert time.monotonic() < until, "redis-server does not listen"
+        time.sleep(0.02)
+    yield f"redis://127.0.0.1:{port}/0"
+    process.terminate()
+    process.wait()

@@ -1,0 +1,83 @@
+"""Names of environments → Python interpreters that have chatstream and the packages of that name.
+
+Rules:
+- An environment is made once and kept beside the packages of the interpreter that runs the tests, until what it is
+  made of changes. chatstream is installed from this tree, and follows its changes.
+- Where it can't be installed, its tests are skipped, unless CHATSTREAM_REQUIRE_E2E is set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+INSTALL_SECONDS = 240
+PACKAGES = {
+    "web": [
+        "gunicorn",
+        "flask",
+        "django",
+        "fastapi",
+        "uvicorn",
+        "gevent",
+        "eventlet",
+        "packaging",
+    ],  # gunicorn's gevent worker needs packaging
+    "workers": ["celery", "redis", "rq", "PySocks"],
+    "mocks": [
+        "vcrpy",
+        "responses",
+        "requests-mock",
+        "pook",
+        "requests-cache",
+        "requests-toolbelt",
+        "freezegun",
+        "time-machine",
+    ],
+}
+
+
+class Environments:
+    """Makes the environments that are asked for. Each is tried once."""
+
+    def __init__(self) -> None:
+        self._failures: dict[str, str | None] = {}
+
+    def __call__(self, name: str) -> Path:
+        """The interpreter of the environment ``name``, one of `PACKAGES`; skips the test where there is none."""
+        folder = Path(sys.prefix) / "hosts" / f"{name}-{_digest(name)}"
+        python = folder / "bin" / "python"
+        if name not in self._failures:
+            self._failures[name] = None if (folder / "complete").exists() else _make(folder, python, PACKAGES[name])
+        if failure := self._failures[name]:
+            assert not os.environ.get("CHATSTREAM_REQUIRE_E2E"), failure
+            pytest.skip(f"the environment {name!r} can't be installed: {failure.splitlines()[-1]}")
+        return python
+
+
+def _digest(name: str) -> str:
+    """Changes with what the environment ``name`` is made of."""
+    made_of = [sys.version, str(ROOT), *PACKAGES[name], (ROOT / "setup.cfg").read_text("utf-8")]
+    return hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:12]
+
+
+def _make(folder: Path, python: Path, packages: list[str]) -> str | None:
+    """Make an environment; returns what went wrong, if anything. The pip of this interpreter installs the packages."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python)]
+    install = ["install", "--quiet", "--use-pep517", "--editable", str(ROOT), *packages]
+    try:
+        venv.create(folder, clear=True, with_pip=False, symlinks=True)
+        done = subprocess.run([*pip, *install], capture_output=True, text=True, check=False, timeout=INSTALL_SECONDS)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"{type(error).__name__}: {error}"
+    if done.returncode:
+        return done.stderr.strip() or f"pip ends with status {done.returncode}"
+    (folder / "complete").touch()
+    return None
