@@ -20,27 +20,13 @@ import pytest
 ROOT = Path(__file__).parents[3]
 INSTALL_SECONDS = 240
 PACKAGES = {
-    "web": [
-        "gunicorn",
-        "flask",
-        "django",
-        "fastapi",
-        "uvicorn",
-        "gevent",
-        "eventlet",
-        "packaging",
-    ],  # gunicorn's gevent worker needs packaging
-    "workers": ["celery", "redis", "rq", "PySocks"],
-    "mocks": [
-        "vcrpy",
-        "responses",
-        "requests-mock",
-        "pook",
-        "requests-cache",
-        "requests-toolbelt",
-        "freezegun",
-        "time-machine",
-    ],
+    # gunicorn's gevent worker needs packaging
+    "web": ("gunicorn", "flask", "django", "fastapi", "uvicorn", "gevent", "eventlet", "packaging"),
+    "workers": ("celery", "redis", "rq", "PySocks"),
+    "mocks": (
+        *("vcrpy", "responses", "requests-mock", "pook", "requests-cache"),
+        *("requests-toolbelt", "freezegun", "time-machine"),
+    ),
 }
 
 
@@ -50,25 +36,26 @@ class Environments:
     def __init__(self) -> None:
         self._failures: dict[str, str | None] = {}
 
-    def __call__(self, name: str) -> Path:
-        """The interpreter of the environment ``name``, one of `PACKAGES`; skips the test where there is none."""
-        folder = Path(sys.prefix) / "hosts" / f"{name}-{_digest(name)}"
+    def __call__(self, name: str, *packages: str) -> Path:
+        """The interpreter of the environment ``name``, with its `PACKAGES` or others; skips the test without it."""
+        packages = packages or PACKAGES[name]
+        folder = Path(sys.prefix) / "hosts" / f"{name}-{_digest(packages)}"
         python = folder / "bin" / "python"
         if name not in self._failures:
-            self._failures[name] = None if (folder / "complete").exists() else _make(folder, python, PACKAGES[name])
+            self._failures[name] = None if (folder / "complete").exists() else _make(folder, python, packages)
         if failure := self._failures[name]:
             assert not os.environ.get("CHATSTREAM_REQUIRE_E2E"), failure
             pytest.skip(f"the environment {name!r} can't be installed: {failure.splitlines()[-1]}")
         return python
 
 
-def _digest(name: str) -> str:
-    """Changes with what the environment ``name`` is made of."""
-    made_of = [sys.version, str(ROOT), *PACKAGES[name], (ROOT / "setup.cfg").read_text("utf-8")]
+def _digest(packages: tuple[str, ...]) -> str:
+    """Changes with what an environment is made of."""
+    made_of = [sys.version, str(ROOT), *packages, (ROOT / "setup.cfg").read_text("utf-8")]
     return hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:12]
 
 
-def _make(folder: Path, python: Path, packages: list[str]) -> str | None:
+def _make(folder: Path, python: Path, packages: tuple[str, ...]) -> str | None:
     """Make an environment; returns what went wrong, if anything. The pip of this interpreter installs the packages."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python)]
     install = ["install", "--quiet", "--use-pep517", "--editable", str(ROOT), *packages]
