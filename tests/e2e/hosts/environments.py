@@ -20,9 +20,9 @@ import pytest
 ROOT = Path(__file__).parents[3]
 INSTALL_SECONDS = 240
 PACKAGES = {
-    # gunicorn's gevent worker needs packaging
+    # gunicorn's gevent worker and kombu need packaging without asking for it
     "web": ("gunicorn", "flask", "django", "fastapi", "uvicorn", "gevent", "eventlet", "packaging"),
-    "workers": ("celery", "redis", "rq", "PySocks"),
+    "workers": ("celery[redis]", "rq", "PySocks", "packaging"),
     "mocks": (
         *("vcrpy", "responses", "requests-mock", "pook", "requests-cache"),
         *("requests-toolbelt", "freezegun", "time-machine"),
