@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 from environments import Environments
-from web_hosts import WebHost
+from web_hosts import WebHost, free_port, listens
 
 HERE = Path(__file__).parent
 PROGRAMS = HERE / "programs"
@@ -32,18 +31,19 @@ def environment() -> Environments:
 @pytest.fixture(scope="session")
 def run(environment: Environments) -> Run:
     """Runs a program of the folder ``programs`` in an environment, with strings as arguments and other environment
-    variables as keywords, and returns what it prints: a JSON object in each line, joined into one."""
+    variables as keywords. Returns what it prints, a JSON object in each line, joined into one; ``failure`` says why it
+    ended early or not at all."""
 
-    def run_program(where: str, program: str, *arguments: str, **variables: str) -> dict[str, Any]:
+    def run_program(
+        where: str, program: str, *arguments: str, seconds: float = PROGRAM_SECONDS, **variables: str
+    ) -> dict[str, Any]:
         command = [str(environment(where)), "-X", "faulthandler", str(PROGRAMS / program), *arguments]
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PROGRAM_SECONDS,
-            env=os.environ | variables,
-        )
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=False, timeout=seconds, env=os.environ | variables
+            )
+        except subprocess.TimeoutExpired:
+            return {"failure": f"{program} does not end within {seconds} s"}
         found: dict[str, Any] = {}
         for line in done.stdout.splitlines():
             found |= json.loads(line)
@@ -76,13 +76,11 @@ def redis() -> Iterator[str]:
     if program is None:
         assert not os.environ.get("CHATSTREAM_REQUIRE_E2E"), "redis-server is not installed"
         pytest.skip("redis-server is not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [program, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     until = time.monotonic() + START_SECONDS
-    while socket.socket().connect_ex(("127.0.0.1", port)):
+    while not listens(port):
         assert process.poll() is None, "redis-server ends at once"
         assert time.monotonic() < until, "redis-server does not listen"
         time.sleep(0.02)

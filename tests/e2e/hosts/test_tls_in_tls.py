@@ -86,7 +86,7 @@ def connect(proxy: TLSProxy, trusted: None, monkeypatch: pytest.MonkeyPatch) -> 
 
     def connected(server: FaultServer, **options: Any) -> Client:
         provider = Provider("test", server.url, request_max_retries=0, stream_max_retries=0, **options)
-        clients.append(Client(provider, model="any"))
+        clients.append(Client(provider, model="any", deadline=4))
         return clients[-1]
 
     yield connected

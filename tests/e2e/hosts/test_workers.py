@@ -23,7 +23,7 @@ WAITS = {
     "waiting for the first event": ([head(), stall()], ""),
     "waiting after three events": ([head(), *THREE, stall()], "".join(WORDS)),
     "reading keep-alive comments": ([head(), *THREE, forever(chunk(b": hi\n\n"), pause(0.01))], "".join(WORDS)),
-    "waiting to retry": (status(503, headers={"Retry-After": "20"}), None),
+    "waiting to retry": (status(503, headers={"Retry-After": "5"}), None),
 }
 
 
@@ -43,7 +43,16 @@ def celery(environment: Environments, redis: str) -> Iterator[dict[str, str]]:
     python = environment("workers")
     with FaultServer([head(), echo(), *REST]) as warm, tempfile.TemporaryFile() as log:
         variables = {"REDIS": redis, "WARM_PORT": str(warm.port), "PYTHONPATH": str(PROGRAMS)}
-        options = ["--pool", "prefork", "--concurrency", "2", "--without-gossip", "--without-mingle", "--loglevel", "INFO"]
+        options = [
+            "--pool",
+            "prefork",
+            "--concurrency",
+            "2",
+            "--without-gossip",
+            "--without-mingle",
+            "--loglevel",
+            "INFO",
+        ]
         process = subprocess.Popen(
             [str(python), "-m", "celery", "--app", "celery_tasks", "worker", *options],
             stdin=subprocess.DEVNULL,

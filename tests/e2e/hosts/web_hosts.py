@@ -34,13 +34,23 @@ FLASK = [name for name in COMMANDS if "Flask" in name]
 NO_LINGER = struct.pack("ii", 1, 0)
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 class WebHost:
     """A web server in a process of its own, on a free port."""
 
     def __init__(self, name: str, python: Path, programs: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port: int = free_port()
         arguments = [argument.replace("@port", str(self.port)) for argument in COMMANDS[name]]
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the server
         variables = {
@@ -56,16 +66,12 @@ class WebHost:
             env=os.environ | variables,
         )
         until = time.monotonic() + START_SECONDS
-        while not self._listens():
+        while not listens(self.port):
             if self._process.poll() is not None or time.monotonic() > until:
                 log = self.log
                 self.close()
                 pytest.fail(f"{name} does not start:\n{log}")
             time.sleep(0.05)
-
-    def _listens(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     @property
     def log(self) -> str:

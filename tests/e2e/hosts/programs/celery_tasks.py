@@ -24,7 +24,7 @@ def echo(question):
 
 @app.task(soft_time_limit=1, time_limit=20)
 def limited(port):
-    """How a stream ends that the soft time limit interrupts; the exception itself is passed on in the end."""
+    """How a stream ends that the soft time limit interrupts."""
     started, stream = time.monotonic(), None
     try:
         stream = client_of(port).stream("Hi")

@@ -13,4 +13,4 @@ HEARTBEAT = float(os.environ.get("HEARTBEAT", "15"))
 @cache
 def client_of(port: str) -> Client:
     provider = Provider("model", f"http://127.0.0.1:{port}/v1", stream_max_retries=0)
-    return Client(provider, model="any")
+    return Client(provider, model="any", deadline=10)
