@@ -29,7 +29,7 @@ if order == "before":
     patch()
 import requests  # noqa: E402, F401
 
-import chatstream._stream  # noqa: E402  # the modules that a first call loads
+import chatstream._stream  # noqa: E402, F401  # the modules that a first call loads
 from chatstream import ChatStreamError, Client, Provider  # noqa: E402
 
 if order == "after":

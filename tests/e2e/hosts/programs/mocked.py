@@ -188,8 +188,7 @@ def freezegun_before_the_import():
         import chatstream
 
         globals().update({name: getattr(chatstream, name) for name in ("ChatStreamError", "Client", "Provider")})
-        found = limits()
-    return found
+        return limits()
 
 
 def time_machine():
