@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from environments import Environments
-from web_hosts import WebHost, free_port, listens
+from web_hosts import COMMANDS, WebHost, free_port, listens
 
 HERE = Path(__file__).parent
 PROGRAMS = HERE / "programs"
@@ -61,7 +61,7 @@ def web_host(environment: Environments) -> Iterator[Callable[[str], WebHost]]:
 
     def started(name: str) -> WebHost:
         if name not in running:
-            running[name] = WebHost(name, environment("web"), PROGRAMS)
+            running[name] = WebHost(COMMANDS[name], environment("web"), PROGRAMS)
         return running[name]
 
     yield started

@@ -49,9 +49,9 @@ def listens(port: int) -> bool:
 class WebHost:
     """A web server in a process of its own, on a free port."""
 
-    def __init__(self, name: str, python: Path, programs: Path) -> None:
+    def __init__(self, command: list[str], python: Path, programs: Path) -> None:
         self.port: int = free_port()
-        arguments = [argument.replace("@port", str(self.port)) for argument in COMMANDS[name]]
+        arguments = [argument.replace("@port", str(self.port)) for argument in command]
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the server
         variables = {
             "PYTHONPATH": str(programs),
@@ -70,7 +70,7 @@ class WebHost:
             if self._process.poll() is not None or time.monotonic() > until:
                 log = self.log
                 self.close()
-                pytest.fail(f"{name} does not start:\n{log}")
+                pytest.fail(f"{command} does not start:\n{log}")
             time.sleep(0.05)
 
     @property
