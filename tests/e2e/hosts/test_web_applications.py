@@ -12,6 +12,7 @@ from web_hosts import COMMANDS, FLASK, HEARTBEAT, WebHost
 from chatstream.testing import chunk, cut, delta, event, forever, head, pause, stall
 
 TEXTS = [("message", {"text": word}) for word in WORDS]
+KEEP_ALIVE = [forever(chunk(b": keep-alive\n\n"), pause(0.05))]
 SLACK = 0.5  # seconds, for a busy machine
 
 
@@ -54,13 +55,15 @@ def test_a_browser_gets_an_error_after_the_headers_as_an_event(host, serve, befo
     assert (name, error["type"]) == ("error", kind)
 
 
-@pytest.mark.parametrize("reset", [False, True], ids=["close", "reset"])
 @pytest.mark.parametrize(
-    "silence",
-    [[stall()], [forever(chunk(b": keep-alive\n\n"), pause(0.05))]],
-    ids=["silent model", "keep-alive comments"],
+    ("before", "silence", "reset"),
+    [([], [stall()], False), (THREE, [stall()], True), (THREE, KEEP_ALIVE, False)],
+    ids=[
+        "silent model, first",
+        "silent model and reset, after three events",
+        "keep-alive comments, after three events",
+    ],
 )
-@pytest.mark.parametrize("before", [[], THREE], ids=["first", "after three events"])
 def test_the_model_is_left_within_two_heartbeats_of_a_browser_that_leaves(host, serve, before, silence, reset):
     server = serve([head(), *before, *silence])
     browser = host.request(server.port)

@@ -28,6 +28,7 @@ COMMANDS = {
     "Flask in its own server": ["-m", "flask", "--app", "flask_app", "run", "--port", "@port"],
     "Django in gunicorn's sync worker": [*GUNICORN, "sync", "django_app:application"],
     "Django in gunicorn's gthread worker": [*GUNICORN, "gthread", "--threads", "4", "django_app:application"],
+    "Django in uvicorn": ["-m", "uvicorn", "--port", "@port", "django_asgi:application"],
     "FastAPI in uvicorn": ["-m", "uvicorn", "--port", "@port", "fastapi_app:app"],
 }
 FLASK = [name for name in COMMANDS if "Flask" in name]
