@@ -7,6 +7,7 @@ Rules:
 - The timers follow the parser: each payload begins the idle time anew, the last finish reason begins the grace time,
   and so does each event after it.
 - Between two events of one read the deadline and a cancellation are looked at, too: many may be waiting.
+- Only an event puts off a heartbeat: comments, and bytes that are no whole event yet, do not.
 - After the last finish reason nothing can fail but by an error that the server reports, or a cancellation.
 """
 
@@ -48,12 +49,12 @@ class OpenAttempt:
             skip_undecodable=provider.skip_undecodable,
             think_tags=provider.think_tags,
         )
+        self.heartbeat = heartbeat  # seconds without an event until there is a `Heartbeat`
         self.headers_after: float = scope.elapsed  # seconds since the call began
         self._scope = scope
         self._provider = provider
         self._choices = choices
         self._limits = limits
-        self._heartbeat = heartbeat
 
     def again(self, reply: Reply) -> OpenAttempt:
         """An attempt that reads another answer to the same call."""
@@ -63,7 +64,7 @@ class OpenAttempt:
             self._provider,
             choices=self._choices,
             limits=self._limits,
-            heartbeat=self._heartbeat,
+            heartbeat=self.heartbeat,
         )
 
     def turn(self, timing: Timing) -> Turn:
@@ -74,6 +75,7 @@ class OpenAttempt:
         """The events of the answer, as they arrive."""
         parser, scope, provider = self.parser, self._scope, self._provider
         seen, brought = 0, True
+        beat_at: float | None = None
         scope.exclude(scope.elapsed - self.headers_after)  # the caller's own time before it began to read
         try:
             while not parser.done:
@@ -84,16 +86,17 @@ class OpenAttempt:
                 elif seen != (signs := parser.payloads + (parser.comments if provider.keepalive_resets_idle else 0)):
                     seen = signs
                     scope.set_timeout(provider.stream_idle_timeout, IdleTimeout)
-                piece = self._read()
+                if beat_at is None and self.heartbeat is not None:
+                    beat_at = scope.elapsed + self.heartbeat
+                piece = self._read(beat_at)
                 if piece is None:
-                    before = scope.elapsed
-                    yield Heartbeat()
-                    scope.exclude(scope.elapsed - before)
+                    beat_at = None
+                    yield from self._beat()
                 elif piece:
                     reports = parser.reports
                     for event in parser.feed(piece):
                         yield event
-                        brought = True
+                        brought, beat_at = True, None
                         if scope.interrupted:
                             self._check_interruption()
                     brought = brought or parser.reports > reports
@@ -106,16 +109,26 @@ class OpenAttempt:
             yield from parser.abort()
             raise
 
+    def _beat(self) -> Iterator[ResponseEvent]:
+        """A heartbeat; the time that the caller spends on it does not count."""
+        before = self._scope.elapsed
+        yield Heartbeat()
+        self._scope.exclude(self._scope.elapsed - before)
+
     def _check_interruption(self) -> None:
         """Raise after a cancellation, and after the deadline unless nothing is missing but the end."""
         error = self._scope.error
         if error is not None and not (self.parser.finished and isinstance(error, DeadlineExceeded)):
             raise error
 
-    def _read(self) -> bytes | None:
-        """The next bytes, none at the end; None if nothing arrived for the time of a heartbeat."""
+    def _arrives_before(self, moment: float) -> bool:
+        left = moment - self._scope.elapsed
+        return left > 0 and self.reply.wait(left)
+
+    def _read(self, beat_at: float | None) -> bytes | None:
+        """The next bytes, none at the end; None if the time of a heartbeat comes first."""
         try:
-            if self._heartbeat is not None and not self.reply.wait(self._heartbeat):
+            if beat_at is not None and not self._arrives_before(beat_at):
                 return None
             return self.reply.read()
         except (StreamError, DeadlineExceeded):

@@ -142,7 +142,7 @@ class CallReader:
         """
         if self.call.scope.inherited:
             self.ended = True
-            self.call.scope.close_inherited()
+            self.call.scope.socket.close_inherited()
         elif not self.ended and self._closing.acquire(blocking=False):
             self.ended = True
             self.total = self.call.scope.elapsed

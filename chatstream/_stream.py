@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from ._decode.aggregate import Collector
+from ._event_source import EventSourceBody, checked_heartbeat
 from ._reader import COLLISION, CallReader, read_elsewhere
 from .errors import Attempt, ConfigError
 from .types.events import OutputTextDelta, ResponseEvent
@@ -86,6 +87,16 @@ class ResponseStream:
         for _ in self.aggregate():
             pass
         return self.turn
+
+    def sse(self, heartbeat: float = 15.0) -> EventSourceBody:
+        """The text of the first choice as server-sent events, for a browser: bytes, with the ``close`` that WSGI calls.
+
+        A piece of text is the event ``{"text": "…"}``, the end ``[DONE]``, a `ChatStreamError` an event named
+        ``error`` with ``type`` and ``message``. All else is a comment, as is every ``heartbeat`` (seconds; the HTML
+        standard suggests 15) without an event. The stream ends when this is closed or dropped.
+        """
+        self._reader.attempt.heartbeat = checked_heartbeat(heartbeat)
+        return EventSourceBody(iter(self), self._reader.close)
 
     def cancel(self) -> None:
         """End the stream from any thread: whoever reads it, or waits for it, gets `Cancelled` at once."""

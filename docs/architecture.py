@@ -27,7 +27,7 @@ ROWS = [
     ["_backoff"],
     ["_call"],
     ["_logging"],
-    ["_encode", "_decode", "_rate_limit", "_hooks"],
+    ["_encode", "_decode", "_rate_limit", "_event_source", "_hooks"],
     ["_retry", "types", "providers", "_http", "_requirements"],
     ["errors", "_redaction"],
     ["_dataclass", "_secrets", "_locks", "_imports", "_clock"],

@@ -145,7 +145,7 @@ class Completed:
 
 @frozen
 class Heartbeat:
-    """Nothing has arrived for ``heartbeat`` seconds, an option of `Client.stream`. The stream is still open."""
+    """No event has arrived for ``heartbeat`` seconds, an option of `Client.stream`. The stream is still open."""
 
 
 ResponseEvent = Union[

@@ -47,9 +47,9 @@ def alarm(error: Exception, seconds: float = 0.2) -> Iterator[None]:
         raise error
 
     before = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         with within(seconds + 0.2, least=seconds), pytest.raises(type(error)) as caught:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
             yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
