@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import chatstream
 from chatstream import (
     Attempt,
+    CallInfo,
     ChatStreamError,
     Client,
     Completed,
@@ -30,6 +31,7 @@ from chatstream import (
     Provider,
     ReasoningDelta,
     RefusalDelta,
+    RequestInfo,
     ResponseEvent,
     ResponseStream,
     RetryInfo,
@@ -43,6 +45,7 @@ from chatstream import (
     collect,
     read_events,
 )
+from chatstream.telemetry import instrument
 
 if TYPE_CHECKING:
     from typing_extensions import assert_never, assert_type
@@ -118,8 +121,18 @@ def on_retry(info: RetryInfo) -> None:
     assert_type(info.delay, float)
 
 
+def on_request(info: RequestInfo) -> None:
+    assert_type(info.body, bytes)
+
+
+def on_turn(info: CallInfo) -> None:
+    assert_type(info.turn, Turn)
+    assert_type(info.error, BaseException | None)
+
+
 def the_ways_to_make_a_client() -> ResponseStream:
-    Client("openai", model="any", deadline=60.0, on_retry=on_retry)
+    Client("openai", model="any", deadline=60.0, on_request=on_request, on_retry=on_retry, on_turn=on_turn)
+    assert_type(instrument(Client("openai")), Client)
     Client(Provider("own", "http://127.0.0.1:8000/v1", api_key="key", stream_idle_timeout=60))
     assert_type(Provider.from_toml("providers.toml"), dict[str, Provider])
     assert_type(Provider.from_toml("providers.toml", "own"), Provider)
