@@ -48,9 +48,10 @@ def alarm(error: Exception, seconds: float = 0.2) -> Iterator[None]:
 
     before = signal.signal(signal.SIGALRM, handler)
     try:
-        with within(seconds + 0.2, least=seconds), pytest.raises(type(error)) as caught:
+        with within(seconds + 0.2, least=seconds):
             signal.setitimer(signal.ITIMER_REAL, seconds)
-            yield
+            with pytest.raises(type(error)) as caught:
+                yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
