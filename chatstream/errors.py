@@ -84,7 +84,7 @@ class ChatStreamError(Exception):
         self.args: tuple[Any, ...] = tuple(_redacted(each, redact) for each in self.args)
         for name, value in vars(self).items():
             setattr(self, name, _redacted(value, redact))
-        self.__traceback__ = None
+        self.with_traceback(None)
 
 
 class ConfigError(ChatStreamError, ValueError):

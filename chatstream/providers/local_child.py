@@ -89,12 +89,12 @@ class Child:
     """
 
     def __init__(self, key: str) -> None:
-        self.log = b""
+        self.log: bytes = b""
         self._key = key
         self._announced: bytes | None = None
         self._readers: list[threading.Thread] = []
         try:  # without buffers: a fork would copy the lock of a buffer that a thread is reading, and never release it
-            self.process = subprocess.Popen(
+            self.process: subprocess.Popen[bytes] = subprocess.Popen(
                 [find_interpreter(), "-I", "-S", "-c", _CHILD],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
