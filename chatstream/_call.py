@@ -10,6 +10,7 @@ from ._http.cancel_scope import CancelScope
 from ._http.reply import Reply
 from ._redaction import Secrets
 from .errors import Attempt, ChatStreamError
+from .providers.provider import Provider
 from .types.prompt import PromptLike
 
 MAX_HEADER = 4096  # characters of a value
@@ -19,6 +20,7 @@ MAX_HEADER = 4096  # characters of a value
 class Call:
     """One call of a user: what to send, its cancel scope, and the attempts made for it.
 
+    ``extra_body`` goes into the body over all else. ``provider`` is that of the client with what the call replaces.
     ``sent_at`` is when the latest began, on the monotonic clock, ``limited`` the seconds waited for rate limits.
     """
 
@@ -26,6 +28,8 @@ class Call:
     model: str
     fields: Mapping[str, Any]
     scope: CancelScope
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    provider: Provider | None = None
     attempts: list[Attempt] = field(default_factory=list)
     secrets: Secrets = field(default_factory=Secrets)
     sent_at: float = 0.0

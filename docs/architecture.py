@@ -21,7 +21,7 @@ PACKAGE = HERE.parent / "chatstream"
 ROWS = [
     ["cli", "__init__", "_doctor", "testing"],
     ["client"],
-    ["_stream"],
+    ["_fields", "_stream"],
     ["_reader"],
     ["_sender", "_attempt"],
     ["_backoff"],
@@ -29,7 +29,7 @@ ROWS = [
     ["_encode", "_decode", "_rate_limit"],
     ["_retry", "types", "providers", "_http", "_requirements"],
     ["errors", "_redaction"],
-    ["_dataclass", "_secrets", "_locks", "_imports", "_clock"],
+    ["_dataclass", "_secrets", "_locks", "_imports", "_clock", "_field_names"],
     ["_version"],
 ]
 UPWARDS = {("errors", "types.turn")}  # the one import that points up, for type checkers only
