@@ -43,9 +43,15 @@ class Places:
         self.client = tuple(client)
         self.call = tuple(call)
         settings = [each.name for each in fields_of(Provider) if each.name not in KNOWN]
-        self.of = {name: f"it is a setting of the provider, Client(Provider(…, {name}=…))" for name in settings}
-        self.of |= {name: f"it is an option of the client, Client(…, {name}=…)" for name in self.client}
-        self.of |= {name: f"it is an option of the call, client.stream(…, {name}=…)" for name in self.call}
+        found: dict[str, list[str]] = {}
+        for names, form in (
+            (self.call, "client.stream(…, {}=…)"),
+            (self.client, "Client(…, {}=…)"),
+            (settings, "Client(Provider(…, {}=…))"),
+        ):
+            for name in names:
+                found.setdefault(name, []).append(form.format(name))
+        self.of = {name: f"it belongs to {' or '.join(forms)}" for name, forms in found.items()}
         self.of |= PLACE_OF
         self.names = frozenset(self.of)
 
@@ -58,9 +64,9 @@ class Places:
             if meant is None or (meant != name and typo_of(name, KNOWN)):
                 continue
             if plain(meant) == plain(name):
-                raise ConfigError(f"{name}={shown(name, value)} is not a field of a request: {self.of[meant]}")
+                raise ConfigError(f"{name}={shown(meant, value)} is not a field of a request: {self.of[meant]}")
             raise ConfigError(
-                f"{masked(name)}={shown(name, value)} is not a field that servers know: if you mean {meant}, "
+                f"{masked(name)}={shown(meant, value)} is not a field that servers know: if you mean {meant}, "
                 f"{self.of[meant]}; if not, extra_body={{…}} sends it"
             )
         _check_values(given)
@@ -79,14 +85,14 @@ class Places:
     def refuse(self, wrong: Mapping[str, Any]) -> None:
         """Raise `ConfigError` for arguments that `Client` does not have."""
         for name, value in wrong.items():
-            if name in KNOWN:
+            meant = typo_of(name, frozenset(self.client)) or name
+            if meant != name:
+                place = f"did you mean {meant}?"
+            elif name in KNOWN:
                 place = f"it is a field of a call, Client(…, defaults={{{name!r}: …}}) or client.stream(…, {name}=…)"
-            elif name in self.of:
-                place = self.of[name]
             else:
-                meant = typo_of(name, frozenset(self.client))
-                place = f"did you mean {meant}?" if meant else f"its options are {', '.join(self.client)}"
-            raise ConfigError(f"{masked(name)}={shown(name, value)} is not an option of Client: {place}")
+                place = self.of.get(name, f"its options are {', '.join(self.client)}")
+            raise ConfigError(f"{masked(name)}={shown(meant, value)} is not an option of Client: {place}")
 
 
 def warn_of_typos(names: Iterable[str]) -> None:
@@ -105,7 +111,7 @@ def choices_of(fields: Mapping[str, Any]) -> int:
     return choices or 1
 
 
-def for_call(provider: Provider, headers: Mapping[str, str], timeouts: Mapping[str, float]) -> Provider:
+def for_call(provider: Provider, headers: Mapping[str, str], timeouts: Mapping[str, Any]) -> Provider:
     """The provider with the headers and timeouts of one call, which replace its own."""
     if not headers and not timeouts:
         return provider

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from ._decode.aggregate import Collector
+from ._missing import explain_missing
 from ._reader import COLLISION, CallReader, read_elsewhere
 from .errors import Attempt, ConfigError
 from .types.events import OutputTextDelta, ResponseEvent
@@ -150,6 +151,13 @@ class ResponseStream:
             return f"<ResponseStream {state} provider={provider!r} request_id={self.request_id!r}>"
         except AttributeError:  # `__init__` raised
             return object.__repr__(self)
+
+
+_ANSWER = "loop over stream.text() for its text, or take stream.collect().text"
+explain_missing(
+    ResponseStream,
+    {"choices": _ANSWER, "content": _ANSWER, "output_text": _ANSWER, "usage": "it is stream.turn.token_usage"},
+)
 
 
 def _started(items: Generator[T, None, None]) -> Generator[T, None, None]:

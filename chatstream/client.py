@@ -17,6 +17,7 @@ from ._fields import Places, checked_body, checked_timeouts, choices_of, for_cal
 from ._http.cancel_scope import CancelScope
 from ._imports import imports
 from ._locks import ForkSafeLock
+from ._missing import explain_missing
 from ._requirements import check_installed
 from ._secrets import concealed, hidden, hidden_secrets, hidden_table
 from .errors import ChatStreamError, ConfigError
@@ -209,6 +210,9 @@ def _running() -> Provider:
 
     return local_provider()
 
+
+_CALL = "client.stream(messages, model=…) sends a request"
+explain_missing(Client, {"chat": _CALL, "completions": _CALL, "create": _CALL, "responses": _CALL})
 
 PLACES = Places(
     client=("provider", *(Client.__init__.__kwdefaults__ or ())), call=("prompt", *(Client.stream.__kwdefaults__ or ()))

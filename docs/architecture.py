@@ -29,7 +29,7 @@ ROWS = [
     ["_encode", "_decode", "_rate_limit"],
     ["_retry", "types", "providers", "_http", "_requirements"],
     ["errors", "_redaction"],
-    ["_dataclass", "_secrets", "_locks", "_imports", "_clock", "_field_names"],
+    ["_dataclass", "_secrets", "_locks", "_imports", "_clock", "_field_names", "_missing"],
     ["_version"],
 ]
 UPWARDS = {("errors", "types.turn")}  # the one import that points up, for type checkers only

@@ -72,6 +72,8 @@ def _to_item(value: object, index: int) -> Item:
     if isinstance(value, Mapping) and "type" in value and value["type"] not in PART_TYPES:
         return item_from_dict(value)
     hint = "give Message(role, text) or another item, or a message dict with a role"
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, str):
+        hint = f'give Message("user", {value!r:.60}), or the text alone as the prompt'
+    elif isinstance(value, (list, tuple)):
         hint = "add what is in it, with prompt.input += items, and not the list itself"
     raise ConfigError(f"input[{index}] is {type_name(value)}: {hint}")

@@ -83,14 +83,15 @@ def checked_key(key: object, source: str) -> str:
     raise ConfigError(f"{source} must be a str of visible Latin-1 characters: no space, line end or typographic quote")
 
 
-def called_key(key: object) -> str:
+def called_key(key: Any) -> str:
     """What a function given as ``api_key`` returned. Raises `ConfigError` if it can't be a key."""
     if hasattr(key, "__await__"):
         getattr(key, "close", bool)()  # a coroutine that was never begun would warn
         raise ConfigError("api_key is an async function: give one that returns the key itself")
-    source = "the result of api_key()"
-    _require(isinstance(key, str), f"{source} must be a str, not {type(key).__name__}")
-    return checked_key(key, source)
+    if not isinstance(key, str):
+        key = type(key)  # the frame may show this
+        raise ConfigError(f"the result of api_key() must be a str, not {key.__name__}")
+    return checked_key(key, "the result of api_key()")
 
 
 def checked_headers(headers: Any, source: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from .._secrets import looks_like_key, without_frames
+from .._secrets import has_key_prefix, looks_like_key, without_frames
 from ..errors import ConfigError, MissingEnvVar
 from .provider import Provider
 
@@ -45,6 +45,8 @@ def _provider(given: object) -> Provider:
         return given
     if not isinstance(given, str):
         raise ConfigError(f"provider is an id, the URL of a server or a Provider, not {type(given).__name__}")
+    if has_key_prefix(given):
+        raise ConfigError('provider is an id or the URL of a server, not the key: give that as api_key="…"')
     if "://" in given:
         return _at(given)
     try:

@@ -69,7 +69,9 @@ class Prompt:
         way = ""
         if isinstance(value, Mapping) and "messages" in value:
             way = '; give its list, ["messages"], and the other keys as keyword arguments'
-        elif isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray, Mapping)):
+        elif isinstance(value, Mapping):
+            way = '; a message dict has a "role"'
+        elif isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray)):
             way = "; list(…) makes a list of it"
         raise ConfigError(f"a prompt must be a str, a list of messages or a Prompt, not {type_name(value)}{way}")
 
