@@ -58,7 +58,9 @@ class Places:
     def check_fields(self, given: Mapping[str, Any]) -> None:
         """Raise `ConfigError` for an option, in any spelling, and for a value that no server takes."""
         for name, value in given.items():
-            if name in KNOWN and (name != "provider" or isinstance(value, Mapping)):  # a dict is OpenRouter's field
+            if name in KNOWN and not (
+                name == "provider" and isinstance(value, (str, Provider))
+            ):  # OpenRouter's is a dict
                 continue
             meant = name if name in self.of else typo_of(name, self.names, 6)
             if meant is None or (meant != name and typo_of(name, KNOWN)):

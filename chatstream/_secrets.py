@@ -102,7 +102,7 @@ class HiddenQuery(Hidden):
 def without_query(url: str) -> str:
     """The URL with ``***`` in place of its query, if it has one."""
     address, mark, _ = url.partition("?")
-    return address + mark + MASK if mark else address
+    return address + mark + MASK if mark else str(address)  # not the subclass, whose repr asks this function
 
 
 def hidden(value: Any) -> Any:

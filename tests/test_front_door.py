@@ -48,13 +48,17 @@ def sent(server: Any) -> Any:
 
 
 def locals_of(error: BaseException) -> str:
-    return "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    """The locals of the library's frames, as tools print them with a traceback."""
+    found = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    found = [frame for frame in found if frame.f_globals.get("__name__", "").startswith("chatstream")]
+    assert found or type(error) is not ConfigError
+    return "".join(f"{frame.f_code.co_name}: {frame.f_locals!r}\n" for frame in found)
 
 
 # ── options are no fields ───────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("name", sorted({*SETTINGS, *PLACE_OF} - PER_CALL))
+@pytest.mark.parametrize("name", sorted({*SETTINGS, *PLACE_OF} - PER_CALL - {"provider"}))
 def test_the_name_of_an_option_is_refused_as_a_field_and_its_place_is_named(serve, connect, name):
     server = serve(OK)
     with pytest.raises(ConfigError, match=rf"^{name}=3 is not a field of a request: \w|{name}=\*\*\* is not") as caught:
@@ -83,11 +87,11 @@ def test_the_one_liner_with_the_address_of_a_server_sends_nothing_and_says_to_ma
         ConfigError, match=r"^api_key=\*\*\* is not a field of a request: give the key to a client"
     ) as caught:
         chatstream.stream("private", api_key="my-own-key", base_url="http://127.0.0.1:8000/v1")
-    assert "my-own-key" not in locals_of(caught.value).replace('api_key="my-own-key"', "")
+    assert "my-own-key" not in locals_of(caught.value)
 
 
 def test_an_option_is_refused_before_the_provider_is_looked_up():
-    with pytest.raises(ConfigError, match="azure_endpoint='https://my.openai.azure.com' is not a field"):
+    with pytest.raises(ConfigError, match=r"azure_endpoint='https://my\.openai\.azure\.com' is not a field"):
         chatstream.stream("Hi", provider="azure", azure_endpoint="https://my.openai.azure.com")
 
 
@@ -127,7 +131,7 @@ def test_an_option_with_a_typo_is_refused_and_both_ways_out_are_named(connect, n
         ({"timeout": (3, 30)}, "timeout=<tuple> "),
         ({"verify": False}, "verify=False "),
         ({"system": "Be brief."}, "system='Be brief.' "),
-        ({"system": "x" * 1000}, f"system='{'x' * 60}' "),
+        ({"system": "word " * 1000}, f"system='{'word ' * 12}' "),
         ({"headers": {"Authorization": KEY}}, "headers=<dict> "),
         ({"token": "hunter2"}, r"token=\*\*\* "),
         ({"password": 1234}, r"password=\*\*\* "),
@@ -167,7 +171,7 @@ def test_an_option_of_another_place_is_refused_by_the_client_with_its_place():
         Client(shape=[])
     with pytest.raises(ConfigError, match=r"api_kye=\*\*\* .* did you mean api_key\?") as caught:
         Client(api_kye=KEY)
-    assert KEY not in locals_of(caught.value).replace(f'"{KEY}"', "")
+    assert KEY not in locals_of(caught.value)
 
 
 # ── values and typos of fields ──────────────────────────────────────────────────────────────────────────────────
@@ -239,11 +243,15 @@ def test_what_a_server_may_read_as_a_number_is_sent_unchanged(serve, connect, va
 
 
 @pytest.mark.parametrize("value", [0, -1, "2", True, 1.5, [2]], ids=repr)
-@pytest.mark.parametrize("place", ["field", "extra_body", "defaults"])
-def test_n_must_be_a_positive_integer_wherever_it_is_given(connect, value, place):
-    with pytest.raises(ConfigError, match="n is how many choices you want, 1 or more, not"):
-        client = connect("http://127.0.0.1/v1", **({"defaults": {"n": value}} if place == "defaults" else {}))
-        client.stream("Hi", **({"extra_body": {"n": value}} if place == "extra_body" else {"n": value}))
+def test_n_must_be_a_positive_integer_wherever_it_is_given(connect, value):
+    client = connect("http://127.0.0.1/v1")
+    for call in (
+        lambda: client.stream("Hi", n=value),
+        lambda: client.stream("Hi", extra_body={"n": value}),
+        lambda: Client(defaults={"n": value}),
+    ):
+        with pytest.raises(ConfigError, match="n is how many choices you want, 1 or more, not"):
+            call()
 
 
 # ── options of a call ───────────────────────────────────────────────────────────────────────────────────────────
@@ -334,10 +342,24 @@ def test_a_secret_in_extra_headers_is_in_no_error_of_its_call(serve, connect):
     headers = {"X-Token": secret}
     with pytest.raises(UnexpectedStatus, match=r"bad \*\*\*") as caught:
         client.stream("Hi", extra_headers=headers)
-    shown = locals_of(caught.value)
-    assert secret not in shown.replace(f"'X-Token': '{secret}'", "", 1).replace(f"secret     = '{secret}'", "") or (
-        "chatstream/" not in shown.split(secret)[-2][-200:]
-    )
+    assert secret not in str(caught.value) + repr(vars(caught.value)) + locals_of(caught.value)
+
+
+def test_a_secret_in_extra_headers_is_in_no_frame_of_an_exception_that_passes(connect, monkeypatch):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(socket, "getaddrinfo", interrupt)
+    headers = {"X-Token": "tok_8f3Kd92mQx71Lp"}
+    for stream in (connect("https://host.invalid/v1").stream, chatstream.stream):
+        with pytest.raises(KeyboardInterrupt) as caught:
+            stream(
+                "Hi",
+                extra_headers=headers,
+                **({"provider": "vllm", "model": "m1"} if stream is chatstream.stream else {}),
+            )
+        assert "_attempt: " in locals_of(caught.value)
+        assert "tok_8f3" not in locals_of(caught.value)
 
 
 @pytest.mark.parametrize("name", ["stream_idle_timeout", "first_event_timeout"])
@@ -504,13 +526,13 @@ def test_a_prompt_that_is_given_twice_or_not_at_all_is_refused(connect):
 )
 def test_an_image_path_in_the_place_of_a_url_is_refused(connect, url, form):
     image = {"type": "image_url", "image_url": {"url": url, "detail": "low"} if form == "dict" else url}
-    with pytest.raises(ConfigError, match="^the image_url '.*' is neither a URL nor a data: URL: give https://…"):
+    with pytest.raises(ConfigError, match=r"^the image_url '.*' is neither a URL nor a data: URL: give https://…"):
         connect("http://127.0.0.1/v1").stream([{"role": "user", "content": [image]}])
 
 
 def test_a_long_image_in_the_place_of_a_url_is_not_shown_whole(connect):
     image = {"type": "image_url", "image_url": {"url": "A" * 100_000}}
-    with pytest.raises(ConfigError, match="the image_url 'A{60}…' is neither"):
+    with pytest.raises(ConfigError, match=r"the image_url 'A{60}…' is neither"):
         connect("http://127.0.0.1/v1").stream([{"role": "user", "content": [image]}])
 
 
@@ -618,7 +640,7 @@ def test_a_server_that_cannot_be_meant_is_refused(make, message):
 def test_the_variable_that_an_azure_client_lacks_is_named_without_further_hints(monkeypatch):
     monkeypatch.delenv("AZURE_OPENAI_ENDPOINT", raising=False)
     with pytest.raises(
-        chatstream.MissingEnvVar, match="^Missing environment variable: `AZURE_OPENAI_ENDPOINT`. Set it to"
+        chatstream.MissingEnvVar, match=r"^Missing environment variable: `AZURE_OPENAI_ENDPOINT`\. Set it to"
     ):
         Client("azure")
 
@@ -661,8 +683,10 @@ class Vault:
     def __init__(self, key: str) -> None:
         self.key = key
 
-    def __eq__(self, other: object) -> bool:  # so its objects have no hash
+    def __eq__(self, other: object) -> bool:
         return isinstance(other, Vault)
+
+    __hash__ = None  # type: ignore[assignment]
 
     def __call__(self) -> str:
         return self.key
@@ -714,7 +738,7 @@ async def async_key() -> str:
     ("function", "message"),
     [
         (lambda: None, r"the result of api_key\(\) must be a str, not NoneType"),
-        (lambda: KEY.encode(), r"the result of api_key\(\) must be a str, not bytes"),
+        (KEY.encode, r"the result of api_key\(\) must be a str, not bytes"),
         (lambda: f"{KEY}\n", r"the result of api_key\(\) must be a str of visible Latin-1 characters"),
         (lambda: "", r"the result of api_key\(\) must be a str of visible Latin-1 characters"),
         (async_key, "api_key is an async function: give one that returns the key itself"),
@@ -722,10 +746,10 @@ async def async_key() -> str:
 )
 def test_a_key_function_that_returns_no_key_is_refused_and_nothing_is_sent(serve, function, message):
     server = serve(OK)
-    with Client(base_url=server.url, api_key=function, model="m1") as client:
-        with pytest.raises(ConfigError, match=message) as caught:
-            client.stream("Hi")
-    assert KEY not in str(caught.value)
+    client = Client(base_url=server.url, api_key=function, model="m1")
+    with pytest.raises(ConfigError, match=message) as caught:
+        client.stream("Hi")
+    assert KEY not in str(caught.value) + locals_of(caught.value)
     assert server.connections == 0
 
 
