@@ -91,7 +91,7 @@ class HiddenQuery(Hidden):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return repr(without_query(self))
+        return repr(without_query(str(self))) if "://" in self else MASK  # it may be a key, given by mistake
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         parts = urlsplit(str(self))
@@ -102,7 +102,7 @@ class HiddenQuery(Hidden):
 def without_query(url: str) -> str:
     """The URL with ``***`` in place of its query, if it has one."""
     address, mark, _ = url.partition("?")
-    return address + mark + MASK if mark else str(address)  # not the subclass, whose repr asks this function
+    return address + mark + MASK if mark else address
 
 
 def hidden(value: Any) -> Any:

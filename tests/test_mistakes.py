@@ -63,7 +63,7 @@ REFUSED: dict[str, tuple[Mistake, str]] = {
     ),
     "a key in the place of the provider": (
         lambda _: Client(KEY),
-        'provider is an id or the URL of a server, not the key: give that as api_key="…"',
+        'there is no ready-made provider of this name, which looks like a key: give that as api_key="…"',
     ),
     "a URL without its scheme": (
         lambda _: Client(base_url="127.0.0.1:8000/v1"),

@@ -180,9 +180,8 @@ class Provider:
         `ConfigError` if a header can't carry its value, and what a function given as ``api_key`` raises.
         """
         if isinstance(self.api_key, Sealed):
-            if self.api_key.is_function:
-                return checks.called_key(self.api_key.open())
-            return str(self.api_key.open())
+            key: Any = self.api_key.open  # not called here, because the frame may show what it returns
+            return checks.called_key(key()) if self.api_key.is_function else key()  # type: ignore[no-any-return]
         if self.env_key is None:
             return None
         value = _variable(self.env_key, environ)

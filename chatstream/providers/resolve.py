@@ -46,7 +46,9 @@ def _provider(given: object) -> Provider:
     if not isinstance(given, str):
         raise ConfigError(f"provider is an id, the URL of a server or a Provider, not {type(given).__name__}")
     if has_key_prefix(given):
-        raise ConfigError('provider is an id or the URL of a server, not the key: give that as api_key="…"')
+        raise ConfigError(
+            'there is no ready-made provider of this name, which looks like a key: give that as api_key="…"'
+        )
     if "://" in given:
         return _at(given)
     try:

@@ -447,7 +447,7 @@ PARTS = st.one_of(
     TEXTS.map(InputText),
     TEXTS.map(OutputText),
     TEXTS.map(Refusal),
-    st.builds(InputImage, TEXTS, st.none() | TEXTS),
+    st.builds(InputImage, TEXTS.map(lambda text: f"https://example.com/{text}"), st.none() | TEXTS),
     st.builds(InputAudio, TEXTS, TEXTS),
     st.builds(InputFile, TEXTS, st.none() | TEXTS),
     TEXTS.map(lambda text: Other({"type": "text", "text": text, "cache_control": {}})),
