@@ -40,8 +40,8 @@ class Places:
     """Where each option belongs: those of `Client`, of its method ``stream`` (``call``), and all that are none here."""
 
     def __init__(self, client: Iterable[str], call: Iterable[str]) -> None:
-        self.client = tuple(client)
-        self.call = tuple(call)
+        self.client: tuple[str, ...] = tuple(client)
+        self.call: tuple[str, ...] = tuple(call)
         settings = [each.name for each in fields_of(Provider) if each.name not in KNOWN]
         found: dict[str, list[str]] = {}
         for names, form in (
@@ -51,9 +51,9 @@ class Places:
         ):
             for name in names:
                 found.setdefault(name, []).append(form.format(name))
-        self.of = {name: f"it belongs to {' or '.join(forms)}" for name, forms in found.items()}
+        self.of: dict[str, str] = {name: f"it belongs to {' or '.join(forms)}" for name, forms in found.items()}
         self.of |= PLACE_OF
-        self.names = frozenset(self.of)
+        self.names: frozenset[str] = frozenset(self.of)
 
     def check_fields(self, given: Mapping[str, Any]) -> None:
         """Raise `ConfigError` for an option, in any spelling, and for a value that no server takes."""

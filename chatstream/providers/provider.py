@@ -181,7 +181,7 @@ class Provider:
         """
         if isinstance(self.api_key, Sealed):
             key: Any = self.api_key.open  # not called here, because the frame may show what it returns
-            return checks.called_key(key()) if self.api_key.is_function else key()  # type: ignore[no-any-return]
+            return checks.called_key(key()) if self.api_key.is_function else key()
         if self.env_key is None:
             return None
         value = _variable(self.env_key, environ)
