@@ -40,6 +40,7 @@ search_before_date_filter search_domain_filter search_mode search_parameters sea
 search_settings speculation tags thinking thinking_budget tool_stream translation_options
 """
 KNOWN = frozenset(_FIELDS.split())
+ALWAYS_STREAMED = "stream is always true here: leave it out, and take .collect() for the whole answer"
 
 # What is no field of a request: options of this library, openai-python, requests, httpx, LiteLLM, by where they belong.
 _PLACES = {

@@ -11,11 +11,12 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import fields as fields_of
 from dataclasses import replace
 from typing import Any
 
-from ._field_names import KNOWN, PLACE_OF, plain, typo_of
+from ._field_names import ALWAYS_STREAMED, KNOWN, PLACE_OF, plain, typo_of
 from ._secrets import MASK, Hidden, is_secret, looks_like_key, masked
 from .errors import ConfigError
 from .providers import checks
@@ -171,18 +172,19 @@ def _check_values(given: Mapping[str, Any]) -> None:
     functions = given.get("functions")
     if isinstance(functions, (list, tuple)) and any(map(callable, functions)):
         raise ConfigError("functions takes dicts alone: give tools=[Tool.from_function(f)]")
+    if given.get("stream", True) is not True:
+        raise ConfigError(ALWAYS_STREAMED)
     choices_of(given)
 
 
 def _is_number(value: object) -> bool:
     """Whether a server can read a value as a number: some take a text."""
-    if value is None or not isinstance(value, str):
+    if not isinstance(value, str):
         return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
-    try:
+    with suppress(ValueError):
         float(value)
-    except ValueError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _copy(value: Any) -> Any:

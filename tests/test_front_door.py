@@ -824,6 +824,7 @@ def test_a_secret_in_defaults_is_in_no_pickle_and_no_repr(connect):
         ({"heartbeat": 1}, "defaults can't have heartbeat: give it to each call"),
         ({"temperature": "hot"}, "temperature is a number, not 'hot'"),
         ({"n": 0}, "n is how many choices you want"),
+        ({"stream": False}, "stream is always true here"),
     ],
     ids=str,
 )

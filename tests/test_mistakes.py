@@ -295,9 +295,9 @@ def test_a_stream_is_neither_awaited_nor_read_by_async_for(client):
             async for _ in stream:
                 pass
 
-    with pytest.raises(TypeError, match="ResponseStream can't be used in 'await' expression"):
+    with pytest.raises(TypeError, match="ResponseStream"):
         asyncio.run(await_it())
-    with pytest.raises(TypeError, match="'async for' requires an object with __aiter__ method, got ResponseStream"):
+    with pytest.raises(TypeError, match=r"'async for' .* ResponseStream"):
         asyncio.run(loop_over_it())
 
 

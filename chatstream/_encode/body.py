@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from .._field_names import ALWAYS_STREAMED
 from .._imports import imports
 from ..errors import ConfigError
 from ..types.prompt import Prompt, PromptLike, as_list
@@ -111,7 +112,7 @@ def _checked_fields(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _check_stream(fields: Mapping[str, Any]) -> None:
     if fields.get("stream", True) is not True:
-        raise ConfigError("stream is always true here: leave it out, and take .collect() for the whole answer")
+        raise ConfigError(ALWAYS_STREAMED)
 
 
 def _is_json(value: Any) -> bool:
