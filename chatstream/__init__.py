@@ -17,6 +17,7 @@ from ._version import __version__ as __version__
 TYPE_CHECKING = False  # typing's constant, without importing typing, which takes longer than all the rest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from ._decode.aggregate import aggregate as aggregate
@@ -193,24 +194,41 @@ else:
 
 
 def stream(
-    prompt: PromptLike,
+    prompt: PromptLike | None = None,
     *,
+    messages: PromptLike | None = None,
     model: str | None = None,
     provider: str | Provider = "openai",
     deadline: float | None = None,
+    stream_idle_timeout: float | None = None,
+    first_event_timeout: float | None = None,
     heartbeat: float | None = None,
+    extra_headers: Mapping[str, str] | None = None,
+    extra_body: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> ResponseStream:
     """Send one prompt, and return the answer as a `ResponseStream`; see `Client.stream`.
 
-    ``provider`` is the id of a ready-made provider or a `Provider`; one client is kept for each, so that connections
-    are used again. Times are in seconds.
+    ``provider`` is the id of a ready-made provider, the base URL of a server, or a `Provider`; one client is kept for
+    each, so that connections are used again. Times are in seconds.
     """
     with _importing():
-        from ._secrets import concealed, hidden, hidden_secrets
-        from .client import shared_client
+        from ._secrets import concealed, hidden, hidden_secrets, hidden_table
+        from .client import check_fields, shared_client
 
-    # Each of them may be a key, given by mistake.
+    # Each of them may be a key, given by mistake, or hold one.
     provider, model, fields = hidden(provider), concealed(model), hidden_secrets(fields)
-    client = shared_client(provider)
-    return client.stream(prompt, model=model, deadline=deadline, heartbeat=heartbeat, **fields)
+    extra_headers, extra_body = hidden_table(extra_headers), hidden_table(extra_body)
+    check_fields(fields)  # before the provider, which may miss what is an option in ``fields``
+    return shared_client(provider).stream(
+        prompt,
+        messages=messages,
+        model=model,
+        deadline=deadline,
+        stream_idle_timeout=stream_idle_timeout,
+        first_event_timeout=first_event_timeout,
+        heartbeat=heartbeat,
+        extra_headers=extra_headers,
+        extra_body=extra_body,
+        **fields,
+    )

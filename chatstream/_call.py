@@ -14,6 +14,7 @@ from ._logging import CallLog
 from ._redaction import Secrets
 from ._secrets import visible_headers, visible_url
 from .errors import Attempt, ChatStreamError
+from .providers.provider import Provider
 from .types.prompt import PromptLike
 from .types.turn import Timing, Turn
 
@@ -27,16 +28,18 @@ MAX_HEADER = 4096  # characters of a value
 class Call:
     """One call of a user: what to send, its cancel scope, and the attempts made for it.
 
+    ``extra_body`` goes into the body over all else. ``provider`` is that of the client with what the call replaces.
     ``sent_at`` is when the latest began, on the monotonic clock, ``limited`` the seconds waited for rate limits.
-    ``provider`` is its name, ``number`` tells the calls of this process apart, ``log`` is None if calls are not logged.
+    ``number`` tells the calls of this process apart, ``log`` is None if calls are not logged.
     """
 
     prompt: PromptLike
     model: str
     fields: Mapping[str, Any]
     scope: CancelScope
-    provider: str = ""
+    provider: Provider
     hooks: Hooks = field(default_factory=Hooks)
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
     secrets: Secrets = field(default_factory=Secrets)
     sent_at: float = 0.0
@@ -53,7 +56,7 @@ class Call:
             call=self.number,
             attempt=len(self.attempts) + 1,
             elapsed=self.scope.elapsed,
-            provider=self.provider,
+            provider=self.provider.name,
             model=self.model,
             fields=self.fields,
             method="POST",
@@ -73,7 +76,7 @@ class Call:
             return
         turn = get_turn()
         timing = turn.timing or Timing()
-        info = CallInfo(self.number, self.provider, self.model, turn, error, tuple(self.attempts), timing)
+        info = CallInfo(self.number, self.provider.name, self.model, turn, error, tuple(self.attempts), timing)
         if self.log is not None:
             self.log.ended(info)
         for hook in hooks:

@@ -39,12 +39,12 @@ def secrets_of(
     url: str,
     headers: Mapping[str, str],
     key: tuple[str, str] | None,
-    fields: Mapping[str, Any] = {},
+    fields: Iterable[Any] = (),
     session: Any = None,
 ) -> Secrets:
     """The secrets that a request sends: its key, the `Hidden` ones of its headers and fields, the secret parameters of
     its query, and what a session of requests adds."""
-    found = [value for value in (*headers.values(), *fields.values()) if isinstance(value, Hidden)]
+    found = [value for value in (*headers.values(), *fields) if isinstance(value, Hidden)]
     found += [Hidden(value) for name, value in parse_qsl(urlsplit(url).query) if is_secret(name, value)]
     found += [Hidden(key[1])] if key else []
     return Secrets([*found, *map(Hidden, _of_session(session))])

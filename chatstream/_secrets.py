@@ -10,7 +10,7 @@ Rules:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, SupportsIndex, TypeVar
 from urllib.parse import parse_qsl, unquote, unquote_plus, urlencode, urlsplit, urlunsplit
 
@@ -51,15 +51,20 @@ class Hidden(str):
 
 
 class Sealed:
-    """A text that only `open` gives, for an attribute that anybody may print. Copies and pickles as of `Hidden`."""
+    """A text that only `open` gives, for an attribute that anybody may print, or a function that returns one each time.
+    Copies and pickles as of `Hidden`."""
 
     __slots__ = ("_value",)
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: str | Callable[[], Any]) -> None:
         self._value = value
 
-    def open(self) -> Hidden:
-        return Hidden(self._value)
+    @property
+    def is_function(self) -> bool:
+        return not isinstance(self._value, str)
+
+    def open(self) -> Any:
+        return hidden(self._value if isinstance(self._value, str) else self._value())
 
     def __repr__(self) -> str:
         return "***"
@@ -68,7 +73,7 @@ class Sealed:
         return isinstance(other, Sealed) and other._value == self._value
 
     def __hash__(self) -> int:
-        return hash(self._value)
+        return hash(self._value if isinstance(self._value, str) else Sealed)  # not every function object has a hash
 
     def __copy__(self) -> Sealed:
         return self
@@ -86,7 +91,7 @@ class HiddenQuery(Hidden):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return repr(without_query(self))
+        return repr(without_query(str(self))) if "://" in self else MASK  # it may be a key, given by mistake
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         parts = urlsplit(str(self))
@@ -168,9 +173,19 @@ def is_ordinary(value: str) -> bool:
     return all(len(word) < 6 or _WORD.fullmatch(word) for word in words)
 
 
+def hidden_table(value: Any) -> Any:
+    """A dict given as an option, its secrets hidden; in the place of anything else its type, because there all may be
+    secret."""
+    if value is None:
+        return {}
+    if isinstance(value, Mapping):
+        return hidden_secrets(value)
+    return value if isinstance(value, type) else type(value)
+
+
 def hidden_secrets(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a request, those hidden that are secrets: an ``api_key``, given by mistake."""
     return {
-        name: Hidden(value) if isinstance(value, str) and is_secret(name, value) else value
+        name: Hidden(value) if isinstance(value, str) and is_secret(str(name), value) else value
         for name, value in fields.items()
     }

@@ -87,11 +87,11 @@ class Sender:
                 retries = self.backoff.wait_to_retry(call, error, retries, self.provider.request_max_retries)
 
     def _attempt(self, call: Call, request: Request) -> Reply:
-        scope = call.scope
+        scope, provider = call.scope, call.provider
         started = scope.elapsed
         call.sent_at = monotonic()
         scope.reset()
-        scope.set_timeout(self.provider.first_event_timeout or self.provider.stream_idle_timeout, IdleTimeout)
+        scope.set_timeout(provider.first_event_timeout or provider.stream_idle_timeout, IdleTimeout)
         try:
             reply = self._transport.post(request, scope)
             seconds = scope.elapsed - started
@@ -115,16 +115,17 @@ class Sender:
         return reply
 
     def _request(self, call: Call) -> Request:
-        provider = self.provider
+        provider = call.provider
         settings = body_settings(provider)
         settings["stream_usage"] = provider.stream_usage and not self.refuses_usage
-        body = request_body(call.prompt, model=call.model, fields=call.fields, **settings)
+        body = request_body(call.prompt, model=call.model, fields=call.fields, extra_body=call.extra_body, **settings)
         headers = provider.headers()
         given = {name.lower() for name in headers}
         headers |= {name: value for name, value in OWN_HEADERS.items() if name.lower() not in given}
         key = provider.auth_header()
         url = provider.url(checked_model(call.model))
-        call.secrets = secrets_of(url, headers, key, call.fields, self._transport.given)
+        fields = [*call.fields.values(), *call.extra_body.values()]
+        call.secrets = secrets_of(url, headers, key, fields, self._transport.given)
         provider.warn_if_plain()
         return Request(url, headers, encode_json(body), key, provider.connect_timeout)
 
@@ -149,7 +150,8 @@ class Sender:
 
     def _usage_refused(self, error: ChatStreamError, call: Call) -> bool:
         """Whether the server has just rejected ``stream_options``, for the first time, and this library added it."""
-        if self.refuses_usage or "stream_options" in call.fields or not self.provider.stream_usage:
+        given = "stream_options" in call.fields or "stream_options" in call.extra_body
+        if self.refuses_usage or given or not self.provider.stream_usage:
             return False
         if not isinstance(error, UnexpectedStatus) or error.status not in (400, 422):
             return False

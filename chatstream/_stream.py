@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from ._decode.aggregate import Collector
 from ._event_source import EventSourceBody, checked_heartbeat
+from ._missing import explain_missing
 from ._reader import COLLISION, CallReader, read_elsewhere
 from .errors import Attempt, ConfigError
 from .types.events import OutputTextDelta, ResponseEvent
@@ -161,6 +162,13 @@ class ResponseStream:
             return f"<ResponseStream {state} provider={provider!r} request_id={self.request_id!r}>"
         except AttributeError:  # `__init__` raised
             return object.__repr__(self)
+
+
+_ANSWER = "loop over stream.text() for its text, or take stream.collect().text"
+explain_missing(
+    ResponseStream,
+    {"choices": _ANSWER, "content": _ANSWER, "output_text": _ANSWER, "usage": "it is stream.turn.token_usage"},
+)
 
 
 def _started(items: Generator[T, None, None]) -> Generator[T, None, None]:

@@ -8,22 +8,26 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import ref
 
+from ._fields import Places, checked_body, checked_timeouts, choices_of, for_call, warn_of_typos, without_secrets
 from ._hooks import CallInfo, Hooks, RequestInfo
 from ._http.cancel_scope import CancelScope
 from ._imports import imports
 from ._locks import ForkSafeLock
+from ._missing import explain_missing
 from ._requirements import check_installed
-from ._secrets import concealed, hidden, hidden_secrets
+from ._secrets import concealed, hidden, hidden_secrets, hidden_table
 from .errors import ConfigError
+from .providers.checks import checked_headers
 from .providers.provider import Provider
+from .providers.resolve import DEFAULT_PROVIDER, resolve
 from .types.limits import Limits
-from .types.prompt import PromptLike
+from .types.prompt import PromptLike, one_prompt
 
 if TYPE_CHECKING:
     import requests
@@ -37,29 +41,43 @@ if TYPE_CHECKING:
 class Client:
     """Streams answers from one provider.
 
-    ``provider`` is the id of a ready-made provider or a `Provider`, ``model`` the default for its calls, ``deadline``
-    the seconds that each call may take over all its attempts. ``session`` is a `requests.Session` of your own, with its
-    proxies and certificates; ``limits`` bounds what is read.
+    - ``provider``: the id of a ready-made provider, the base URL of a server, or a `Provider`.
+    - ``base_url`` and ``api_key`` make a provider of that URL, with that key; ``api_key`` alone is the key for
+      ``provider``. A function given as ``api_key`` is called at each request.
+    - ``model``: the model of calls that name none. ``defaults``: request fields of every call, such as
+      ``{"temperature": 0}``; a call may replace them. ``deadline``: the seconds that each call may take over all its
+      attempts.
+    - ``on_request`` is called with a `RequestInfo` before each request, ``on_retry`` with a `RetryInfo` before each
+      wait, ``on_turn`` with a `CallInfo` after each call, however it ends. What they raise ends the call and is passed
+      on.
+    - ``session``: a `requests.Session` of your own, with its proxies and certificates. ``limits`` bounds what is read.
 
-    ``on_request`` is called with a `RequestInfo` before each request, ``on_retry`` with a `RetryInfo` before each wait,
-    ``on_turn`` with a `CallInfo` after each call, however it ends. What they raise ends the call and is passed on.
+    Raises `ConfigError` for settings that can't work.
     """
 
     def __init__(
         self,
-        provider: str | Provider = "openai",
+        provider: str | Provider = DEFAULT_PROVIDER,
         *,
+        base_url: str | None = None,
+        api_key: str | Callable[[], str] | None = None,
         model: str | None = None,
+        defaults: Mapping[str, Any] | None = None,
         deadline: float | None = None,
         on_request: Callable[[RequestInfo], object] | None = None,
         on_retry: Callable[[RetryInfo], object] | None = None,
         on_turn: Callable[[CallInfo], object] | None = None,
         session: requests.Session | None = None,
         limits: Limits = Limits(),  # noqa: B008  # frozen
+        **unknown: NoReturn,  # no value has this type, so a type checker refuses all; `Places` says where each belongs
     ) -> None:
         provider, model = hidden(provider), concealed(model)  # either may be a key, given by mistake
-        self.provider: Provider = _provider(provider)
+        base_url, api_key, defaults = hidden(base_url), hidden(api_key), hidden_table(defaults)
+        unknown.update(hidden_secrets(unknown))
+        PLACES.refuse(unknown)
+        self.provider: Provider = resolve(provider, base_url, api_key)
         self.model = model
+        self.defaults: Mapping[str, Any] = PLACES.checked_defaults(defaults)
         self.deadline = deadline
         self.limits = limits
         self._hooks = Hooks(on_request, on_retry, on_turn)
@@ -73,26 +91,39 @@ class Client:
 
     def stream(
         self,
-        prompt: PromptLike,
+        prompt: PromptLike | None = None,
         *,
+        messages: PromptLike | None = None,
         model: str | None = None,
         deadline: float | None = None,
+        stream_idle_timeout: float | None = None,
+        first_event_timeout: float | None = None,
         heartbeat: float | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        extra_body: Mapping[str, Any] | None = None,
         **fields: Any,
     ) -> ResponseStream:
         """Send the prompt, and return the answer as soon as its headers arrive.
 
-        ``prompt`` is a text, a `Prompt`, or a list of items and message dicts. ``deadline`` replaces the client's
-        (seconds). With ``heartbeat`` the loop gets a `Heartbeat` each time that so many seconds pass without an event.
-        All other ``fields`` are sent as they are. Raises `ConfigError` before sending; `ConnectionFailed`,
-        `UnexpectedStatus`, `IdleTimeout`, `ProtocolViolation`, `DeadlineExceeded` when no answer begins.
+        - ``prompt``: a text, a `Prompt`, or a list of items and message dicts; ``messages`` is another name for it.
+        - ``deadline`` replaces the client's, ``stream_idle_timeout`` and ``first_event_timeout`` the provider's (all in
+          seconds). With ``heartbeat`` the loop gets a `Heartbeat` each time that so many seconds pass without an event.
+        - ``extra_headers`` replace the headers of the provider, ``extra_body`` any field of the request.
+        - All other ``fields`` are sent as they are. Names of options are refused, in any spelling, and a name that is
+          one typo away from a field that servers know gets a `UserWarning`.
+
+        Raises `ConfigError` before sending; `ConnectionFailed`, `UnexpectedStatus`, `IdleTimeout`, `ProtocolViolation`,
+        `DeadlineExceeded` when no answer begins.
         """
         model, fields = concealed(model), hidden_secrets(fields)
+        extra_headers, extra_body = hidden_table(extra_headers), hidden_table(extra_body)
+        prompt = one_prompt(prompt, messages)
         if heartbeat is not None and not (isinstance(heartbeat, (int, float)) and heartbeat > 0):
             raise ConfigError(f"heartbeat is a number of seconds above 0, not {heartbeat!r}")
-        choices = fields.get("n") or 1
-        if not isinstance(choices, int) or choices < 1:
-            raise ConfigError(f"n is how many choices you want, 1 or more, not {choices!r}")
+        fields = self._checked_fields(fields)
+        timeouts = checked_timeouts(stream_idle_timeout=stream_idle_timeout, first_event_timeout=first_event_timeout)
+        headers, body = checked_headers(extra_headers, "extra_headers"), checked_body(extra_body)
+        choices = choices_of({**fields, **body})
         scope = CancelScope(self.deadline if deadline is None else deadline)
         self._scopes.add(ref(scope, self._scopes.discard))
         with imports():
@@ -103,15 +134,22 @@ class Client:
             from ._stream import ResponseStream
 
         sender = self._open()
-        chosen = model or self.model or sender.provider.model or ""
-        call = Call(prompt, chosen, fields, scope, sender.provider.name, self._hooks)
+        provider = for_call(sender.provider, headers, timeouts)
+        chosen = model or self.model or provider.model or ""
+        call = Call(prompt, chosen, fields, scope, provider, self._hooks, body)
         try:
             reply = sender.send(call)
         except BaseException as error:
             call.fail(error)
             raise
-        attempt = OpenAttempt(reply, scope, sender.provider, choices=choices, limits=self.limits, heartbeat=heartbeat)
+        attempt = OpenAttempt(reply, scope, provider, choices=choices, limits=self.limits, heartbeat=heartbeat)
         return ResponseStream(CallReader(attempt, call, sender))
+
+    def _checked_fields(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """The fields of a call and those of all calls."""
+        PLACES.check_fields(fields)
+        warn_of_typos(fields)
+        return {**self.defaults, **fields}
 
     def _open(self) -> Sender:
         """The sender of all calls; it starts the embedded server on first use, and again if the server has died."""
@@ -159,12 +197,13 @@ class Client:
 
     def __reduce__(self) -> tuple[Callable[..., Client], tuple[Any, ...]]:
         """A pickled client comes back without its key, its session and its hooks."""
-        return _unpickled, (self.provider, self.model, self.deadline, self.limits)
+        return _unpickled, (self.provider, self.model, self.deadline, self.limits, without_secrets(self.defaults))
 
     def _like(self, provider: Provider) -> Client:
         made = Client(
             provider,
             model=self.model,
+            defaults=self.defaults,
             deadline=self.deadline,
             session=self._session,
             limits=self.limits,
@@ -180,12 +219,17 @@ def _running() -> Provider:
     return local_provider()
 
 
-def _provider(given: object) -> Provider:
-    if isinstance(given, Provider):
-        return given
-    if isinstance(given, str):
-        return Provider.named(given)
-    raise ConfigError(f"provider is the id of a ready-made one or a Provider, not {type(given).__name__}")
+_CALL = "client.stream(messages, model=…) sends a request"
+explain_missing(Client, {"chat": _CALL, "completions": _CALL, "create": _CALL, "responses": _CALL})
+
+PLACES = Places(
+    client=("provider", *(Client.__init__.__kwdefaults__ or ())), call=("prompt", *(Client.stream.__kwdefaults__ or ()))
+)
+
+
+def check_fields(fields: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` if a keyword argument of a call is an option that has another place."""
+    PLACES.check_fields(fields)
 
 
 MOST_SHARED = 16  # clients; each keeps connections for reuse
@@ -199,7 +243,7 @@ def shared_client(provider: str | Provider) -> Client:
     Only the clients used last are kept. The connections of another one are closed; its open streams go on.
     """
     provider = hidden(provider)
-    resolved = _provider(provider)
+    resolved = resolve(provider)
     with _sharing:
         client = _shared[resolved] = _shared.pop(resolved) if resolved in _shared else Client(resolved)
         dropped = _shared.pop(next(iter(_shared))) if len(_shared) > MOST_SHARED else None
@@ -208,5 +252,7 @@ def shared_client(provider: str | Provider) -> Client:
     return client
 
 
-def _unpickled(provider: Provider, model: str | None, deadline: float | None, limits: Limits) -> Client:
-    return Client(provider, model=model, deadline=deadline, limits=limits)
+def _unpickled(
+    provider: Provider, model: str | None, deadline: float | None, limits: Limits, defaults: Mapping[str, Any]
+) -> Client:
+    return Client(provider, model=model, defaults=defaults, deadline=deadline, limits=limits)

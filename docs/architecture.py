@@ -21,7 +21,7 @@ PACKAGE = HERE.parent / "chatstream"
 ROWS = [
     ["cli", "__init__", "_doctor", "testing", "telemetry"],
     ["client"],
-    ["_stream"],
+    ["_fields", "_stream"],
     ["_reader"],
     ["_sender", "_attempt"],
     ["_backoff"],
@@ -30,7 +30,7 @@ ROWS = [
     ["_encode", "_decode", "_rate_limit", "_event_source", "_hooks"],
     ["_retry", "types", "providers", "_http", "_requirements"],
     ["errors", "_redaction"],
-    ["_dataclass", "_secrets", "_locks", "_imports", "_clock"],
+    ["_dataclass", "_secrets", "_locks", "_imports", "_clock", "_field_names", "_missing"],
     ["_version"],
 ]
 UPWARDS = {("errors", "types.turn")}  # the one import that points up, for type checkers only

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import chatstream
 from chatstream import (
@@ -76,6 +76,39 @@ def a_prompt_in_every_form(client: Client, prompt: PromptLike) -> None:
         client.stream(each, temperature=0)
 
 
+class UserMessage(TypedDict):
+    role: str
+    content: str
+
+
+class ForeignMessage:
+    """As a message of openai-python: more parameters, all of them optional."""
+
+    def model_dump(self, *, exclude_none: bool = False) -> dict[str, Any]:
+        return {"role": "user", "content": None if exclude_none else "Hi"}
+
+
+def a_prompt_of_another_library(client: Client, typed: list[UserMessage], foreign: ForeignMessage, turn: Turn) -> None:
+    client.stream(typed)
+    client.stream(messages=typed)
+    client.stream(foreign)
+    client.stream([*typed, turn, foreign, Message("user", "Hi")])
+    client.stream({"role": "user", "content": "Hi"})
+    client.stream(Message("user", "Hi"))
+    client.stream(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Prompt("Be brief.", [foreign]).input += [turn]
+
+
+def the_options_of_a_call(client: Client) -> None:
+    headers, body = {"X-Run": "7"}, {"top_k": 40, "metadata": {"a": 1}}
+    stream = client.stream(
+        "Hi", stream_idle_timeout=60, first_event_timeout=120.0, extra_headers=headers, extra_body=body
+    )
+    assert_type(stream, ResponseStream)
+    chatstream.stream(messages=[{"role": "user", "content": "Hi"}], model="any", extra_headers=headers, extra_body=body)
+    client.stream("Hi", heartbeat="1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
 def the_ways_to_read(stream: ResponseStream) -> None:
     assert_type(next(stream), ResponseEvent)
     assert_type(iter(stream), Iterator[ResponseEvent])
@@ -130,10 +163,18 @@ def on_turn(info: CallInfo) -> None:
     assert_type(info.error, BaseException | None)
 
 
+def read_key() -> str:
+    return "key"
+
+
 def the_ways_to_make_a_client() -> ResponseStream:
     Client("openai", model="any", deadline=60.0, on_request=on_request, on_retry=on_retry, on_turn=on_turn)
     assert_type(instrument(Client("openai")), Client)
     Client(Provider("own", "http://127.0.0.1:8000/v1", api_key="key", stream_idle_timeout=60))
+    Client(Provider("own", "http://127.0.0.1:8000/v1", api_key=read_key))
+    Client("http://127.0.0.1:8000/v1", defaults={"temperature": 0})
+    Client(base_url="http://127.0.0.1:8000/v1", api_key=read_key)
+    Client(timeout=60)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert_type(Provider.from_toml("providers.toml"), dict[str, Provider])
     assert_type(Provider.from_toml("providers.toml", "own"), Provider)
     return chatstream.stream("Hi", model="any", provider="groq", heartbeat=0.5, temperature=0)

@@ -2,6 +2,7 @@
 
 Rules:
 - Request fields are sent unchanged. ``messages``, ``model`` and ``stream`` are refused, because they are made here.
+- The fields of ``extra_body`` replace all others, but the answer is always streamed.
 - A value that is not strict JSON raises `ConfigError` that names its field.
 """
 
@@ -11,6 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from .._field_names import ALWAYS_STREAMED
 from .._imports import imports
 from ..errors import ConfigError
 from ..types.prompt import Prompt, PromptLike, as_list
@@ -25,6 +27,7 @@ def request_body(
     *,
     model: str,
     fields: Mapping[str, Any],
+    extra_body: Mapping[str, Any] = {},
     echo_reasoning: str | None = None,
     echo_reasoning_always: bool = False,
     echo_reasoning_scope: str = "all",
@@ -35,8 +38,8 @@ def request_body(
 ) -> dict[str, Any]:
     """The body of a streaming Chat Completions request.
 
-    ``fields`` are sent unchanged; all others but ``model`` are settings of a `Provider`. Raises `ConfigError` for a
-    prompt, a model or a field that can't be sent.
+    ``fields`` are sent unchanged, and ``extra_body`` replaces what it names; all others but ``model`` are settings of a
+    `Provider`. Raises `ConfigError` for a prompt, a model or a field that can't be sent.
     """
     given = Prompt.of(prompt)
     checked = Prompt(given.instructions, given.input, given.tools)  # checks attributes that were set after creation
@@ -49,7 +52,8 @@ def request_body(
         body["tools"] = tools
     if stream_usage:
         body["stream_options"] = {"include_usage": True}
-    return body | {name: value for name, value in _checked_fields(fields).items() if name != "tools"}
+    _check_stream(extra_body)
+    return body | {name: value for name, value in _checked_fields(fields).items() if name != "tools"} | dict(extra_body)
 
 
 def encode_json(body: Mapping[str, Any]) -> bytes:
@@ -97,14 +101,18 @@ def _checked_fields(fields: Mapping[str, Any]) -> Mapping[str, Any]:
         raise ConfigError("messages can't be a field: give the list of messages as the prompt")
     if "model" in fields:
         raise ConfigError("model is given twice: give it as model=… alone")
-    if fields.get("stream", True) is not True:
-        raise ConfigError("stream is always true here: leave it out, and take .collect() for the whole answer")
+    _check_stream(fields)
     if isinstance(fields.get("response_format"), type):
         with imports():
             from ..types.schema import response_format
 
         return {**fields, "response_format": response_format(fields["response_format"])}
     return fields
+
+
+def _check_stream(fields: Mapping[str, Any]) -> None:
+    if fields.get("stream", True) is not True:
+        raise ConfigError(ALWAYS_STREAMED)
 
 
 def _is_json(value: Any) -> bool:

@@ -17,6 +17,7 @@ Rules:
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,8 +30,6 @@ from ..types.items import (
     LocalShellCall,
     Message,
     Reasoning,
-    ResponseItem,
-    item_from_dict,
 )
 from ..types.parts import (
     ContentPart,
@@ -44,12 +43,14 @@ from ..types.parts import (
     Refusal,
     part_from_dict,
 )
-from ..types.prompt import InputItem, Prompt, type_name
+from ..types.prompt import Prompt, type_name
 from ..types.text import has_surrogates, strict_json
 from .history import check_history
+from .items import TAGGED_ONLY, Item, dumped, read_items
 from .reasoning import ReasoningEcho
 
 Call = FunctionCall | CustomToolCall | LocalShellCall
+MOST_SHOWN = 60  # characters of a text in a message
 
 
 def encode_messages(
@@ -57,11 +58,11 @@ def encode_messages(
 ) -> list[dict[str, Any]]:
     """The messages of a request. ``check`` is the provider's ``check_history``.
 
-    Raises `ConfigError` if the prompt is empty, has an item that can't be sent, or a history that servers refuse.
+    Raises `ConfigError` if the prompt has nothing to answer, an item that can't be sent, or a history that servers
+    refuse.
     """
     messages = [{"role": "system", "content": prompt.instructions}] if prompt.instructions else []
-    for index, value in enumerate(prompt.input):
-        item = _to_item(value, index)
+    for item in read_items(prompt.input):
         if isinstance(item, Reasoning):
             echo.hold(item)
         elif not isinstance(item, Other):
@@ -71,28 +72,24 @@ def encode_messages(
     echo.finish(messages)
     if check:
         check_history(messages)
-    if not messages:
-        raise ConfigError("the prompt is empty: give it instructions, or a message to answer")
+    if len(messages) <= bool(prompt.instructions):
+        raise ConfigError(_nothing_to_answer(prompt.instructions))
     if developer_role:
         return messages
     return [{**each, "role": "system"} if each["role"] == "developer" else each for each in messages]
 
 
-def _to_item(value: object, index: int) -> InputItem:
-    """``value`` as an item or a message dict; a dict in the tagged form becomes its item."""
-    if isinstance(value, Other) and not isinstance(item := item_from_dict(value.raw), Other):
-        return item  # an Other of a type that is known here is that item
-    if isinstance(value, ResponseItem):
-        return value
-    if isinstance(value, Mapping) and "role" in value and value.get("type") != "message":
-        return value
-    if isinstance(value, Mapping) and "type" in value and value["type"] not in _PART_TYPES:
-        return item_from_dict(value)
-    hint = "give Message(role, text) or another item, or a message dict with a role"
-    raise ConfigError(f"input[{index}] is {type_name(value)}: {hint}")
+def _nothing_to_answer(instructions: str | None) -> str:
+    if not instructions:
+        return 'the prompt is empty: give it a message to answer, such as stream("Why?") or Prompt(input="Why?")'
+    question = repr(instructions if len(instructions) <= MOST_SHOWN else f"{instructions[:MOST_SHOWN]}…")
+    return (
+        f"the prompt has instructions alone, and nothing to answer: Prompt(input={question}) makes them the question, "
+        'and Prompt(instructions, "…") adds one'
+    )
 
 
-def _append(item: InputItem, messages: list[dict[str, Any]], check: bool) -> None:
+def _append(item: Item, messages: list[dict[str, Any]], check: bool) -> None:
     """Append ``item`` to ``messages``, as a message or as a part of the last one."""
     match item:
         case FunctionCall() | CustomToolCall() | LocalShellCall():
@@ -143,6 +140,7 @@ def _arguments(call: FunctionCall) -> str:
 
 def _pass_through(message: Mapping[str, Any]) -> dict[str, Any]:
     """A message dict unchanged, but for content parts in the tagged form, which Chat Completions does not know."""
+    message = {key: dumped(value) for key, value in message.items()}
     role, content, calls = (message.get(key) for key in ("role", "content", "tool_calls"))
     if not isinstance(role, str) or not role.strip():
         raise ConfigError(f'the role of a message must be a str such as "user", not {role!r}')
@@ -150,18 +148,17 @@ def _pass_through(message: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(
             f"the content of the {role} message must be a str or a list of parts, not {type_name(content)}"
         )
-    if calls and not (isinstance(calls, (list, tuple)) and all(isinstance(call, Mapping) for call in calls)):
+    if isinstance(calls, (list, tuple)):
+        message["tool_calls"] = made = [dumped(call) for call in calls]
+        calls = None if all(isinstance(call, Mapping) for call in made) else calls
+    if calls:
         raise ConfigError(f"the tool_calls of the {role} message must be a list of dicts, not {type_name(calls)}")
     if content and not isinstance(content, str):
-        return {**message, "content": [_part(part) for part in content]}
-    return dict(message)
+        message["content"] = [_part(dumped(part)) for part in content]
+    return message
 
 
 # ── content ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-# Part types that Chat Completions does not know. input_audio and refusal are the same in both forms.
-_TAGGED_ONLY = ("input_text", "output_text", "output_image", "input_image", "input_file")
-_PART_TYPES = (*_TAGGED_ONLY, "input_audio", "refusal", "text", "image_url", "file")
 
 
 def _content(content: str | tuple[ContentPart, ...]) -> str | list[Any]:
@@ -175,7 +172,9 @@ def _content(content: str | tuple[ContentPart, ...]) -> str | list[Any]:
 
 def _part(part: ContentPart | Mapping[str, Any] | str) -> Any:
     if isinstance(part, Mapping):
-        return _part(part_from_dict(part)) if part.get("type") in _TAGGED_ONLY else part
+        if part.get("type") == "image_url":
+            _check_image(part.get("image_url"))
+        return _part(part_from_dict(part)) if part.get("type") in TAGGED_ONLY else part
     match part:
         case str(text) | InputText(text) | OutputText(text) | Refusal(text):
             return {"type": "text", "text": text}
@@ -188,6 +187,16 @@ def _part(part: ContentPart | Mapping[str, Any] | str) -> Any:
         case InputFile(file_data, file_id, filename):
             return {"type": "file", "file": _without_none(file_data=file_data, file_id=file_id, filename=filename)}
     return part.raw if isinstance(part, Other) else part
+
+
+def _check_image(image: object) -> None:
+    url = image.get("url") if isinstance(image, Mapping) else image
+    if isinstance(url, str) and not re.match(r"[A-Za-z][\w+.-]+:", url):  # a single letter is a drive of Windows
+        place = repr(url if len(url) <= MOST_SHOWN else f"{url[:MOST_SHOWN]}…")
+        raise ConfigError(
+            f"the image_url {place} is neither a URL nor a data: URL: give https://…, or the image itself as "
+            "data:image/png;base64,…"
+        )
 
 
 def _without_none(**values: Any) -> dict[str, Any]:

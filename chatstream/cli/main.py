@@ -63,7 +63,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("question", nargs="+", help="the question; - stands for the text read from stdin")
     parser.add_argument("-m", "--model", help="name of the model, as its server knows it")
     parser.add_argument("-s", "--system", help="instructions, sent as the system message")
-    parser.add_argument("-p", "--provider", default="openai", help="id of the provider (default: openai)")
+    parser.add_argument(
+        "-p", "--provider", default="openai", help="id of the provider, or a base URL (default: openai)"
+    )
     parser.add_argument(
         "-c", "--config", metavar="FILE", help="TOML file that defines the provider in a table [model_providers.ID]"
     )

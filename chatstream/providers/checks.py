@@ -61,10 +61,10 @@ def check_fields(fields: Mapping[str, Any]) -> None:
         if fields[name] is not None:
             _check_count(name, fields[name])
     for name in SECONDS:
-        _check_seconds(name, fields[name])
+        check_seconds(name, fields[name])
     for name in OPTIONAL_SECONDS:
         if fields[name] is not None:
-            _check_seconds(name, fields[name])
+            check_seconds(name, fields[name])
     for name in TABLES:
         _check_table(name, fields[name])
     _check_think_tags(fields["think_tags"])
@@ -81,6 +81,26 @@ def checked_key(key: object, source: str) -> str:
     if isinstance(key, str) and re.fullmatch(_KEY, key):
         return key
     raise ConfigError(f"{source} must be a str of visible Latin-1 characters: no space, line end or typographic quote")
+
+
+def called_key(key: Any) -> str:
+    """What a function given as ``api_key`` returned. Raises `ConfigError` if it can't be a key."""
+    if hasattr(key, "__await__"):
+        getattr(key, "close", bool)()  # a coroutine that was never begun would warn
+        raise ConfigError("api_key is an async function: give one that returns the key itself")
+    if not isinstance(key, str):
+        key = type(key)  # the frame may show this
+        raise ConfigError(f"the result of api_key() must be a str, not {key.__name__}")
+    return checked_key(key, "the result of api_key()")
+
+
+def checked_headers(headers: Any, source: str) -> dict[str, str]:
+    """The headers of ``source``. Raises `ConfigError` if a name or a value can't be sent."""
+    _check_table(source, headers)
+    for name, value in headers.items():
+        _check_header_name(name, source)
+        checked_header(value, f"header {name!r} in {source}")
+    return dict(headers)
 
 
 def checked_header(value: str, source: str) -> str:
@@ -112,7 +132,7 @@ def _check_count(name: str, value: Any) -> None:
     _require(is_integer and value >= 0, f"{name} must be an integer, 0 or more")
 
 
-def _check_seconds(name: str, value: Any) -> None:
+def check_seconds(name: str, value: Any) -> None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     message = f"{name} must be a number of seconds above 0 and at most {MAX_SECONDS}"
     _require(is_number and 0 < value <= MAX_SECONDS, message)
@@ -185,11 +205,15 @@ def _check_path(path: str) -> None:
     )
 
 
+def _check_header_name(name: str, source: str) -> None:
+    valid = re.fullmatch(_HEADER_NAME, name) and not looks_like_key(name)
+    _require(valid, f"{source} must have valid header names on the left")
+
+
 def _check_headers(key_header: str, literal: Mapping[str, str], from_environment: Mapping[str, str]) -> None:
     _require(re.fullmatch(_HEADER_NAME, key_header), "key_header must be a header name")
     for name in (*literal, *from_environment):
-        valid = re.fullmatch(_HEADER_NAME, name) and not looks_like_key(name)
-        _require(valid, "http_headers and env_http_headers must have valid header names on the left")
+        _check_header_name(name, "http_headers and env_http_headers")
     for name, value in literal.items():
         checked_header(value, f"header {name!r}")
     for name, variable in from_environment.items():

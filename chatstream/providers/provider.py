@@ -13,13 +13,22 @@ from __future__ import annotations
 import ipaddress
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field, fields
 from typing import Any, Literal, overload
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from .._dataclass import frozen
-from .._secrets import MASK, Hidden, HiddenQuery, Sealed, concealed, is_secret, without_frames, without_query
+from .._secrets import (
+    MASK,
+    Hidden,
+    HiddenQuery,
+    Sealed,
+    concealed,
+    is_secret,
+    without_frames,
+    without_query,
+)
 from ..errors import ConfigError, MissingEnvVar
 from . import checks, presets
 
@@ -35,7 +44,8 @@ class Provider:
     - ``name``: a name for messages. ``base_url``: the URL before ``path``; its query is kept.
     - ``path``: appended to ``base_url``; may contain ``{model}``. ``query_params``: added to the query.
     - ``env_key``: the environment variable that holds the key; ``env_key_instructions`` says how to obtain one.
-      ``api_key``: the key itself. A pickled provider loses it, so use ``env_key`` across processes.
+      ``api_key``: the key itself, or a function without parameters that is called for the key of each request; what it
+      raises passes unchanged. A pickled provider loses it, so use ``env_key`` across processes.
     - ``key_header``: ``Authorization`` carries ``Bearer <key>``, any other header the key alone.
     - ``http_headers``: headers by name; ``env_http_headers``: names of variables by header. Both replace the library's.
     - ``model``: the model of calls that name none.
@@ -80,7 +90,7 @@ class Provider:
     stream_idle_timeout: float = 300.0
     first_event_timeout: float | None = None
     connect_timeout: float = 10.0
-    api_key: str | Sealed | None = None
+    api_key: str | Callable[[], str] | Sealed | None = None
     key_header: str = "Authorization"
     path: str = "/chat/completions"
     model: str | None = None
@@ -104,7 +114,8 @@ class Provider:
         try:
             checks.check_fields({each.name: getattr(self, each.name) for each in fields(self)})
             if self.api_key is not None and not isinstance(self.api_key, Sealed):
-                object.__setattr__(self, "api_key", Sealed(checks.checked_key(self.api_key, "api_key")))
+                given = self.api_key if callable(self.api_key) else checks.checked_key(self.api_key, "api_key")
+                object.__setattr__(self, "api_key", Sealed(given))
         except ConfigError as error:
             for each in fields(self):  # the frame shows what is left of this provider
                 object.__setattr__(self, each.name, each.default)
@@ -165,11 +176,12 @@ class Provider:
     def key(self, environ: Mapping[str, str] | None = None) -> str | None:
         """The key for a request: ``api_key``, else the value of the variable ``env_key``, else None; its repr hides it.
 
-        ``environ`` (default: `os.environ`) is read now. Raises `MissingEnvVar` if the variable is unset or blank, and
-        `ConfigError` if a header can't carry its value.
+        ``environ`` (default: `os.environ`) is read now. Raises `MissingEnvVar` if the variable is unset or blank,
+        `ConfigError` if a header can't carry its value, and what a function given as ``api_key`` raises.
         """
         if isinstance(self.api_key, Sealed):
-            return self.api_key.open()
+            key: Any = self.api_key.open  # not called here, because the frame may show what it returns
+            return checks.called_key(key()) if self.api_key.is_function else key()
         if self.env_key is None:
             return None
         value = _variable(self.env_key, environ)
@@ -233,7 +245,7 @@ class Provider:
 
     def _sends_key(self, environ: Mapping[str, str] | None) -> bool:
         own = {name.lower() for name in self.headers(environ)}
-        return bool(own & {"authorization", self.key_header.lower()}) or self.key(environ) is not None
+        return bool(own & {"authorization", self.key_header.lower()}) or bool(self.api_key or self.env_key)
 
 
 def _from_file(path: str | os.PathLike[str], id: str | None) -> Provider | dict[str, Provider]:

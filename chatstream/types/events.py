@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any, Literal, Union
+from typing import Any, Literal, Union, get_args
 
 from .._dataclass import frozen
+from .._missing import explain_missing
 from .items import ResponseItem
 from .parts import ContentPart
 
@@ -159,3 +160,12 @@ ResponseEvent = Union[
     Completed,
     Heartbeat,
 ]
+
+_BY_CLASS = (
+    "events are told apart by their class, isinstance(event, OutputTextDelta), and stream.text() yields texts alone"
+)
+_NO_CHUNK = (
+    "an event is no chunk of openai-python: its text is event.delta of an OutputTextDelta, or what stream.text() yields"
+)
+for _event in get_args(ResponseEvent):
+    explain_missing(_event, {"delta": _BY_CLASS, "text": _BY_CLASS, "choices": _NO_CHUNK, "content": _NO_CHUNK})

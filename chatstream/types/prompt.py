@@ -1,18 +1,29 @@
-"""What a caller gives as a prompt → a `Prompt`: instructions, a list of items or message dicts, and tools."""
+"""What a caller gives as a prompt → a `Prompt`: instructions, a list of items or message dicts, and tools.
+
+What stands alone where a list is expected (an item, a message dict, a turn) is a list of one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, Protocol, Union
 
 from ..errors import ConfigError
 from .items import Message, ResponseItem
+from .turn import Turn
 
 if TYPE_CHECKING:
     from .tools import AnyTool  # reads signatures, which few prompts need
 
-InputItem = Union[ResponseItem, Mapping[str, Any]]
+
+class MessageModel(Protocol):
+    """A message of another library, such as openai-python: ``model_dump()`` is its message dict."""
+
+    def model_dump(self) -> Mapping[str, Any]: ...
+
+
+InputItem = Union[ResponseItem, Mapping[str, Any], Turn, MessageModel]
 
 
 @dataclass(init=False)
@@ -20,7 +31,8 @@ class Prompt:
     """A conversation, its instructions and its tools. Append to ``input`` as the conversation grows.
 
     - ``instructions``: the system message, sent before all others.
-    - ``input``: items, Chat Completions message dicts, or both; a str is one user message.
+    - ``input``: items, Chat Completions message dicts, turns, or a mixture of them; a str is one user message. The
+      messages of openai-python, and other objects whose ``model_dump()`` is a message dict, count as message dicts.
     - ``tools``: `Tool` objects, or dicts in the flat shape (Responses) or the nested shape (Chat Completions).
 
     A list is kept and not copied. Raises `ConfigError` for other types.
@@ -38,7 +50,7 @@ class Prompt:
     ) -> None:
         self.instructions = instructions
         if isinstance(input, str):
-            self.input = [Message("user", input)] if input else []
+            self.input = [Message("user", input)] if input.strip() else []
         else:
             self.input = as_list(input, "input")
         self.tools = as_list(tools, "tools")
@@ -47,15 +59,45 @@ class Prompt:
 
     @classmethod
     def of(cls, value: PromptLike) -> Prompt:
-        """The `Prompt` for a str, a list of items or message dicts, or a `Prompt`, which is returned itself."""
+        """The `Prompt` for a str, an item, a list of items, or a `Prompt`, which is returned itself."""
         if isinstance(value, Prompt):
             return value
-        if not isinstance(value, (str, list, tuple)):
-            raise ConfigError(f"a prompt must be a str, a list of messages or a Prompt, not {type_name(value)}")
-        return cls(input=value)
+        if isinstance(value, (str, list, tuple)):
+            return cls(input=value)
+        if is_item(value):
+            return cls(input=[value])  # type: ignore[list-item]  # what `is_item` says
+        way = ""
+        if isinstance(value, Mapping) and "messages" in value:
+            way = '; give its list, ["messages"], and the other keys as keyword arguments'
+        elif isinstance(value, Mapping):
+            way = '; a message dict has a "role"'
+        elif isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray)):
+            way = "; list(…) makes a list of it"
+        raise ConfigError(f"a prompt must be a str, a list of messages or a Prompt, not {type_name(value)}{way}")
 
 
-PromptLike = Union[str, Prompt, Sequence[InputItem]]
+PromptLike = Union[str, Prompt, InputItem, Sequence[InputItem]]
+
+
+def one_prompt(prompt: PromptLike | None, messages: PromptLike | None) -> PromptLike:
+    """The one that is given of the two. Raises `ConfigError` if both are, or none."""
+    if prompt is not None and messages is not None:
+        raise ConfigError("the prompt is given twice: give it as the first argument or as messages=…, not as both")
+    given = messages if prompt is None else prompt
+    if given is None:
+        raise ConfigError('the prompt is missing or None: stream("Why?", …), stream([…], …) or stream(messages=[…], …)')
+    return given
+
+
+def is_item(value: object) -> bool:
+    """Whether a value may stand in a list of messages: an item, a dict of a message or an item, a turn, a model."""
+    if isinstance(value, Mapping):
+        return "role" in value or "type" in value
+    return isinstance(value, (ResponseItem, Turn)) or has_model_dump(value)
+
+
+def has_model_dump(value: object) -> bool:
+    return not isinstance(value, type) and callable(getattr(value, "model_dump", None))
 
 
 def as_list(value: Any, name: str) -> list[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from .._dataclass import frozen
 from .._imports import imports
+from .._missing import explain_missing
 from .events import FinishKind, Status, TokenUsage
 from .items import CustomToolCall, FunctionCall, Message, Reasoning, ResponseItem
 from .parts import OutputText, Refusal
@@ -103,3 +104,8 @@ class Turn:
 
 def _is_broken_call(item: ResponseItem) -> bool:
     return isinstance(item, (FunctionCall, CustomToolCall)) and not (item.name and item.status == "completed")
+
+
+explain_missing(
+    Turn, {"message": "the text is turn.text", "content": "the text is turn.text", "usage": "it is turn.token_usage"}
+)

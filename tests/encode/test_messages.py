@@ -125,10 +125,15 @@ def test_the_parts_of_a_message_dict_may_be_objects_str_or_tagged_dicts():
         (None, "not None"),
         (b"hi", "not bytes b'hi'"),
         ({"hi"}, "not set {'hi'}"),
-        ({"messages": []}, "not dict"),
-        (Message("user", "hi"), "not Message"),
-        (["hi"], r"input\[0\] is str 'hi': give Message\(role, text\) or another item, or a message dict"),
-        ([Message("user", "hi"), None], r"input\[1\] is None"),
+        ({"messages": []}, r"""not dict .*; give its list, \["messages"\], and the other keys as keyword arguments"""),
+        ({"content": "hi"}, 'not dict .*; a message dict has a "role"'),
+        (iter("hi"), r"not str_(ascii_)?iterator .*; list\(…\) makes a list of it"),
+        (["hi"], r"""input\[0\] is str 'hi': give Message\("user", 'hi'\), or the text alone as the prompt"""),
+        ([["hi"]], r"input\[0\] is list \['hi'\]: add what is in it, with prompt.input \+= items"),
+        (
+            [Message("user", "hi"), None],
+            r"input\[1\] is None: give Message\(role, text\) or another item, or a message dict",
+        ),
         ([{"content": "hi"}], r"input\[0\] is dict"),
         ([{"type": "input_text", "text": "hi"}], r"input\[0\] is dict"),
         ([{"type": "text", "text": "hi"}], r"input\[0\] is dict"),
@@ -171,10 +176,19 @@ def test_a_wrong_attribute_that_was_set_later_is_refused_when_the_prompt_is_sent
         body(prompt)
 
 
-@pytest.mark.parametrize("prompt", ["", [], Prompt(), Prompt(""), [Reasoning("so")]])
+@pytest.mark.parametrize("prompt", ["", " \n", [], Prompt(), Prompt(""), [Reasoning("so")]], ids=repr)
 def test_an_empty_prompt_is_refused(prompt):
-    with pytest.raises(ConfigError, match="the prompt is empty: give it instructions, or a message to answer"):
+    with pytest.raises(ConfigError, match="the prompt is empty: give it a message to answer"):
         body(prompt)
+
+
+@pytest.mark.parametrize("input", [(), "", " ", [Reasoning("so")]], ids=repr)
+@pytest.mark.parametrize("settings", [{}, {"check_history": False}, {"developer_role": False}], ids=repr)
+def test_instructions_alone_are_refused_and_shown_as_the_input_that_they_may_be(input, settings):
+    with pytest.raises(ConfigError, match=r"nothing to answer: Prompt\(input='Why\?'\) makes them the question"):
+        body(Prompt("Why?", input), **settings)
+    with pytest.raises(ConfigError, match=r"Prompt\(input='x{60}…'\)"):
+        body(Prompt("x" * 1000, input), **settings)
 
 
 # ── the system message ──────────────────────────────────────────────────────────────────────────────────────────
@@ -189,8 +203,9 @@ def test_instructions_are_the_first_message():
     ]
 
 
-def test_instructions_alone_can_be_sent():
-    assert body(Prompt("Greet me."))["messages"] == [{"role": "system", "content": "Greet me."}]
+def test_a_system_message_alone_can_be_sent():
+    assert messages(Message("system", "Greet me.")) == [{"role": "system", "content": "Greet me."}]
+    assert messages({"role": "system", "content": "Greet me."}) == [{"role": "system", "content": "Greet me."}]
 
 
 @pytest.mark.parametrize("instructions", [None, ""])
@@ -432,7 +447,7 @@ PARTS = st.one_of(
     TEXTS.map(InputText),
     TEXTS.map(OutputText),
     TEXTS.map(Refusal),
-    st.builds(InputImage, TEXTS, st.none() | TEXTS),
+    st.builds(InputImage, TEXTS.map(lambda text: f"https://example.com/{text}"), st.none() | TEXTS),
     st.builds(InputAudio, TEXTS, TEXTS),
     st.builds(InputFile, TEXTS, st.none() | TEXTS),
     TEXTS.map(lambda text: Other({"type": "text", "text": text, "cache_control": {}})),

@@ -600,3 +600,8 @@ def test_a_repr_shows_changed_fields_and_hides_what_may_be_secret():
         "Provider(name='acme', base_url='https://h/v1?***', query_params={'key': '***'}, "
         "http_headers={'Authorization': '***'}, stream_usage=False)"
     )
+
+
+def test_the_repr_of_a_url_hides_its_query_if_it_has_one():
+    assert repr(Provider("test", "https://host/v1", query_params={"sig": "s"}).url("m")).endswith("completions?***'")
+    assert repr(Provider("test", "https://host/v1").url("m")) == "'https://host/v1/chat/completions'"

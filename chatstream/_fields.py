@@ -1,0 +1,184 @@
+"""The keyword arguments of a call → nothing, or a `ConfigError` that says what is wrong and where it belongs.
+
+Rules:
+- An option is never sent to the server, however it is spelled: its error names the place where it belongs.
+- Any other field is sent. If its name is one typo away from a known field, a `UserWarning` says so.
+- A message shows a value if it is short and can't be secret.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import fields as fields_of
+from dataclasses import replace
+from typing import Any
+
+from ._field_names import ALWAYS_STREAMED, KNOWN, PLACE_OF, plain, typo_of
+from ._secrets import MASK, Hidden, is_secret, looks_like_key, masked
+from .errors import ConfigError
+from .providers import checks
+from .providers.provider import Provider
+
+MOST_SHOWN = 60  # characters of a value
+IN_DEFAULTS = {  # what may be an option of a call, but has another place if it is for all of them
+    "model": "give it to the client, Client(model=…)",
+    "deadline": "give it to the client, Client(deadline=…)",
+    "stream_idle_timeout": "it is a setting of the provider",
+    "first_event_timeout": "it is a setting of the provider",
+    "extra_headers": "the headers of all calls are Provider(…, http_headers={…})",
+    "extra_body": "put its fields into defaults",
+}
+
+
+class Places:
+    """Where each option belongs: those of `Client`, of its method ``stream`` (``call``), and all that are none here."""
+
+    def __init__(self, client: Iterable[str], call: Iterable[str]) -> None:
+        self.client: tuple[str, ...] = tuple(client)
+        self.call: tuple[str, ...] = tuple(call)
+        settings = [each.name for each in fields_of(Provider) if each.name not in KNOWN]
+        found: dict[str, list[str]] = {}
+        for names, form in (
+            (self.call, "client.stream(…, {}=…)"),
+            (self.client, "Client(…, {}=…)"),
+            (settings, "Client(Provider(…, {}=…))"),
+        ):
+            for name in names:
+                found.setdefault(name, []).append(form.format(name))
+        self.of: dict[str, str] = {name: f"it belongs to {' or '.join(forms)}" for name, forms in found.items()}
+        self.of |= PLACE_OF
+        self.names: frozenset[str] = frozenset(self.of)
+
+    def check_fields(self, given: Mapping[str, Any]) -> None:
+        """Raise `ConfigError` for an option, in any spelling, and for what this library can't do."""
+        for name, value in given.items():
+            if name in KNOWN and not (
+                name == "provider" and isinstance(value, (str, Provider))
+            ):  # OpenRouter's is a dict
+                continue
+            meant = name if name in self.of else typo_of(name, self.names, 6)
+            if meant is None or (meant != name and typo_of(name, KNOWN)):
+                continue
+            if plain(meant) == plain(name):
+                raise ConfigError(f"{name}={shown(meant, value)} is not a field of a request: {self.of[meant]}")
+            raise ConfigError(
+                f"{masked(name)}={shown(meant, value)} is not a field that servers know: if you mean {meant}, "
+                f"{self.of[meant]}; if not, extra_body={{…}} sends it"
+            )
+        _check_values(given)
+
+    def checked_defaults(self, defaults: Any) -> dict[str, Any]:
+        """A copy of the fields of all calls. Raises `ConfigError` as `check_fields`, and for an option of a call."""
+        checked_body(defaults, "defaults")
+        for name in self.call:
+            if name in defaults:
+                raise ConfigError(f"defaults can't have {name}: {IN_DEFAULTS.get(name, 'give it to each call')}")
+        made = {name: _copy(value) for name, value in defaults.items()}
+        self.check_fields(made)
+        warn_of_typos(made)
+        return made
+
+    def refuse(self, wrong: Mapping[str, Any]) -> None:
+        """Raise `ConfigError` for arguments that `Client` does not have."""
+        for name, value in wrong.items():
+            meant = typo_of(name, frozenset(self.client)) or name
+            if meant != name:
+                place = f"did you mean {meant}?"
+            elif name in KNOWN:
+                place = f"it is a field of a call, Client(…, defaults={{{name!r}: …}}) or client.stream(…, {name}=…)"
+            else:
+                place = self.of.get(name, f"its options are {', '.join(self.client)}")
+            raise ConfigError(f"{masked(name)}={shown(meant, value)} is not an option of Client: {place}")
+
+
+def warn_of_typos(names: Iterable[str]) -> None:
+    """Emit a `UserWarning` for each name that is nearly that of a known field, at the line that called the library."""
+    for name in names:
+        if meant := typo_of(name, KNOWN):
+            message = f"the field {masked(name)} is sent as it is: did you mean {meant}?"
+            warnings.warn(message, UserWarning, stacklevel=_depth_of_caller())
+
+
+def choices_of(fields: Mapping[str, Any]) -> int:
+    """The number of choices that a request asks for with its field ``n``."""
+    choices = fields.get("n")
+    if choices is not None and not (isinstance(choices, int) and choices > 0 and choices is not True):
+        raise ConfigError(f"n is how many choices you want, 1 or more, not {shown('n', choices)}")
+    return choices or 1
+
+
+def for_call(provider: Provider, headers: Mapping[str, str], timeouts: Mapping[str, Any]) -> Provider:
+    """The provider with the headers and timeouts of one call, which replace its own."""
+    if not headers and not timeouts:
+        return provider
+    own = {name.lower() for name in headers}
+    literal, variables = (
+        {name: value for name, value in table.items() if name.lower() not in own}
+        for table in (provider.http_headers, provider.env_http_headers)
+    )
+    return replace(provider, http_headers={**literal, **headers}, env_http_headers=variables, **timeouts)
+
+
+def checked_timeouts(**timeouts: float | None) -> dict[str, float]:
+    """The timeouts that are given. Raises `ConfigError` for one that is no number of seconds."""
+    given = {name: value for name, value in timeouts.items() if value is not None}
+    for name, value in given.items():
+        checks.check_seconds(name, value)
+    return given
+
+
+def checked_body(given: Any, source: str = "extra_body") -> Mapping[str, Any]:
+    """The fields that `hidden_table` has made of ``source``. Raises `ConfigError` if it was no dict."""
+    if isinstance(given, type):
+        raise ConfigError(f"{source} is a dict of request fields, not {given.__name__}")
+    for name in given:
+        if not isinstance(name, str):
+            raise ConfigError(f"{source} has the key {name!r}, but the names of fields are str")
+    return given  # type: ignore[no-any-return]
+
+
+def without_secrets(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that a pickle may hold, as they were given."""
+    return {
+        name: str(value) if isinstance(value, Hidden) else value
+        for name, value in fields.items()
+        if not isinstance(value, Hidden) or (name in KNOWN and not looks_like_key(value))
+    }
+
+
+def shown(name: str, value: object) -> str:
+    """A value for a message: ``***`` if it may be secret, and its type if it is more than a text or a number."""
+    if value is None:
+        return "None"
+    if not isinstance(value, (str, int, float)):
+        return f"<{type(value).__name__}>"
+    text = str(value)
+    if (name not in KNOWN and is_secret(name, text)) or looks_like_key(text) or any(each in text for each in "@?"):
+        return MASK
+    return repr(text[:MOST_SHOWN]) if isinstance(value, str) else text
+
+
+def _check_values(given: Mapping[str, Any]) -> None:
+    functions = given.get("functions")
+    if isinstance(functions, (list, tuple)) and any(map(callable, functions)):
+        raise ConfigError("functions takes dicts alone: give tools=[Tool.from_function(f)]")
+    if given.get("stream", True) is not True:
+        raise ConfigError(ALWAYS_STREAMED)
+    choices_of(given)
+
+
+def _copy(value: Any) -> Any:
+    """The value, with the lists and dicts in it copied; tools and classes stay the same."""
+    if isinstance(value, dict):
+        return {key: _copy(each) for key, each in value.items()}
+    return [_copy(each) for each in value] if isinstance(value, list) else value
+
+
+def _depth_of_caller() -> int:
+    """How many frames above `warn_of_typos` the library was called."""
+    depth, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "chatstream":
+        depth, frame = depth + 1, frame.f_back
+    return depth

@@ -1,0 +1,71 @@
+"""What a caller gives as provider → a `Provider`: an id, the URL of a server, one that is made already.
+
+Rules:
+- A URL alone makes a provider without a key: that of another server is never sent to it.
+- What is given may be a key, by mistake, so no message shows it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+from .._secrets import has_key_prefix, looks_like_key, without_frames
+from ..errors import ConfigError, MissingEnvVar
+from .provider import Provider
+
+DEFAULT_PROVIDER = "openai"
+HINT = 'Another server is given by its URL (http://… or https://…), a model as model="…", a key as api_key="…".'
+
+
+def resolve(given: object, base_url: str | None = None, api_key: str | Callable[[], str] | None = None) -> Provider:
+    """The provider of an id or a URL, or ``given`` itself; that of ``base_url`` in the place of the default one.
+
+    ``api_key`` is the key for it. Raises `ConfigError` for an unknown id, a URL that can't work, or two servers.
+    """
+    if base_url is not None and given != DEFAULT_PROVIDER:
+        raise ConfigError(
+            "provider and base_url name two servers: give one of them; the settings of a ready-made provider at "
+            "another URL are dataclasses.replace(Provider.named(…), base_url=…)"
+        )
+    made = _provider(given) if base_url is None else _at(base_url)
+    if api_key is None:
+        return made
+    if made == Provider.named("local"):
+        raise ConfigError("the local server has a key of its own: leave api_key out")
+    try:
+        return replace(made, api_key=api_key)
+    except ConfigError as error:
+        raise without_frames(error) from None
+
+
+def _provider(given: object) -> Provider:
+    if isinstance(given, Provider):
+        return given
+    if not isinstance(given, str):
+        raise ConfigError(f"provider is an id, the URL of a server or a Provider, not {type(given).__name__}")
+    if has_key_prefix(given):
+        raise ConfigError(
+            'there is no ready-made provider of this name, which looks like a key: give that as api_key="…"'
+        )
+    if "://" in given:
+        return _at(given)
+    try:
+        return Provider.named(given)
+    except MissingEnvVar:
+        raise
+    except ConfigError as error:
+        raise ConfigError(f"{error}. {HINT}") from None
+
+
+def _at(url: str) -> Provider:
+    """A provider with default settings; its name is the host of its URL, unless that looks like a key."""
+    if not isinstance(url, str):
+        raise ConfigError(f"base_url must be a str, not {type(url).__name__}")
+    host = re.match(r"\w+://([\w.:%\[\]-]+)", url)
+    name = host[1] if host and not looks_like_key(host[1]) else "server"
+    try:
+        return Provider(name, str(url))  # not the text whose repr hides it
+    except ConfigError as error:
+        raise without_frames(error) from None

@@ -1,0 +1,308 @@
+"""What people type first: each mistake, and the sentence that it gives.
+
+A sentence names the thing, its value unless that may be secret, and the way out. Where the grammar of Python itself
+refuses, its own sentence stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support import KEY
+
+import chatstream
+from chatstream import Client, ConfigError, Message, Prompt, Provider, ResponseStream, Tool
+from chatstream.testing import FaultServer, text_answer
+
+USER = {"role": "user", "content": "Hi"}
+Mistake = Callable[[Client], object]
+
+
+def get_weather(city: str) -> str:
+    """Get the weather."""
+    return city
+
+
+def with_image(url: str) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
+
+
+def one_line(**options: Any) -> ResponseStream:
+    return chatstream.stream("Hi", **options)
+
+
+# Refused before anything is sent: what is typed, and all of the sentence that matters.
+REFUSED: dict[str, tuple[Mistake, str]] = {
+    # the one-liner
+    "a server for the one-liner": (
+        lambda _: one_line(base_url="http://127.0.0.1:8000/v1", api_key=KEY, model="m1"),
+        "base_url='http://127.0.0.1:8000/v1' is not a field of a request: make a client of your server, "
+        'Client(base_url="https://…/v1", api_key="…")',
+    ),
+    "a key for the one-liner": (
+        lambda _: one_line(api_key=KEY, model="m1"),
+        'api_key=*** is not a field of a request: give the key to a client, Client(api_key="…"), or put it into the '
+        "environment variable of its provider",
+    ),
+    "no model": (
+        lambda client: Client(client.provider).stream("Hi"),
+        'name a model: stream(prompt, model="…"), Client(model="…"), or -m on the command line',
+    ),
+    # the client
+    "a model in the place of the provider": (
+        lambda _: Client("gpt-4.1-mini"),
+        "there is no ready-made provider of this name. Known: openai, azure, openrouter, [...], vllm, local. Another "
+        'server is given by its URL (http://… or https://…), a model as model="…", a key as api_key="…".',
+    ),
+    "a typo in the id of a provider": (
+        lambda _: Client("opneai"),
+        "there is no ready-made provider of this name. Did you mean 'openai'? Known: openai, azure, [...]",
+    ),
+    "a key in the place of the provider": (
+        lambda _: Client(KEY),
+        'there is no ready-made provider of this name, which looks like a key: give that as api_key="…"',
+    ),
+    "a URL without its scheme": (
+        lambda _: Client(base_url="127.0.0.1:8000/v1"),
+        "base_url must be an address like https://api.example.com/v1: http or https, a host, a port to 65535",
+    ),
+    "two servers": (
+        lambda _: Client("groq", base_url="http://127.0.0.1:8000/v1"),
+        "provider and base_url name two servers: give one of them; the settings of a ready-made provider at another "
+        "URL are dataclasses.replace(Provider.named(…), base_url=…)",
+    ),
+    "a timeout for the client": (
+        lambda _: Client(timeout=30),  # type: ignore[arg-type]
+        "timeout=30 is not an option of Client: deadline=… limits the whole call, stream_idle_timeout=… the time "
+        "between two events (both in seconds)",
+    ),
+    "a field for the client": (
+        lambda _: Client(temperature=0),  # type: ignore[arg-type]
+        "temperature=0 is not an option of Client: it is a field of a call, Client(…, defaults={'temperature': …}) or "
+        "client.stream(…, temperature=…)",
+    ),
+    # fields
+    "a timeout for a call": (
+        lambda client: client.stream("Hi", timeout=30),
+        "timeout=30 is not a field of a request: deadline=… limits the whole call, stream_idle_timeout=… the time "
+        "between two events (both in seconds)",
+    ),
+    "retries for a call": (
+        lambda client: client.stream("Hi", max_retries=3),
+        "max_retries=3 is not a field of a request: retries are settings of the provider, "
+        "Client(Provider(…, request_max_retries=…, stream_max_retries=…))",
+    ),
+    "headers for a call": (
+        lambda client: client.stream("Hi", headers={"Authorization": KEY}),
+        "headers=<dict> is not a field of a request: headers of one call are extra_headers={…}, those of all calls "
+        "Provider(…, http_headers={…})",
+    ),
+    "a system prompt for a call": (
+        lambda client: client.stream("Hi", system="Be brief."),
+        "system='Be brief.' is not a field of a request: instructions are part of the prompt, "
+        "Prompt(instructions, input)",
+    ),
+    "images for a call": (
+        lambda client: client.stream("Hi", images=["cat.png"]),
+        "images=<list> is not a field of a request: images and files are parts of a message, "
+        'Message("user", ["What is this?", InputImage(url)])',
+    ),
+    "callbacks": (
+        lambda client: client.stream("Hi", callbacks=[print]),
+        "callbacks=<list> is not a field of a request: nothing is called back, so loop over the stream: for event in "
+        "client.stream(…)",
+    ),
+    "a provider for a call": (
+        lambda client: client.stream("Hi", provider="groq"),
+        "provider='groq' is not a field of a request: the provider belongs to the client, Client(\"groq\"), or to the "
+        'one-liner chatstream.stream(…, provider="groq")',
+    ),
+    "an option with a typo": (
+        lambda client: client.stream("Hi", deadlin=3),
+        "deadlin=3 is not a field that servers know: if you mean deadline, it belongs to client.stream(…, deadline=…) "
+        "or Client(…, deadline=…); if not, extra_body={…} sends it",
+    ),
+    "a count that is a text": (
+        lambda client: client.stream("Hi", n="2"),
+        "n is how many choices you want, 1 or more, not '2'",
+    ),
+    "a deadline that is a text": (
+        lambda client: client.stream("Hi", deadline="5"),
+        "deadline is a number of seconds above 0, not '5'",
+    ),
+    "an answer that is not streamed": (
+        lambda client: client.stream("Hi", stream=False),
+        "stream is always true here: leave it out, and take .collect() for the whole answer",
+    ),
+    "functions as OpenAI's first tools": (
+        lambda client: client.stream("Hi", functions=[get_weather]),
+        "functions takes dicts alone: give tools=[Tool.from_function(f)]",
+    ),
+    "tools in two places": (
+        lambda client: client.stream(Prompt(None, "Hi", [Tool("f")]), tools=[Tool("g")]),
+        "give tools in the prompt or as tools=…, not in both",
+    ),
+    # prompts
+    "no prompt": (
+        lambda client: client.stream(),
+        'the prompt is missing or None: stream("Why?", …), stream([…], …) or stream(messages=[…], …)',
+    ),
+    "two prompts": (
+        lambda client: client.stream("Hi", messages=[USER]),
+        "the prompt is given twice: give it as the first argument or as messages=…, not as both",
+    ),
+    "an empty prompt": (
+        lambda client: client.stream(""),
+        'the prompt is empty: give it a message to answer, such as stream("Why?") or Prompt(input="Why?")',
+    ),
+    "a question in the place of the instructions": (
+        lambda client: client.stream(Prompt("Why?")),
+        "the prompt has instructions alone, and nothing to answer: Prompt(input='Why?') makes them the question, and "
+        'Prompt(instructions, "…") adds one',
+    ),
+    "a text in a list": (
+        lambda client: client.stream(["Hi"]),  # type: ignore[list-item]
+        "input[0] is str 'Hi': give Message(\"user\", 'Hi'), or the text alone as the prompt",
+    ),
+    "bytes": (
+        lambda client: client.stream(b"Hi"),  # type: ignore[arg-type]
+        "a prompt must be a str, a list of messages or a Prompt, not bytes b'Hi'",
+    ),
+    "a number": (
+        lambda client: client.stream(5),  # type: ignore[arg-type]
+        "a prompt must be a str, a list of messages or a Prompt, not int 5",
+    ),
+    "an iterator": (
+        lambda client: client.stream(iter([USER])),  # type: ignore[arg-type]
+        "a prompt must be a str, a list of messages or a Prompt, not list_iterator [...]; list(…) makes a list of it",
+    ),
+    "a whole request": (
+        lambda client: client.stream({"model": "m1", "messages": [USER]}),
+        'a prompt must be a str, a list of messages or a Prompt, not dict [...]; give its list, ["messages"], and the '
+        "other keys as keyword arguments",
+    ),
+    "a list appended in the place of its items": (
+        lambda client: client.stream([USER, [USER]]),  # type: ignore[list-item]
+        "input[1] is list [...]: add what is in it, with prompt.input += items, and not the list itself",
+    ),
+    "a role that nobody knows": (
+        lambda client: client.stream([{"role": "human", "content": "Hi"}]),
+        "messages[0] has the role 'human'; the roles are system, developer, user, assistant, tool, function",
+    ),
+    "a path in the place of the URL of an image": (
+        lambda client: client.stream(with_image("cat.png")),
+        "the image_url 'cat.png' is neither a URL nor a data: URL: give https://…, or the image itself as "
+        "data:image/png;base64,…",
+    ),
+}
+
+# What another library has in the place of a client, a stream, an event or a turn.
+OTHER_HABITS: dict[str, tuple[Callable[[Any, Any], object], type[Exception], str]] = {
+    "the resource of openai-python": (
+        lambda client, _: client.chat.completions.create(),
+        AttributeError,
+        "'Client' object has no attribute 'chat': client.stream(messages, model=…) sends a request",
+    ),
+    "a chunk of openai-python": (
+        lambda _, stream: [chunk.choices[0].delta for chunk in stream],
+        AttributeError,
+        "'Created' object has no attribute 'choices': an event is no chunk of openai-python: its text is event.delta "
+        "of an OutputTextDelta, or what stream.text() yields",
+    ),
+    "the text of any event": (
+        lambda _, stream: [event.delta for event in stream],
+        AttributeError,
+        "'Created' object has no attribute 'delta': events are told apart by their class, "
+        "isinstance(event, OutputTextDelta), and stream.text() yields texts alone",
+    ),
+    "the answer of openai-python": (
+        lambda _, stream: stream.collect().choices[0].message,
+        AttributeError,
+        "'Turn' object has no attribute 'message': the text is turn.text",
+    ),
+    "the choices of a stream": (
+        lambda _, stream: stream.choices,
+        AttributeError,
+        "'ResponseStream' object has no attribute 'choices': loop over stream.text() for its text, or take "
+        "stream.collect().text",
+    ),
+    "an attribute that nobody has": (
+        lambda _, stream: next(stream).shape,
+        AttributeError,
+        "'Created' object has no attribute 'shape'",
+    ),
+    "a loop over the client": (lambda client, _: list(client), TypeError, "'Client' object is not iterable"),
+    "a model after the prompt": (
+        lambda client, _: client.stream("Hi", "m1"),
+        TypeError,
+        "Client.stream() takes from 1 to 2 positional arguments but 3 were given",
+    ),
+    "text without its parentheses": (lambda _, stream: list(stream.text), TypeError, "'method' object is not iterable"),
+}
+
+
+@pytest.fixture
+def client(serve: Callable[..., FaultServer]) -> Any:
+    server = serve(text_answer("fine"))
+    with Client(server.url, model="m1") as client:
+        client.server = server  # type: ignore[attr-defined]
+        yield client
+
+
+def assert_says(error: BaseException, sentence: str) -> None:
+    """The message is the sentence; ``[...]`` in it stands for any text."""
+    beginning, cut, ending = sentence.partition("[...]")
+    assert str(error) == sentence if not cut else str(error).startswith(beginning)
+    assert str(error).endswith(ending)
+    assert KEY not in str(error)
+
+
+@pytest.mark.parametrize("mistake", REFUSED)
+def test_what_people_type_first_is_refused_with_a_sentence_that_names_the_way_out(client, mistake):
+    make, sentence = REFUSED[mistake]
+    with pytest.raises(ConfigError) as caught:
+        make(client)
+    assert_says(caught.value, sentence)
+    assert client.server.connections == 0
+
+
+@pytest.mark.parametrize("mistake", OTHER_HABITS)
+def test_the_names_of_another_library_raise_an_error_with_the_name_here(client, mistake):
+    make, kind, sentence = OTHER_HABITS[mistake]
+    with client.stream("Hi") as stream, pytest.raises(kind) as caught:
+        make(client, stream)
+    assert_says(caught.value, sentence)
+
+
+def test_at_least_thirty_mistakes_are_listed():
+    assert len(REFUSED) + len(OTHER_HABITS) >= 30
+
+
+def test_a_stream_is_neither_awaited_nor_read_by_async_for(client):
+    async def await_it() -> None:
+        with client.stream("Hi") as stream:
+            await stream
+
+    async def loop_over_it() -> None:
+        with client.stream("Hi") as stream:
+            async for _ in stream:
+                pass
+
+    with pytest.raises(TypeError, match="ResponseStream"):
+        asyncio.run(await_it())
+    with pytest.raises(TypeError, match=r"'async for' .* ResponseStream"):
+        asyncio.run(loop_over_it())
+
+
+def test_what_looks_like_a_mistake_and_is_none_works(client):
+    with client.stream("Hi", tools=None, stream=True, n=None) as stream:
+        assert repr(stream).startswith("<ResponseStream open provider='127.0.0.1:")
+        assert "".join(stream.text()) == "fine"
+    turn = client.stream(Message("user", "Hi"), tools=[]).collect()
+    assert client.stream([USER, turn, USER]).collect().text == "fine"
+    with Client(f"{client.provider.base_url}/chat/completions", model="m1") as other:
+        assert other.stream(messages=USER).collect().text == "fine"
+    assert Client(Provider.named("openai"), api_key=KEY).provider.key() == KEY
