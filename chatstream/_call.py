@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from ._http.cancel_scope import CancelScope
@@ -46,7 +47,7 @@ class Call:
     def redact(self, error: ChatStreamError) -> None:
         """Take the secrets of the request out of an error that holds a server's text."""
         if self.secrets:
-            error.redact(self.secrets.redact)
+            error.redact(cache(self.secrets.redact))  # an error holds the same text several times
 
     def redact_headers(self, reply: Reply) -> None:
         """Take the secrets of the request out of the headers and the id of its answer.
@@ -58,4 +59,4 @@ class Call:
             if (clean := self.secrets.redact(value[:MAX_HEADER])) != value:
                 headers[name] = clean
         if reply.request_id:
-            reply.request_id = self.secrets.redact(reply.request_id)
+            reply.request_id = self.secrets.redact(reply.request_id[:MAX_HEADER])

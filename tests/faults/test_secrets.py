@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 import pytest
 import requests
-from support import REST, THREE
+from support import REST, THREE, computing_at_most
 
 import chatstream
 from chatstream import (
@@ -183,6 +183,20 @@ def test_the_beginning_of_a_secret_at_the_end_of_a_text_that_was_cut_off_is_repl
     assert secrets.redact(f"x{KEY[:-1]}") == f"x{KEY[:-1]}"
 
 
+@pytest.mark.parametrize("name", ["JSON escapes", "JavaScript escapes", "URL in JSON in URL", "HTML", "HTML, named"])
+def test_an_escaped_secret_is_replaced_wherever_the_text_was_cut_off(name):
+    escaped = SPELLINGS[name](KEY)
+    eight = next(length for length in range(len(escaped)) if Secrets([KEY[:8]]).redact(escaped[:length])[-3:] == "***")
+    for length in range(eight, len(escaped)):
+        assert Secrets([KEY]).redact(f"{'x' * 600}{escaped[:length]}…") == f"{'x' * 600}***…"
+
+
+def test_only_the_beginning_of_a_secret_at_the_very_end_of_a_cut_text_is_replaced():
+    text = f"{'x' * 600}{KEY[:8]}, {KEY[:8]} and much more"
+    assert Secrets([KEY]).redact(f"{text}…") == f"{text}…"
+    assert Secrets([KEY]).redact(f"{text}{KEY[:20]}…") == f"{text}***…"
+
+
 def test_a_secret_of_fewer_than_eight_characters_is_not_searched_for():
     assert not Secrets(["secret7"])
     assert Secrets(["secret7"]).redact("secret7") == "secret7"
@@ -198,6 +212,42 @@ def test_of_an_authorization_header_its_credentials_and_its_password_are_searche
 def test_many_secrets_in_a_long_text_are_replaced_in_linear_time():
     text = f"{KEY} " * 2000
     assert Secrets([KEY]).redact("".join(SPELLINGS["URL"](text))).count("***") == 2000
+
+
+HOSTILE = {
+    "escapes": "%2525",
+    "entities": "&amp;amp;amp;",
+    "blanks": "a b",
+    "backslashes": "\\",
+    "cut marks": "…",
+    "beginnings that are cut off": f"{KEY[:20]}…",
+    "beginnings of a periodic secret": "a" * 3999 + "b",
+    "beginnings of a tag": "<br ",
+}
+
+
+@pytest.mark.parametrize("unit", HOSTILE.values(), ids=HOSTILE)
+def test_the_search_in_64_kib_takes_a_moment_whatever_the_text_and_the_secrets_are(unit):
+    secrets = Secrets([KEY, "a" * 4000, *(f"cookie{number:02}-{'xY7' * 30}" for number in range(30))])
+    with computing_at_most(0.6):
+        secrets.redact((unit * 65536)[:65536])
+
+
+@pytest.mark.parametrize("before", [[], THREE], ids=["first event", "after three events"])
+@pytest.mark.parametrize("place", ["message", "code", "type"])
+def test_the_error_of_an_event_of_megabytes_is_short_and_made_at_once(gateway, before, place):
+    error = {"message": "bad", place: "hello %41 &amp; " * 300_000}
+    client = gateway([head(), *before, event({"error": error}), end()], stream_max_retries=0)
+    stream = client.stream("Hi")
+    with computing_at_most(1.5), pytest.raises(ProviderError) as caught:
+        stream.collect()
+    assert len(getattr(caught.value, place)) == 16_385
+    assert getattr(caught.value, place).endswith("…")
+
+
+def test_of_a_request_id_of_60_kb_the_beginning_is_kept(gateway):
+    error = error_of(gateway(status(400, "bad", {"X-Request-Id": "r" * 60_000})))
+    assert error.request_id == error.attempts[0].request_id == "r" * 4096
 
 
 @pytest.mark.parametrize(
