@@ -39,14 +39,17 @@ _ESCAPE = re.compile(
 
 def secrets_of(
     url: str,
-    headers: Mapping[str, str],
+    headers: Mapping[str, str | bytes],
     key: tuple[str, str] | None,
     fields: Mapping[str, Any] = {},
     session: Any = None,
 ) -> Secrets:
-    """The secrets that a request sends: its key, the `Hidden` ones of its headers and fields, the secret parameters of
-    its query, and what a session of requests adds."""
-    found = [value for value in (*headers.values(), *fields.values()) if isinstance(value, Hidden)]
+    """The secrets that a request sends: its key, those of its headers, its query and its fields, and what a session of
+    requests adds, as far as that is known before it is sent."""
+    found = [value for value in fields.values() if isinstance(value, Hidden)]
+    for name, value in headers.items():
+        text = value if isinstance(value, str) else value.decode("latin-1")
+        found += [Hidden(text)] if isinstance(value, Hidden) or is_secret(name, text) else []
     found += [Hidden(value) for name, value in parse_qsl(urlsplit(url).query) if is_secret(name, value)]
     found += [Hidden(key[1])] if key else []
     return Secrets([*found, *map(Hidden, _of_session(session))])

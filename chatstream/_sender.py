@@ -101,6 +101,8 @@ class Sender:
         try:
             reply = self._transport.post(request, scope)
             seconds = scope.elapsed - started
+            if self._transport.given is not None:
+                self._find_secrets(call, request, reply)
             call.redact_headers(reply)
             refusal = None if reply.status == 200 else self._refusal(reply)
         except ConfigError as error:
@@ -131,6 +133,11 @@ class Sender:
         call.secrets = secrets_of(url, headers, key, call.fields, self._transport.given)
         provider.warn_if_plain()
         return Request(url, headers, encode_json(body), key, provider.connect_timeout)
+
+    def _find_secrets(self, call: Call, request: Request, reply: Reply) -> None:
+        """Find the secrets again, with what the auth, the parameters and the cookies of a session have added."""
+        url, headers = reply.sent_url or request.url, reply.sent_headers or request.headers
+        call.secrets = secrets_of(url, headers, request.key, call.fields, self._transport.given)
 
     def _refusal(self, reply: Reply) -> UnexpectedStatus:
         """The error for an answer that is not 200, made from its body and headers."""

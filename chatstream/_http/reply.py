@@ -36,6 +36,8 @@ class Reply:
         "headers",
         "request_id",
         "reused",
+        "sent_headers",
+        "sent_url",
         "status",
         "version",
     )
@@ -46,6 +48,9 @@ class Reply:
         self.request_id: str | None = next(
             (response.headers[h] for h in REQUEST_ID_HEADERS if h in response.headers), None
         )
+        sent = getattr(response, "request", None)  # a mock may leave it out
+        self.sent_url: str = getattr(sent, "url", None) or ""
+        self.sent_headers: Mapping[str, str | bytes] = getattr(sent, "headers", None) or {}
         self.version = "1.0" if getattr(response.raw, "version", 11) == 10 else "1.1"
         self.reused: bool = exchange.reused  # the connection served another request before
         self._response = response

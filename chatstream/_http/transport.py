@@ -117,25 +117,24 @@ class Transport:
     def _respond(
         self, request: Request, session: requests.Session, scope: CancelScope, hook: Callable[..., None]
     ) -> requests.Response:
+        """Neither auth nor the settings of proxies are in a variable, because a frame would show their passwords."""
         options: dict[str, Any] = {"allow_redirects": False}
         options["timeout"] = (request.connect_timeout, scope.remaining())  # for adapters that do not ask the scope
-        auth, headers = self._auth(request, session), dict(request.headers)
+        headers = dict(request.headers)
         if is_replaced(session, "request"):  # it may add what else identifies the caller, as OAuth2Session does
             hooks = {"response": [*response_hooks(session), hook]}
-            return session.request(
-                "POST", request.url, headers=headers, data=request.body, auth=auth, hooks=hooks, stream=True, **options
-            )
-        asked = requests.Request("POST", request.url, headers=headers, data=request.body, auth=auth)
+            options |= {"headers": headers, "data": request.body, "hooks": hooks, "stream": True}
+            return session.request("POST", request.url, auth=self._auth(request, session), **options)
+        asked = requests.Request("POST", request.url, headers, data=request.body, auth=self._auth(request, session))
         if self.given is not None:
             prepared = session.prepare_request(asked)
         else:
             asked.headers["Accept-Encoding"] = ENCODINGS
             prepared = asked.prepare()
         prepared.hooks["response"].append(hook)
-        if auth is session.auth:
+        if asked.auth is session.auth:
             prepared.hooks["response"].insert(0, keep_unauthorized)
         lent = self._adapters.lend(session)
-        # The settings are in no variable, because its frame would show the password of a proxy.
         return lent.send(prepared, **options, **session.merge_environment_settings(prepared.url, {}, True, None, None))
 
     def _auth(self, request: Request, session: requests.Session) -> Any:

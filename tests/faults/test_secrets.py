@@ -407,6 +407,54 @@ def test_secrets_of_the_callers_own_session_are_found_too(serve, auth):
     assert_hidden(seen(error), HEADER, QUERY, *((PASSWORD, basic) if auth else ()))
 
 
+def header_auth(request):
+    request.headers["X-Api"] = HEADER
+    return request
+
+
+@pytest.mark.parametrize("before", [[], [head(), *THREE]], ids=["refusal", "after three events"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda session: setattr(session, "params", {"token": QUERY}),
+        lambda session: setattr(session, "auth", header_auth),
+        lambda session: setattr(session, "request", with_token(session.request)),
+        lambda session: session.headers.update({"X-Token": HEADER.encode()}),
+    ],
+    ids=["parameters", "auth that sets a header", "request that adds a token", "header in bytes"],
+)
+def test_secrets_that_a_session_adds_to_a_request_are_found_too(serve, before, change):
+    echo = f"{HEADER} {QUERY} {quote(QUERY, safe='')}"
+    script = [*before, event({"error": {"message": echo}}), end()] if before else status(401, echo)
+    with requests.Session() as session:
+        change(session)
+        error = error_of(Client(Provider("acme", serve(script).url), model="m1", session=session))
+    assert "***" in str(error)
+    secret = QUERY if session.params else HEADER
+    assert_hidden(seen(error), secret, quote(secret, safe=""))
+
+
+def with_token(request):
+    """The method of a session that adds a token, as OAuth2Session does."""
+
+    def with_header(*args, headers, **options):
+        return request(*args, headers={**headers, "Authorization": f"Bearer {HEADER}"}, **options)
+
+    return with_header
+
+
+def test_a_response_of_a_mock_that_names_no_request_hides_the_secrets_of_the_provider(gateway):
+    def nameless(response, **_):
+        response.request = None
+
+    with requests.Session() as session:
+        session.hooks["response"].append(nameless)
+        client = gateway(status(401, f"{HEADER} {QUERY} {KEY}"))
+        error = error_of(Client(client.provider, model="m1", session=session))
+    assert "***" in str(error)
+    assert_hidden(seen(error))
+
+
 def test_a_key_given_as_a_field_of_the_request_is_not_shown(serve, monkeypatch):
     echo = {"detail": [{"loc": ["body", "api_key"], "msg": "Extra inputs", "input": KEY}]}
     server = serve(*[status(422, echo)] * 2)
@@ -423,12 +471,23 @@ class Interruption(BaseException):
     """What passes through the library's frames without being converted."""
 
 
+class RequestingSession(requests.Session):
+    """A session with a `request` of its own."""
+
+    def request(self, *args: Any, **options: Any) -> requests.Response:
+        return super().request(*args, **options)
+
+
 def interrupt(*_: Any, **__: Any) -> None:
     raise Interruption
 
 
 @pytest.mark.parametrize(
-    "place", ["socket.getaddrinfo", "http.client.HTTPConnection.endheaders", "requests.Session.send"]
+    "place",
+    [
+        *("socket.getaddrinfo", "http.client.HTTPConnection.endheaders", "http.client.HTTPConnection.send"),
+        *("http.client.HTTPConnection.getresponse", "requests.Session.send"),
+    ],
 )
 def test_the_frames_of_a_foreign_exception_show_no_secret(gateway, monkeypatch, place):
     client = gateway(text_answer("Hi"))
@@ -439,6 +498,19 @@ def test_the_frames_of_a_foreign_exception_show_no_secret(gateway, monkeypatch, 
             client.stream("Hi")
     shown = "\n".join(frames(caught.value))
     assert "_attempt" in shown
+    assert_hidden(shown)
+
+
+@pytest.mark.parametrize("base", [requests.Session, RequestingSession])
+def test_the_frames_of_a_foreign_exception_do_not_show_the_auth_of_a_session(serve, monkeypatch, base):
+    monkeypatch.setattr(requests.Session, "send", interrupt)
+    with base() as session:
+        session.auth = ("me", PASSWORD)
+        client = Client(Provider("acme", serve().url), model="m1", session=session)
+        with pytest.raises(Interruption) as caught:
+            client.stream("Hi")
+    shown = "\n".join(frames(caught.value))
+    assert "_respond" in shown
     assert_hidden(shown)
 
 
