@@ -118,24 +118,30 @@ class Transport:
         self, request: Request, session: requests.Session, scope: CancelScope, hook: Callable[..., None]
     ) -> requests.Response:
         """Neither auth nor the settings of proxies are in a variable, because a frame would show their passwords."""
-        options: dict[str, Any] = {"allow_redirects": False}
-        options["timeout"] = (request.connect_timeout, scope.remaining())  # for adapters that do not ask the scope
-        headers = dict(request.headers)
+        lent = self._adapters.lend(session)
+        if lent is session:
+            request = _plain(request)
+        timeout = request.connect_timeout, scope.remaining()  # for adapters that do not ask the scope
+        options: dict[str, Any] = {"allow_redirects": False, "timeout": timeout}
         if is_replaced(session, "request"):  # it may add what else identifies the caller, as OAuth2Session does
-            hooks = {"response": [*response_hooks(session), hook]}
-            options |= {"headers": headers, "data": request.body, "hooks": hooks, "stream": True}
-            return session.request("POST", request.url, auth=self._auth(request, session), **options)
-        asked = requests.Request("POST", request.url, headers, data=request.body, auth=self._auth(request, session))
-        if self.given is not None:
-            prepared = session.prepare_request(asked)
-        else:
-            asked.headers["Accept-Encoding"] = ENCODINGS
-            prepared = asked.prepare()
+            options |= {"data": request.body, "hooks": {"response": [*response_hooks(session), hook]}, "stream": True}
+            return session.request(
+                "POST", request.url, headers=dict(request.headers), auth=self._auth(request, session), **options
+            )
+        prepared = self._prepare(request, session)
         prepared.hooks["response"].append(hook)
+        return lent.send(prepared, **options, **session.merge_environment_settings(prepared.url, {}, True, None, None))
+
+    def _prepare(self, request: Request, session: requests.Session) -> requests.PreparedRequest:
+        asked = requests.Request("POST", request.url, dict(request.headers), data=request.body)
+        asked.auth = self._auth(request, session)
+        if self.given is None:
+            asked.headers["Accept-Encoding"] = ENCODINGS
+            return asked.prepare()
+        prepared = session.prepare_request(asked)
         if asked.auth is session.auth:
             prepared.hooks["response"].insert(0, keep_unauthorized)
-        lent = self._adapters.lend(session)
-        return lent.send(prepared, **options, **session.merge_environment_settings(prepared.url, {}, True, None, None))
+        return prepared
 
     def _auth(self, request: Request, session: requests.Session) -> Any:
         """What identifies the caller: the key of the provider, else what its session has."""
@@ -177,6 +183,12 @@ class Transport:
 
 def _has_key(request: Request) -> bool:
     return request.key is not None or "authorization" in map(str.lower, request.headers)
+
+
+def _plain(request: Request) -> Request:
+    """The request with plain texts in its headers: a cache or a mock may write them to a file."""
+    headers = {name: str(value) for name, value in request.headers.items()}
+    return replace(request, headers=headers, key=request.key and (request.key[0], str(request.key[1])))
 
 
 def _same_origin(url: str, location: str) -> str | None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import base64
 import io
 import os
+import pickle
 import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from http.client import HTTPConnection as PlainConnection
 from types import MethodType
 from typing import Any
@@ -413,8 +415,8 @@ class RecordedConnection(PlainConnection):
     def __init__(self, host: str, port: int | None = None, **options: Any) -> None:
         super().__init__(host, port)
 
-    def request(self, *args: Any, **options: Any) -> None:
-        pass
+    def request(self, *args: Any, headers: Any = None, **options: Any) -> None:
+        type(self).headers = headers
 
     def getresponse(self) -> Any:
         type(self).played += 1
@@ -433,6 +435,42 @@ def test_a_cassette_answers_alone_and_real_connections_serve_before_and_after_it
         assert client.stream("?").collect().text == "Mocked."
     assert client.stream("?").collect().text == "Fine."
     assert (RecordedConnection.played, len(server.requests), server.connections) == (2, 2, 1)
+
+
+class HeadersKept:
+    """Keeps the headers that a session of another class sends, as caches do."""
+
+    headers: Any = None
+
+    def send(self, request: Any, **options: Any) -> requests.Response:
+        type(self).headers = request.headers
+        return super().send(request, **options)  # type: ignore[misc]
+
+
+class CachingSession(HeadersKept, requests.Session):
+    pass
+
+
+class TokenSession(HeadersKept, requests.Session):
+    def request(self, *args: Any, headers: Any = None, **options: Any) -> requests.Response:
+        return super().request(*args, headers={**headers, "X-Tenant": "t1"}, **options)
+
+
+@pytest.mark.parametrize("key", [KEY, None])
+@pytest.mark.parametrize("kept_by", [RecordedConnection, CachingSession, TokenSession])
+def test_headers_that_a_cassette_or_a_cache_keeps_can_be_written_and_read_again(serve, connect, key, kept_by):
+    """YAML refuses subclasses of str, and a pickle has None in the place of a hidden text."""
+    mocked = patch.object(urllib3.HTTPConnectionPool, "ConnectionCls", RecordedConnection)
+    with requests.Session() if kept_by is RecordedConnection else kept_by() as session:
+        session.auth = None if key else ("me", "hunter2-battery")
+        client = connect(serve(FINE), session=session, api_key=key, http_headers={"X-Token": "t0ken-4711-x"})
+        with mocked if kept_by is RecordedConnection else nullcontext():
+            client.stream("?").collect()
+    headers = dict(kept_by.headers)
+    assert headers["X-Token"] == "t0ken-4711-x"
+    assert headers["Authorization"].startswith(f"Bearer {key}" if key else "Basic ")
+    assert {type(value) for value in headers.values()} == {str}
+    assert pickle.loads(pickle.dumps(headers)) == headers
 
 
 def test_why_limits_are_looked_at_between_reads_only_is_logged_once(serve, connect, caplog):
