@@ -57,7 +57,7 @@ class Reply:
         self._exchange = exchange
         self._scope = exchange.scope
         self._own = body.own_response(response, exchange)
-        self._read1 = body.reader(response, exchange)
+        self._read1 = body.reader(response, self._own, exchange.scope)
         self._full = False  # the last read may have left decoded bytes in urllib3's buffer
         self._ended = False
 

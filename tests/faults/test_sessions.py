@@ -689,9 +689,21 @@ def test_an_error_body_that_a_response_hook_has_read_is_in_the_error(serve, conn
 
 
 @pytest.mark.parametrize("adapter", [HTTPAdapter, OwnAdapter])
-def test_a_stream_that_a_response_hook_has_consumed_is_an_error_after_one_request(serve, connect, session, adapter):
+@pytest.mark.parametrize(
+    "consume",
+    [
+        lambda response: list(response.iter_lines()),
+        lambda response: next(response.iter_lines()),
+        lambda response: response.raw.read(),
+        lambda response: response.close(),
+    ],
+    ids=["all lines", "one line", "raw", "close"],
+)
+def test_a_stream_that_a_response_hook_has_consumed_is_an_error_after_one_request(
+    serve, connect, session, adapter, consume
+):
     session.mount("http://", adapter())
-    session.hooks["response"].append(lambda response, **_: list(response.iter_lines()) and None)
+    session.hooks["response"].append(lambda response, **_: consume(response) and None)
     server = serve(FINE, status(500, "broken"))
     client = connect(server, session=session, request_max_retries=0)
     with pytest.raises(ProtocolViolation, match="a response hook of the session read the body"):
