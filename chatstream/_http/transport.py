@@ -133,13 +133,13 @@ class Transport:
         return lent.send(prepared, **options, **session.merge_environment_settings(prepared.url, {}, True, None, None))
 
     def _prepare(self, request: Request, session: requests.Session) -> requests.PreparedRequest:
-        asked = requests.Request("POST", request.url, dict(request.headers), data=request.body)
-        asked.auth = self._auth(request, session)
+        unprepared = requests.Request("POST", request.url, dict(request.headers), data=request.body)
+        unprepared.auth = self._auth(request, session)
         if self.given is None:
-            asked.headers["Accept-Encoding"] = ENCODINGS
-            return asked.prepare()
-        prepared = session.prepare_request(asked)
-        if asked.auth is session.auth:
+            unprepared.headers["Accept-Encoding"] = ENCODINGS
+            return unprepared.prepare()
+        prepared = session.prepare_request(unprepared)
+        if unprepared.auth is session.auth:
             prepared.hooks["response"].insert(0, keep_unauthorized)
         return prepared
 
