@@ -49,19 +49,20 @@ def secrets_of(
     found = [value for value in fields.values() if isinstance(value, Hidden)]
     for name, value in headers.items():
         text = value if isinstance(value, str) else value.decode("latin-1")
-        found += [Hidden(text)] if isinstance(value, Hidden) or is_secret(name, text) else []
+        if name.lower() == "cookie":
+            found += [Hidden(each.partition("=")[2]) for each in text.split("; ")]
+        elif isinstance(value, Hidden) or is_secret(name, text):
+            found += [Hidden(text)]
     found += [Hidden(value) for name, value in parse_qsl(urlsplit(url).query) if is_secret(name, value)]
     found += [Hidden(key[1])] if key else []
     return Secrets([*found, *map(Hidden, _of_session(session))])
 
 
 def _of_session(session: Any) -> Iterator[str]:
-    """The secrets of a session's headers, cookies and basic authentication; none of one without these attributes."""
+    """The secrets of a session's headers and basic authentication; none of one without these attributes."""
     for name, value in dict(getattr(session, "headers", None) or {}).items():
         if isinstance(value, str) and is_secret(name, value):
             yield value
-    for cookie in getattr(session, "cookies", None) or ():
-        yield getattr(cookie, "value", None) or ""
     auth = getattr(session, "auth", None)
     given = auth if isinstance(auth, tuple) and len(auth) == 2 else ()
     user, password = given or (getattr(auth, "username", ""), getattr(auth, "password", ""))

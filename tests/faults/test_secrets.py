@@ -13,6 +13,7 @@ import logging
 import pickle
 import reprlib
 import ssl
+import string
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -399,12 +400,24 @@ def test_secrets_of_the_callers_own_session_are_found_too(serve, auth):
     with requests.Session() as session:
         session.auth = auth
         session.headers.update({"X-Token": HEADER, "X-Bytes": b"b"})
-        session.cookies.set("id", QUERY, domain="a.example")
-        session.cookies.set("id", "other", domain="b.example")
+        session.cookies.set("id", QUERY)
+        session.cookies.set("theme", "darkmode2")
         basic = base64.b64encode(f"me:{PASSWORD}".encode()).decode()
-        server = serve(status(401, f"{PASSWORD} {basic} {HEADER} {QUERY}"))
+        server = serve(status(401, f"{PASSWORD} {basic} {HEADER} {QUERY} id=darkmode2"))
         error = error_of(Client(Provider("acme", server.url), model="m1", session=session))
-    assert_hidden(seen(error), HEADER, QUERY, *((PASSWORD, basic) if auth else ()))
+    assert_hidden(seen(error), HEADER, QUERY, "darkmode2", *((PASSWORD, basic) if auth else ()))
+
+
+def test_cookies_for_other_hosts_do_not_slow_a_call_down(serve):
+    with requests.Session() as session:
+        for number in range(1000):
+            letter = string.ascii_lowercase[number % 26]
+            session.cookies.set("id", f"{letter}{number}{HEADER}", domain=f"{number}.example")
+        server = serve(status(400, "sentences of a page " * 3000))
+        client = Client(Provider("acme", server.url), model="m1", session=session)
+        error_of(client)
+        with computing_at_most(0.2):
+            error_of(client)
 
 
 def header_auth(request):
