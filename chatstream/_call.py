@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,10 @@ class Call:
         timing = Timing(total=self.scope.elapsed)
         self.end(lambda: Turn(timing=timing), error)
 
+    def values(self) -> list[Any]:
+        """The values of all fields that are sent beside the prompt."""
+        return [*self.fields.values(), *self.extra_body.values()]
+
     def record_attempt(
         self, status: int | None, request_id: str | None, seconds: float, error: ChatStreamError | None
     ) -> None:
@@ -104,7 +109,7 @@ class Call:
     def redact(self, error: ChatStreamError) -> None:
         """Take the secrets of the request out of an error that holds a server's text."""
         if self.secrets:
-            error.redact(self.secrets.redact)
+            error.redact(cache(self.secrets.redact))  # an error holds the same text several times
 
     def redact_headers(self, reply: Reply) -> None:
         """Take the secrets of the request out of the headers and the id of its answer.
@@ -116,4 +121,4 @@ class Call:
             if (clean := self.secrets.redact(value[:MAX_HEADER])) != value:
                 headers[name] = clean
         if reply.request_id:
-            reply.request_id = self.secrets.redact(reply.request_id)
+            reply.request_id = self.secrets.redact(reply.request_id[:MAX_HEADER])

@@ -7,7 +7,7 @@ import threading
 
 
 class ForkSafeLock:
-    """A reentrant lock, for ``with``; each process has its own."""
+    """A reentrant lock, for ``with``; each process has its own, and so has each copy."""
 
     __slots__ = ("_locks",)
 
@@ -23,3 +23,6 @@ class ForkSafeLock:
         lock = self._locks.get(os.getpid())
         if lock is not None:  # a signal handler may fork inside the block
             lock.release()
+
+    def __reduce__(self) -> tuple[type[ForkSafeLock], tuple[()]]:
+        return ForkSafeLock, ()

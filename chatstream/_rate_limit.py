@@ -25,7 +25,7 @@ FIRST_INTERVAL = 0.05  # seconds between two requests after the first pause
 LONGEST_INTERVAL = 1.0
 SHORTEST_INTERVAL = 0.001  # below it, requests are not held back any more
 LENGTHENED, SHORTENED = 1.5, 0.95  # by each pause, by each answer
-NAP = 0.02  # seconds until a call that is not the next one looks again, and 1 ms for each call before it
+POLL, POLL_MORE = 0.02, 0.001  # seconds until a call that is not the next one looks again, and more per call before it
 log = logging.getLogger("chatstream")
 
 
@@ -101,4 +101,4 @@ class RateLimit:
             if delay <= 0:
                 self._next_at = max(first, now - self._interval) + self._interval
             paused = max(self._paused_until - now, 0.0)
-            return paused, min(delay, max(paused, NAP + before * NAP / 20)) if before else delay
+            return paused, min(delay, max(paused, POLL + before * POLL_MORE)) if before else delay

@@ -21,6 +21,8 @@ from ._imports import imports
 from ._secrets import MASK, MIN_LENGTH, Hidden, is_ordinary, is_secret
 
 MAX_DEPTH = 4  # of escapes inside escapes
+ENOUGH = 256  # characters of a secret that nothing else begins with
+HALF_ESCAPE = 8  # characters: the most that is left of an escape which was cut off
 CUT_LENGTH = 500  # characters; a text that was cut off to 2 kB or more is no shorter
 
 _SCHEMES = ("bearer", "basic", "token", "apikey", "api-key", "key")  # of the header Authorization
@@ -37,26 +39,30 @@ _ESCAPE = re.compile(
 
 def secrets_of(
     url: str,
-    headers: Mapping[str, str],
+    headers: Mapping[str, str | bytes],
     key: tuple[str, str] | None,
     fields: Iterable[Any] = (),
     session: Any = None,
 ) -> Secrets:
-    """The secrets that a request sends: its key, the `Hidden` ones of its headers and fields, the secret parameters of
-    its query, and what a session of requests adds."""
-    found = [value for value in (*headers.values(), *fields) if isinstance(value, Hidden)]
+    """The secrets that a request sends: its key, those of its headers, its query and its fields, and what a session of
+    requests adds, as far as that is known before it is sent."""
+    found = [value for value in fields if isinstance(value, Hidden)]
+    for name, value in headers.items():
+        text = value if isinstance(value, str) else value.decode("latin-1")
+        if name.lower() == "cookie":
+            found += [Hidden(each.partition("=")[2]) for each in text.split("; ")]
+        elif isinstance(value, Hidden) or is_secret(name, text):
+            found += [Hidden(text)]
     found += [Hidden(value) for name, value in parse_qsl(urlsplit(url).query) if is_secret(name, value)]
     found += [Hidden(key[1])] if key else []
     return Secrets([*found, *map(Hidden, _of_session(session))])
 
 
 def _of_session(session: Any) -> Iterator[str]:
-    """The secrets of a session's headers, cookies and basic authentication; none of one without these attributes."""
+    """The secrets of a session's headers and basic authentication; none of one without these attributes."""
     for name, value in dict(getattr(session, "headers", None) or {}).items():
         if isinstance(value, str) and is_secret(name, value):
             yield value
-    for cookie in getattr(session, "cookies", None) or ():
-        yield getattr(cookie, "value", None) or ""
     auth = getattr(session, "auth", None)
     given = auth if isinstance(auth, tuple) and len(auth) == 2 else ()
     user, password = given or (getattr(auth, "username", ""), getattr(auth, "password", ""))
@@ -74,7 +80,7 @@ class Secrets:
         found = {Hidden(each) for value in values for each in _spellings(value) if len(each) >= MIN_LENGTH}
         self._values = sorted(found, key=len, reverse=True)
         self._plain = _pattern(self._values)
-        decoded = [_decoded(value)[0] for value in self._values]
+        decoded = map(_unescaped, self._values)
         self._decoded = [each for each in decoded if len(each) >= MIN_LENGTH]
         self._escaped = _pattern(self._decoded)
 
@@ -85,30 +91,39 @@ class Secrets:
         """The text with ``***`` in place of each secret."""
         if not self._values or len(text) < len(self._values[-1]):
             return text
-        text = self._plain.sub(MASK, self._without_escaped(text))
+        if self._decoded and self._escaped.search(_unescaped(text)):  # rarely: to find where takes three times as long
+            text = self._without_escaped(text)
+        text = self._plain.sub(MASK, text)
         return "…".join(map(self._without_beginning, text.split("…"))) if len(text) >= CUT_LENGTH else text
 
     def _without_escaped(self, text: str) -> str:
         decoded, begins, ends = _decoded(text)
         kept: list[str] = []
         position = 0
-        for found in self._escaped.finditer(decoded) if self._decoded else ():
+        for found in self._escaped.finditer(decoded):
             kept += text[position : begins[found.start()]], MASK
             position = ends[found.end() - 1]
         return "".join((*kept, text[position:]))
 
     def _without_beginning(self, text: str) -> str:
         """The text without the beginning of a secret at its end, where it was cut off."""
+        if len(text) < MIN_LENGTH:
+            return text
         decoded, begins, _ = _decoded(text[-CUT_LENGTH:])
         for value in self._decoded:
-            for length in range(min(len(value) - 1, len(decoded)), MIN_LENGTH - 1, -1):
-                if decoded.endswith(value[:length]):
-                    return text[:-CUT_LENGTH] + text[-CUT_LENGTH:][: begins[-length]] + MASK
+            start = decoded.find(value[:MIN_LENGTH])
+            while start >= 0:
+                if value.startswith(decoded[start:-HALF_ESCAPE]):
+                    return text[:-CUT_LENGTH] + text[-CUT_LENGTH:][: begins[start]] + MASK
+                start = decoded.find(value[:MIN_LENGTH], start + 1)
         return text
 
 
 def _pattern(values: Iterable[str]) -> re.Pattern[str]:
-    return re.compile("|".join(map(re.escape, values)), re.I)
+    """Any of the values. In a periodic text a search takes the product of both lengths, so the beginning of a long
+    value is enough, and its rest is taken where it follows."""
+    parts = [(re.escape(value[:ENOUGH]), re.escape(value[ENOUGH:])) for value in values]
+    return re.compile("|".join(f"{beginning}(?:{rest})?" for beginning, rest in parts), re.I)
 
 
 def _spellings(value: str) -> Iterator[str]:
@@ -132,9 +147,17 @@ def _of_base64(text: str) -> str:
         return ""
 
 
+def _unescaped(text: str) -> str:
+    """The text without its escapes, blanks and backslashes."""
+    for _ in range(MAX_DEPTH):
+        text, count = _ESCAPE.subn(_character, text)
+        if not count:
+            break
+    return text
+
+
 def _decoded(text: str) -> tuple[str, Sequence[int], Sequence[int]]:
-    """The text without its escapes, blanks and backslashes, and where each of its characters begins and ends in
-    ``text``."""
+    """`_unescaped`, and where each of its characters begins and ends in ``text``."""
     begins: Sequence[int] = range(len(text))
     ends: Sequence[int] = range(1, len(text) + 1)
     for _ in range(MAX_DEPTH):

@@ -95,6 +95,8 @@ class Sender:
         try:
             reply = self._transport.post(request, scope)
             seconds = scope.elapsed - started
+            if self._transport.given is not None:
+                self._find_secrets(call, request, reply)
             call.redact_headers(reply)
             if call.log is not None:
                 call.log.answer(reply)
@@ -124,10 +126,14 @@ class Sender:
         headers |= {name: value for name, value in OWN_HEADERS.items() if name.lower() not in given}
         key = provider.auth_header()
         url = provider.url(checked_model(call.model))
-        fields = [*call.fields.values(), *call.extra_body.values()]
-        call.secrets = secrets_of(url, headers, key, fields, self._transport.given)
+        call.secrets = secrets_of(url, headers, key, call.values(), self._transport.given)
         provider.warn_if_plain()
         return Request(url, headers, encode_json(body), key, provider.connect_timeout)
+
+    def _find_secrets(self, call: Call, request: Request, reply: Reply) -> None:
+        """Find the secrets again, with what the auth, the parameters and the cookies of a session have added."""
+        url, headers = reply.sent_url or request.url, reply.sent_headers or request.headers
+        call.secrets = secrets_of(url, headers, request.key, call.values(), self._transport.given)
 
     def _refusal(self, reply: Reply) -> UnexpectedStatus:
         """The error for an answer that is not 200, made from its body and headers."""

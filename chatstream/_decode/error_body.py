@@ -23,6 +23,7 @@ from .lenient import dict_or_empty, str_or_empty
 QUOTA_CODES = ("quota", "billing", "insufficient_balance", "credit")
 RETRYABLE_CODES = ("rate_limit", "ratelimit", "overloaded", "server_error", "timeout", "unavailable", "too_many")
 SENTENCE_KEYS = ("message", "msg", "errorMessage", "error_message", "error_msg", "Message")
+MAX_TEXT = 16_384  # characters of a sentence or a code; an event may bring megabytes
 GOOD_STATUS = ("0", "200", "ok", "success", "processing", "queued", "true", "none", "")  # anything else is a failure
 UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 UNIT = r"(?:ms|milliseconds?|h(?:ours?)?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?)(?![a-z])"
@@ -184,12 +185,18 @@ def make_detail(
     retryable = status in (408, 409, 429) or status // 100 == 5
     if not status:
         retryable = any(each in named for each in RETRYABLE_CODES)
-    message = without_surrogates(message)
+    message = _bounded(message)
     wait = wait_of(message, body)
     if isinstance(code, str):
-        code = without_surrogates(code)
-    kind = without_surrogates(str_or_empty(kind)) or None
+        code = _bounded(code)
+    kind = _bounded(str_or_empty(kind)) or None
     return ErrorDetail(message, code, kind, retryable and not quota, quota, wait)
+
+
+def _bounded(text: str) -> str:
+    """The text as an error shows it: all of it stands in the body of a refusal, or in the event."""
+    text = without_surrogates(text)
+    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "…"
 
 
 def _http_status(code: str | int | None) -> int:

@@ -37,11 +37,10 @@ def own_response(response: requests.Response, exchange: Exchange) -> ScopedRespo
     return own if is_own and not _is_consumed(response) else None
 
 
-def reader(response: requests.Response, exchange: Exchange) -> Read1:
+def reader(response: requests.Response, own: ScopedResponse | None, scope: CancelScope) -> Read1:
     """The function that reads the body of ``response``."""
-    own = own_response(response, exchange)
     if own is None:
-        return UnscopedBody(response, exchange.scope).read1
+        return UnscopedBody(response, scope).read1
     return own.read1 if own.bare_chunks else partial(response.raw.read1, decode_content=True)
 
 
@@ -51,8 +50,9 @@ class UnscopedBody:
     def __init__(self, response: requests.Response, scope: CancelScope) -> None:
         self._raw: Any = response.raw
         self._scope = scope
-        self._read = _read_kept(response) if _is_consumed(response) else _read_raw(response)
-        self._socket = None if _is_consumed(response) else _socket_of(response.raw)
+        consumed = _is_consumed(response)
+        self._read = _read_kept(response) if consumed else _read_raw(response)
+        self._socket = None if consumed else _socket_of(response.raw)
         if self._socket is not None:
             scope.attach(self)  # type: ignore[arg-type]  # `shutdown` is all that the scope calls
 
@@ -78,7 +78,12 @@ class UnscopedBody:
 
 
 def _is_consumed(response: Any) -> bool:
-    return getattr(response, "_content", False) is not False or getattr(response, "_content_consumed", False)
+    """Whether a hook or a cache has read the body, or has closed the response before its end."""
+    if getattr(response, "_content", False) is not False or getattr(response, "_content_consumed", False):
+        return True
+    raw = response.raw
+    is_closed = response.status_code == 200 and isinstance(raw, urllib3.HTTPResponse) and raw.closed
+    return is_closed and raw.headers.get("Content-Length", "1").strip("0") != ""
 
 
 def _read_kept(response: Any) -> Read1:
@@ -87,7 +92,7 @@ def _read_kept(response: Any) -> Read1:
 
 
 def _refuse(size: int) -> bytes:
-    raise ProtocolViolation("a response hook of the session read the body, and kept nothing of it")
+    raise ProtocolViolation("a response hook of the session read the body or closed it, and kept nothing")
 
 
 def _read_raw(response: requests.Response) -> Read1:

@@ -101,6 +101,7 @@ class ScopedConnection(HTTPConnection):
         """Send in pieces, so that the limits hold although the peer reads slowly: one piece may take as long as
         connecting may."""
         scope = running_exchange().scope
+        data = memoryview(data)  # unlike bytes, it does not show the key in a frame
         for start in range(0, len(data), SEND_SIZE):
             self.sock.settimeout(self._allowed(scope))
             super().send(data[start : start + SEND_SIZE])

@@ -36,6 +36,8 @@ class Reply:
         "headers",
         "request_id",
         "reused",
+        "sent_headers",
+        "sent_url",
         "status",
         "version",
     )
@@ -46,13 +48,16 @@ class Reply:
         self.request_id: str | None = next(
             (response.headers[h] for h in REQUEST_ID_HEADERS if h in response.headers), None
         )
+        sent = getattr(response, "request", None)  # a mock may leave it out
+        self.sent_url: str = getattr(sent, "url", None) or ""
+        self.sent_headers: Mapping[str, str | bytes] = getattr(sent, "headers", None) or {}
         self.version = "1.0" if getattr(response.raw, "version", 11) == 10 else "1.1"
         self.reused: bool = exchange.reused  # the connection served another request before
         self._response = response
         self._exchange = exchange
         self._scope = exchange.scope
         self._own = body.own_response(response, exchange)
-        self._read1 = body.reader(response, exchange)
+        self._read1 = body.reader(response, self._own, exchange.scope)
         self._full = False  # the last read may have left decoded bytes in urllib3's buffer
         self._ended = False
 

@@ -66,7 +66,7 @@ class PrivateAdapters:
         if not connections_are_urllib3s():
             self._explain()
             return session
-        if is_replaced(session, "send") or is_replaced(session, "get_adapter"):
+        if any(is_replaced(session, method) for method in ("request", "send", "get_adapter")):
             return session
         lent = SESSION.__new__(SESSION)
         for name in SESSION.__attrs__:

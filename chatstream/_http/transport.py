@@ -117,26 +117,31 @@ class Transport:
     def _respond(
         self, request: Request, session: requests.Session, scope: CancelScope, hook: Callable[..., None]
     ) -> requests.Response:
-        options: dict[str, Any] = {"allow_redirects": False}
-        options["timeout"] = (request.connect_timeout, scope.remaining())  # for adapters that do not ask the scope
-        auth, headers = self._auth(request, session), dict(request.headers)
-        if is_replaced(session, "request"):  # it may add what else identifies the caller, as OAuth2Session does
-            hooks = {"response": [*response_hooks(session), hook]}
-            return session.request(
-                "POST", request.url, headers=headers, data=request.body, auth=auth, hooks=hooks, stream=True, **options
-            )
-        asked = requests.Request("POST", request.url, headers=headers, data=request.body, auth=auth)
-        if self.given is not None:
-            prepared = session.prepare_request(asked)
-        else:
-            asked.headers["Accept-Encoding"] = ENCODINGS
-            prepared = asked.prepare()
-        prepared.hooks["response"].append(hook)
-        if auth is session.auth:
-            prepared.hooks["response"].insert(0, keep_unauthorized)
+        """Neither auth nor the settings of proxies are in a variable, because a frame would show their passwords."""
         lent = self._adapters.lend(session)
-        # The settings are in no variable, because its frame would show the password of a proxy.
+        if lent is session:
+            request = _plain(request)
+        timeout = request.connect_timeout, scope.remaining()  # for adapters that do not ask the scope
+        options: dict[str, Any] = {"allow_redirects": False, "timeout": timeout}
+        if is_replaced(session, "request"):  # it may add what else identifies the caller, as OAuth2Session does
+            options |= {"data": request.body, "hooks": {"response": [*response_hooks(session), hook]}, "stream": True}
+            return session.request(
+                "POST", request.url, headers=dict(request.headers), auth=self._auth(request, session), **options
+            )
+        prepared = self._prepare(request, session)
+        prepared.hooks["response"].append(hook)
         return lent.send(prepared, **options, **session.merge_environment_settings(prepared.url, {}, True, None, None))
+
+    def _prepare(self, request: Request, session: requests.Session) -> requests.PreparedRequest:
+        unprepared = requests.Request("POST", request.url, dict(request.headers), data=request.body)
+        unprepared.auth = self._auth(request, session)
+        if self.given is None:
+            unprepared.headers["Accept-Encoding"] = ENCODINGS
+            return unprepared.prepare()
+        prepared = session.prepare_request(unprepared)
+        if unprepared.auth is session.auth:
+            prepared.hooks["response"].insert(0, keep_unauthorized)
+        return prepared
 
     def _auth(self, request: Request, session: requests.Session) -> Any:
         """What identifies the caller: the key of the provider, else what its session has."""
@@ -178,6 +183,12 @@ class Transport:
 
 def _has_key(request: Request) -> bool:
     return request.key is not None or "authorization" in map(str.lower, request.headers)
+
+
+def _plain(request: Request) -> Request:
+    """The request with plain texts in its headers: a cache or a mock may write them to a file."""
+    headers = {name: str(value) for name, value in request.headers.items()}
+    return replace(request, headers=headers, key=request.key and (request.key[0], str(request.key[1])))
 
 
 def _same_origin(url: str, location: str) -> str | None:

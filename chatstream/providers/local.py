@@ -73,6 +73,7 @@ class LocalServer:
     model: str = field(init=False, default="")
     _child: Child | None = field(init=False, repr=False, default=None)
     _provider: Provider | None = field(init=False, repr=False, default=None)
+    _starting: ForkSafeLock = field(init=False, repr=False, default_factory=ForkSafeLock)
 
     def __post_init__(self) -> None:
         find_interpreter()
@@ -97,23 +98,27 @@ class LocalServer:
         return self._child.process.pid if self._child and self._child.process.poll() is None else None
 
     def start(self) -> LocalServer:
-        """Start the server unless it runs, and return when it answers.
+        """Start the server unless it runs, and return when it answers. Threads may call it at the same time.
 
         Raises `ConnectionFailed`, with the end of the server's log, if it ends or is not ready in ``start_timeout``.
         """
-        if self.pid is None:
-            self.stop()  # releases the process and the pipe of a server that died
-            self._provider = None
-            self._child = Child(key := secrets.token_urlsafe(32))
-            _running.add(self)
-            try:
-                self._child.configure(self._options())
-                url = f"http://{self._await_ready(self._child)}/v1"
-                self._provider = replace(Provider.named("local"), base_url=url, model=self.model, api_key=key)
-            except BaseException:
-                self.stop()
-                raise
+        with self._starting:
+            if self.pid is None:
+                self._start()
         return self
+
+    def _start(self) -> None:
+        self.stop()  # releases the process and the pipe of a server that died
+        self._provider = None
+        self._child = child = Child(key := secrets.token_urlsafe(32))
+        _running.add(self)
+        try:
+            child.configure(self._options())
+            url = f"http://{self._await_ready(child)}/v1"
+            self._provider = replace(Provider.named("local"), base_url=url, model=self.model, api_key=key)
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """End the server at once, because it has nothing to save; do nothing if none runs."""

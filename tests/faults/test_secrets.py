@@ -13,6 +13,7 @@ import logging
 import pickle
 import reprlib
 import ssl
+import string
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from urllib.parse import quote
 
 import pytest
 import requests
-from support import REST, THREE
+from support import REST, THREE, computing_at_most
 
 import chatstream
 from chatstream import (
@@ -183,6 +184,20 @@ def test_the_beginning_of_a_secret_at_the_end_of_a_text_that_was_cut_off_is_repl
     assert secrets.redact(f"x{KEY[:-1]}") == f"x{KEY[:-1]}"
 
 
+@pytest.mark.parametrize("name", ["JSON escapes", "JavaScript escapes", "URL in JSON in URL", "HTML", "HTML, named"])
+def test_an_escaped_secret_is_replaced_wherever_the_text_was_cut_off(name):
+    escaped = SPELLINGS[name](KEY)
+    eight = next(length for length in range(len(escaped)) if Secrets([KEY[:8]]).redact(escaped[:length])[-3:] == "***")
+    for length in range(eight, len(escaped)):
+        assert Secrets([KEY]).redact(f"{'x' * 600}{escaped[:length]}…") == f"{'x' * 600}***…"
+
+
+def test_only_the_beginning_of_a_secret_at_the_very_end_of_a_cut_text_is_replaced():
+    text = f"{'x' * 600}{KEY[:8]}, {KEY[:8]} and much more"
+    assert Secrets([KEY]).redact(f"{text}…") == f"{text}…"
+    assert Secrets([KEY]).redact(f"{text}{KEY[:20]}…") == f"{text}***…"
+
+
 def test_a_secret_of_fewer_than_eight_characters_is_not_searched_for():
     assert not Secrets(["secret7"])
     assert Secrets(["secret7"]).redact("secret7") == "secret7"
@@ -198,6 +213,42 @@ def test_of_an_authorization_header_its_credentials_and_its_password_are_searche
 def test_many_secrets_in_a_long_text_are_replaced_in_linear_time():
     text = f"{KEY} " * 2000
     assert Secrets([KEY]).redact("".join(SPELLINGS["URL"](text))).count("***") == 2000
+
+
+HOSTILE = {
+    "escapes": "%2525",
+    "entities": "&amp;amp;amp;",
+    "blanks": "a b",
+    "backslashes": "\\",
+    "cut marks": "…",
+    "beginnings that are cut off": f"{KEY[:20]}…",
+    "beginnings of a periodic secret": "a" * 3999 + "b",
+    "beginnings of a tag": "<br ",
+}
+
+
+@pytest.mark.parametrize("unit", HOSTILE.values(), ids=HOSTILE)
+def test_the_search_in_64_kib_takes_a_moment_whatever_the_text_and_the_secrets_are(unit):
+    secrets = Secrets([KEY, "a" * 4000, *(f"cookie{number:02}-{'xY7' * 30}" for number in range(30))])
+    with computing_at_most(0.6):
+        secrets.redact((unit * 65536)[:65536])
+
+
+@pytest.mark.parametrize("before", [[], THREE], ids=["first event", "after three events"])
+@pytest.mark.parametrize("place", ["message", "code", "type"])
+def test_the_error_of_an_event_of_megabytes_is_short_and_made_at_once(gateway, before, place):
+    error = {"message": "bad", place: "hello %41 &amp; " * 300_000}
+    client = gateway([head(), *before, event({"error": error}), end()], stream_max_retries=0)
+    stream = client.stream("Hi")
+    with computing_at_most(1.5), pytest.raises(ProviderError) as caught:
+        stream.collect()
+    assert len(getattr(caught.value, place)) == 16_385
+    assert getattr(caught.value, place).endswith("…")
+
+
+def test_of_a_request_id_of_60_kb_the_beginning_is_kept(gateway):
+    error = error_of(gateway(status(400, "bad", {"X-Request-Id": "r" * 60_000})))
+    assert error.request_id == error.attempts[0].request_id == "r" * 4096
 
 
 @pytest.mark.parametrize(
@@ -349,12 +400,72 @@ def test_secrets_of_the_callers_own_session_are_found_too(serve, auth):
     with requests.Session() as session:
         session.auth = auth
         session.headers.update({"X-Token": HEADER, "X-Bytes": b"b"})
-        session.cookies.set("id", QUERY, domain="a.example")
-        session.cookies.set("id", "other", domain="b.example")
+        session.cookies.set("id", QUERY)
+        session.cookies.set("theme", "darkmode2")
         basic = base64.b64encode(f"me:{PASSWORD}".encode()).decode()
-        server = serve(status(401, f"{PASSWORD} {basic} {HEADER} {QUERY}"))
+        server = serve(status(401, f"{PASSWORD} {basic} {HEADER} {QUERY} id=darkmode2"))
         error = error_of(Client(Provider("acme", server.url), model="m1", session=session))
-    assert_hidden(seen(error), HEADER, QUERY, *((PASSWORD, basic) if auth else ()))
+    assert_hidden(seen(error), HEADER, QUERY, "darkmode2", *((PASSWORD, basic) if auth else ()))
+
+
+def test_cookies_for_other_hosts_do_not_slow_a_call_down(serve):
+    with requests.Session() as session:
+        for number in range(1000):
+            letter = string.ascii_lowercase[number % 26]
+            session.cookies.set("id", f"{letter}{number}{HEADER}", domain=f"{number}.example")
+        server = serve(status(400, "sentences of a page " * 3000))
+        client = Client(Provider("acme", server.url), model="m1", session=session)
+        error_of(client)
+        with computing_at_most(0.2):
+            error_of(client)
+
+
+def header_auth(request):
+    request.headers["X-Api"] = HEADER
+    return request
+
+
+@pytest.mark.parametrize("before", [[], [head(), *THREE]], ids=["refusal", "after three events"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda session: setattr(session, "params", {"token": QUERY}),
+        lambda session: setattr(session, "auth", header_auth),
+        lambda session: setattr(session, "request", with_token(session.request)),
+        lambda session: session.headers.update({"X-Token": HEADER.encode()}),
+    ],
+    ids=["parameters", "auth that sets a header", "request that adds a token", "header in bytes"],
+)
+def test_secrets_that_a_session_adds_to_a_request_are_found_too(serve, before, change):
+    echo = f"{HEADER} {QUERY} {quote(QUERY, safe='')}"
+    script = [*before, event({"error": {"message": echo}}), end()] if before else status(401, echo)
+    with requests.Session() as session:
+        change(session)
+        error = error_of(Client(Provider("acme", serve(script).url), model="m1", session=session))
+    assert "***" in str(error)
+    secret = QUERY if session.params else HEADER
+    assert_hidden(seen(error), secret, quote(secret, safe=""))
+
+
+def with_token(request):
+    """The method of a session that adds a token, as OAuth2Session does."""
+
+    def with_header(*args, headers, **options):
+        return request(*args, headers={**headers, "Authorization": f"Bearer {HEADER}"}, **options)
+
+    return with_header
+
+
+def test_a_response_of_a_mock_that_names_no_request_hides_the_secrets_of_the_provider(gateway):
+    def nameless(response, **_):
+        response.request = None
+
+    with requests.Session() as session:
+        session.hooks["response"].append(nameless)
+        client = gateway(status(401, f"{HEADER} {QUERY} {KEY}"))
+        error = error_of(Client(client.provider, model="m1", session=session))
+    assert "***" in str(error)
+    assert_hidden(seen(error))
 
 
 def test_a_key_given_as_a_field_of_the_request_is_not_shown(serve):
@@ -374,12 +485,23 @@ class Interruption(BaseException):
     """What passes through the library's frames without being converted."""
 
 
+class RequestingSession(requests.Session):
+    """A session with a `request` of its own."""
+
+    def request(self, *args: Any, **options: Any) -> requests.Response:
+        return super().request(*args, **options)
+
+
 def interrupt(*_: Any, **__: Any) -> None:
     raise Interruption
 
 
 @pytest.mark.parametrize(
-    "place", ["socket.getaddrinfo", "http.client.HTTPConnection.endheaders", "requests.Session.send"]
+    "place",
+    [
+        *("socket.getaddrinfo", "http.client.HTTPConnection.endheaders", "http.client.HTTPConnection.send"),
+        *("http.client.HTTPConnection.getresponse", "requests.Session.send"),
+    ],
 )
 def test_the_frames_of_a_foreign_exception_show_no_secret(gateway, monkeypatch, place):
     client = gateway(text_answer("Hi"))
@@ -390,6 +512,19 @@ def test_the_frames_of_a_foreign_exception_show_no_secret(gateway, monkeypatch, 
             client.stream("Hi")
     shown = "\n".join(frames(caught.value))
     assert "_attempt" in shown
+    assert_hidden(shown)
+
+
+@pytest.mark.parametrize("base", [requests.Session, RequestingSession])
+def test_the_frames_of_a_foreign_exception_do_not_show_the_auth_of_a_session(serve, monkeypatch, base):
+    monkeypatch.setattr(requests.Session, "send", interrupt)
+    with base() as session:
+        session.auth = ("me", PASSWORD)
+        client = Client(Provider("acme", serve().url), model="m1", session=session)
+        with pytest.raises(Interruption) as caught:
+            client.stream("Hi")
+    shown = "\n".join(frames(caught.value))
+    assert "_respond" in shown
     assert_hidden(shown)
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import base64
 import io
 import os
+import pickle
 import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from http.client import HTTPConnection as PlainConnection
 from types import MethodType
 from typing import Any
@@ -413,8 +415,8 @@ class RecordedConnection(PlainConnection):
     def __init__(self, host: str, port: int | None = None, **options: Any) -> None:
         super().__init__(host, port)
 
-    def request(self, *args: Any, **options: Any) -> None:
-        pass
+    def request(self, *args: Any, headers: Any = None, **options: Any) -> None:
+        type(self).headers = headers
 
     def getresponse(self) -> Any:
         type(self).played += 1
@@ -433,6 +435,42 @@ def test_a_cassette_answers_alone_and_real_connections_serve_before_and_after_it
         assert client.stream("?").collect().text == "Mocked."
     assert client.stream("?").collect().text == "Fine."
     assert (RecordedConnection.played, len(server.requests), server.connections) == (2, 2, 1)
+
+
+class HeadersKept:
+    """Keeps the headers that a session of another class sends, as caches do."""
+
+    headers: Any = None
+
+    def send(self, request: Any, **options: Any) -> requests.Response:
+        type(self).headers = request.headers
+        return super().send(request, **options)  # type: ignore[misc]
+
+
+class CachingSession(HeadersKept, requests.Session):
+    pass
+
+
+class TokenSession(HeadersKept, requests.Session):
+    def request(self, *args: Any, headers: Any = None, **options: Any) -> requests.Response:
+        return super().request(*args, headers={**headers, "X-Tenant": "t1"}, **options)
+
+
+@pytest.mark.parametrize("key", [KEY, None])
+@pytest.mark.parametrize("kept_by", [RecordedConnection, CachingSession, TokenSession])
+def test_headers_that_a_cassette_or_a_cache_keeps_can_be_written_and_read_again(serve, connect, key, kept_by):
+    """YAML refuses subclasses of str, and a pickle has None in the place of a hidden text."""
+    mocked = patch.object(urllib3.HTTPConnectionPool, "ConnectionCls", RecordedConnection)
+    with requests.Session() if kept_by is RecordedConnection else kept_by() as session:
+        session.auth = None if key else ("me", "hunter2-battery")
+        client = connect(serve(FINE), session=session, api_key=key, http_headers={"X-Token": "t0ken-4711-x"})
+        with mocked if kept_by is RecordedConnection else nullcontext():
+            client.stream("?").collect()
+    headers = dict(kept_by.headers)
+    assert headers["X-Token"] == "t0ken-4711-x"
+    assert headers["Authorization"].startswith(f"Bearer {key}" if key else "Basic ")
+    assert {type(value) for value in headers.values()} == {str}
+    assert pickle.loads(pickle.dumps(headers)) == headers
 
 
 def test_why_limits_are_looked_at_between_reads_only_is_logged_once(serve, connect, caplog):
@@ -651,9 +689,21 @@ def test_an_error_body_that_a_response_hook_has_read_is_in_the_error(serve, conn
 
 
 @pytest.mark.parametrize("adapter", [HTTPAdapter, OwnAdapter])
-def test_a_stream_that_a_response_hook_has_consumed_is_an_error_after_one_request(serve, connect, session, adapter):
+@pytest.mark.parametrize(
+    "consume",
+    [
+        lambda response: list(response.iter_lines()),
+        lambda response: next(response.iter_lines()),
+        lambda response: response.raw.read(),
+        lambda response: response.close(),
+    ],
+    ids=["all lines", "one line", "raw", "close"],
+)
+def test_a_stream_that_a_response_hook_has_consumed_is_an_error_after_one_request(
+    serve, connect, session, adapter, consume
+):
     session.mount("http://", adapter())
-    session.hooks["response"].append(lambda response, **_: list(response.iter_lines()) and None)
+    session.hooks["response"].append(lambda response, **_: consume(response) and None)
     server = serve(FINE, status(500, "broken"))
     client = connect(server, session=session, request_max_retries=0)
     with pytest.raises(ProtocolViolation, match="a response hook of the session read the body"):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
-from http.client import BadStatusLine, HTTPException, LineTooLong
+from http.client import BadStatusLine, HTTPException, HTTPResponse, LineTooLong
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support import computing_at_most
 
 from chatstream._http.framing import chunk_size, read_head
@@ -20,6 +23,49 @@ def test_a_head_is_returned_with_one_line_per_field_and_the_body_is_left():
     file = io.BufferedReader(io.BytesIO(b"HTTP/1.1 200 OK\nA:1\r\nB : 2 \r\n \t3\r\n\r\nbody"))  # type: ignore[arg-type]
     assert read_head(file) == b"HTTP/1.1 200 OK\nA: 1\r\nB: 2 3\r\n\r\n"
     assert file.read() == b"body"
+
+
+class Bytes:
+    """Bytes in the place of a socket, for http.client."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def makefile(self, mode: str) -> io.BytesIO:
+        return io.BytesIO(self.data)
+
+
+def read_by_http_client(data: bytes) -> tuple[Any, ...]:
+    response = HTTPResponse(Bytes(data), method="POST")  # type: ignore[arg-type]
+    response.begin()
+    fields = sorted((name.lower(), value.strip(" \t")) for name, value in response.headers.items())
+    return response.status, response.reason, response.version, fields, response.will_close, response.read()
+
+
+TOKENS = st.text("!#$%&'*+-.^_`|~019azAZ", min_size=1, max_size=9)
+VISIBLE = "".join(map(chr, [*range(0x21, 0x7F), *range(0x80, 0x100)]))
+FIELDS = st.tuples(TOKENS, st.sampled_from(["", " ", "\t "]), st.text(f"{VISIBLE} \t", max_size=40))
+FRAMINGS = st.sampled_from(
+    [
+        ("Content-Length", "5", b"hello"),
+        ("content-length", "005", b"hello"),
+        ("Transfer-Encoding", "chunked", b"5\r\nhello\r\n0\r\n\r\n"),
+        ("Connection", "close", b"hello"),
+    ]
+)
+
+
+@given(
+    st.sampled_from(["1.1 200 OK", "1.0 503", "1.1 429 Too  Many", "1.1 304 \xe9", "1.1 999 "]),
+    st.lists(FIELDS, max_size=8),
+    FRAMINGS,
+    st.sampled_from(["\r\n", "\n"]),
+)
+def test_every_well_formed_head_is_read_as_http_client_reads_it(status_line, fields, framing, line_end):
+    name, value, body = framing
+    lines = [f"HTTP/{status_line}", *(f"{each}:{blanks}{text}" for each, blanks, text in fields), f"{name}: {value}"]
+    data = (line_end.join(lines) + line_end * 2).encode("latin-1")
+    assert read_by_http_client(head_of(data) + body) == read_by_http_client(data + body)
 
 
 def test_the_head_of_a_closed_connection_is_empty():

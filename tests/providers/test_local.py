@@ -17,6 +17,7 @@ import time
 import types
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -254,6 +255,28 @@ def test_starting_a_server_twice_starts_it_once(server: LocalServer) -> None:
     before = server.pid, server.base_url
     assert server.start() is server
     assert (server.pid, server.base_url) == before
+
+
+def test_threads_that_start_a_server_at_the_same_time_start_it_once(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.stop()
+    made: list[local_child.Child] = []
+    together = threading.Barrier(4)
+
+    class Child(local_child.Child):
+        def __init__(self, key: str) -> None:
+            made.append(self)
+            super().__init__(key)
+
+    def start(_: int) -> int | None:
+        together.wait()
+        return server.start().pid
+
+    monkeypatch.setattr(local, "Child", Child)
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(start, range(4))) == {server.pid}
+    assert made == [server._child]
 
 
 def test_a_server_that_died_can_be_started_again(server: LocalServer) -> None:
