@@ -65,9 +65,9 @@ if TYPE_CHECKING:
     from .types.items import Reasoning as Reasoning
     from .types.items import ResponseItem as ResponseItem
     from .types.limits import Limits as Limits
-    from .types.parts import InputAudio as InputAudio
-    from .types.parts import InputFile as InputFile
-    from .types.parts import InputImage as InputImage
+    from .types.media import InputAudio as InputAudio
+    from .types.media import InputFile as InputFile
+    from .types.media import InputImage as InputImage
     from .types.parts import InputText as InputText
     from .types.parts import Other as Other
     from .types.parts import OutputImage as OutputImage
@@ -141,10 +141,12 @@ else:
             "ResponseItem",
         ),
         "types.limits": ("Limits",),
-        "types.parts": (
+        "types.media": (
             "InputAudio",
             "InputFile",
             "InputImage",
+        ),
+        "types.parts": (
             "InputText",
             "Other",
             "OutputImage",

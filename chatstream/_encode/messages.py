@@ -32,11 +32,9 @@ from ..types.items import (
     ResponseItem,
     item_from_dict,
 )
+from ..types.media import InputAudio, InputFile, InputImage
 from ..types.parts import (
     ContentPart,
-    InputAudio,
-    InputFile,
-    InputImage,
     InputText,
     Other,
     OutputImage,

@@ -24,12 +24,9 @@ from .parts import (
     Other,
     OutputText,
     as_parts,
-    check_dict,
-    check_text,
-    require_key,
-    tagged,
     text_of,
 )
+from .tagged import check_dict, check_text, require_key, tagged
 from .text import clean_json
 
 

@@ -428,13 +428,14 @@ def test_tools_in_the_prompt_and_in_the_fields_are_refused():
 # ── properties ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 TEXTS = st.text(max_size=8)
+URLS = TEXTS.map("data:,{}".format)
 PARTS = st.one_of(
     TEXTS.map(InputText),
     TEXTS.map(OutputText),
     TEXTS.map(Refusal),
-    st.builds(InputImage, TEXTS, st.none() | TEXTS),
-    st.builds(InputAudio, TEXTS, TEXTS),
-    st.builds(InputFile, TEXTS, st.none() | TEXTS),
+    st.builds(InputImage, URLS, st.none() | TEXTS),
+    st.builds(InputAudio, URLS, TEXTS),
+    st.builds(InputFile, URLS, st.none() | TEXTS),
     TEXTS.map(lambda text: Other({"type": "text", "text": text, "cache_control": {}})),
 )
 MESSAGES = st.builds(
