@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .errors import ConnectionFailed as ConnectionFailed
     from .errors import DeadlineExceeded as DeadlineExceeded
     from .errors import IdleTimeout as IdleTimeout
+    from .errors import InvalidArguments as InvalidArguments
     from .errors import MissingEnvVar as MissingEnvVar
     from .errors import ProtocolViolation as ProtocolViolation
     from .errors import ProviderError as ProviderError
@@ -68,6 +69,8 @@ if TYPE_CHECKING:
     from .types.media import InputAudio as InputAudio
     from .types.media import InputFile as InputFile
     from .types.media import InputImage as InputImage
+    from .types.partial import array_items as array_items
+    from .types.partial import partial_json as partial_json
     from .types.parts import InputText as InputText
     from .types.parts import Other as Other
     from .types.parts import OutputImage as OutputImage
@@ -75,8 +78,7 @@ if TYPE_CHECKING:
     from .types.parts import Refusal as Refusal
     from .types.prompt import Prompt as Prompt
     from .types.prompt import PromptLike as PromptLike
-    from .types.schema import partial_json as partial_json
-    from .types.schema import response_format as response_format
+    from .types.structured import response_format as response_format
     from .types.tools import Tool as Tool
     from .types.turn import Timing as Timing
     from .types.turn import Turn as Turn
@@ -105,6 +107,7 @@ else:
             "ConnectionFailed",
             "DeadlineExceeded",
             "IdleTimeout",
+            "InvalidArguments",
             "MissingEnvVar",
             "ProtocolViolation",
             "ProviderError",
@@ -153,14 +156,15 @@ else:
             "OutputText",
             "Refusal",
         ),
+        "types.partial": (
+            "array_items",
+            "partial_json",
+        ),
         "types.prompt": (
             "Prompt",
             "PromptLike",
         ),
-        "types.schema": (
-            "partial_json",
-            "response_format",
-        ),
+        "types.structured": ("response_format",),
         "types.tools": ("Tool",),
         "types.turn": (
             "Timing",

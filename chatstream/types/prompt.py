@@ -21,7 +21,7 @@ class Prompt:
 
     - ``instructions``: the system message, sent before all others.
     - ``input``: items, Chat Completions message dicts, or both; a str is one user message.
-    - ``tools``: `Tool` objects, or dicts in the flat shape (Responses) or the nested shape (Chat Completions).
+    - ``tools``: functions, `Tool` objects, or dicts in the flat (Responses) or the nested (Chat Completions) shape.
 
     A list is kept and not copied. Raises `ConfigError` for other types.
     """
