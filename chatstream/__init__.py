@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .errors import ConnectionFailed as ConnectionFailed
     from .errors import DeadlineExceeded as DeadlineExceeded
     from .errors import IdleTimeout as IdleTimeout
+    from .errors import InvalidArguments as InvalidArguments
     from .errors import MissingEnvVar as MissingEnvVar
     from .errors import ProtocolViolation as ProtocolViolation
     from .errors import ProviderError as ProviderError
@@ -68,9 +69,11 @@ if TYPE_CHECKING:
     from .types.items import Reasoning as Reasoning
     from .types.items import ResponseItem as ResponseItem
     from .types.limits import Limits as Limits
-    from .types.parts import InputAudio as InputAudio
-    from .types.parts import InputFile as InputFile
-    from .types.parts import InputImage as InputImage
+    from .types.media import InputAudio as InputAudio
+    from .types.media import InputFile as InputFile
+    from .types.media import InputImage as InputImage
+    from .types.partial import array_items as array_items
+    from .types.partial import partial_json as partial_json
     from .types.parts import InputText as InputText
     from .types.parts import Other as Other
     from .types.parts import OutputImage as OutputImage
@@ -78,8 +81,7 @@ if TYPE_CHECKING:
     from .types.parts import Refusal as Refusal
     from .types.prompt import Prompt as Prompt
     from .types.prompt import PromptLike as PromptLike
-    from .types.schema import partial_json as partial_json
-    from .types.schema import response_format as response_format
+    from .types.structured import response_format as response_format
     from .types.tools import Tool as Tool
     from .types.turn import Timing as Timing
     from .types.turn import Turn as Turn
@@ -112,6 +114,7 @@ else:
             "ConnectionFailed",
             "DeadlineExceeded",
             "IdleTimeout",
+            "InvalidArguments",
             "MissingEnvVar",
             "ProtocolViolation",
             "ProviderError",
@@ -148,24 +151,27 @@ else:
             "ResponseItem",
         ),
         "types.limits": ("Limits",),
-        "types.parts": (
+        "types.media": (
             "InputAudio",
             "InputFile",
             "InputImage",
+        ),
+        "types.parts": (
             "InputText",
             "Other",
             "OutputImage",
             "OutputText",
             "Refusal",
         ),
+        "types.partial": (
+            "array_items",
+            "partial_json",
+        ),
         "types.prompt": (
             "Prompt",
             "PromptLike",
         ),
-        "types.schema": (
-            "partial_json",
-            "response_format",
-        ),
+        "types.structured": ("response_format",),
         "types.tools": ("Tool",),
         "types.turn": (
             "Timing",

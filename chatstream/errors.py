@@ -3,6 +3,7 @@
     ChatStreamError
     ├── ConfigError (ValueError)        nothing was sent
     │   └── MissingEnvVar
+    ├── InvalidArguments (ValueError)   the model called a tool in a wrong way
     ├── ConnectionFailed                no response: refused, reset, DNS, TLS, proxy
     ├── UnexpectedStatus                status, body, message, code, retry_after
     │   ├── RetryLimit                  retries spent
@@ -102,6 +103,13 @@ class MissingEnvVar(ConfigError):
     def __str__(self) -> str:
         hint = f" {self.instructions}" if self.instructions else ""
         return f"Missing environment variable: `{self.variable}`.{hint}"
+
+
+class InvalidArguments(ChatStreamError, ValueError):
+    """The model called a tool with arguments that are cut off or do not match its parameters.
+
+    The function was not called. The message says what is wrong, and can be sent back to the model.
+    """
 
 
 class ConnectionFailed(ChatStreamError):

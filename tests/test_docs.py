@@ -116,7 +116,10 @@ def answer(body: dict[str, Any]) -> Script:
         cities = [city for city in CITIES if city in question]
         choices = [_call_deltas(body["tools"][0]["function"]["name"], cities)]
     elif body.get("response_format"):
-        choices = [_text_deltas('{"city": "Oslo", "degrees": 4}')]
+        cold = '{"city": "Oslo", "degrees": 4}'
+        is_list = "value" in body["response_format"]["json_schema"]["schema"]["properties"]
+        warm = '{"city": "Paris", "degrees": 18}'
+        choices = [_text_deltas(f'{{"value": [{cold}, {warm}]}}' if is_list else cold)]
     elif body.get("tools"):
         choices = [_text_deltas(", ".join(each["content"] for each in messages if each["role"] == "tool") + ".")]
     else:

@@ -17,6 +17,7 @@ from chatstream import (
     ConnectionFailed,
     DeadlineExceeded,
     IdleTimeout,
+    InvalidArguments,
     MissingEnvVar,
     ProtocolViolation,
     ProviderError,
@@ -35,6 +36,7 @@ ERRORS: list[Any] = [
     ChatStreamError("reason"),
     ConfigError("reason"),
     MissingEnvVar("A_KEY", "Get one."),
+    InvalidArguments("reason"),
     ConnectionFailed("reason"),
     UnexpectedStatus(*REFUSAL),
     RetryLimit(*REFUSAL),
@@ -79,6 +81,8 @@ def test_a_new_error_has_no_partial_turn_attempts_or_request_id(error):
 def test_errors_are_caught_by_their_base_classes_and_by_the_builtin_ones():
     assert issubclass(ConfigError, ValueError)
     assert issubclass(MissingEnvVar, ConfigError)
+    assert issubclass(InvalidArguments, ValueError)
+    assert not issubclass(InvalidArguments, ConfigError)
     assert issubclass(RetryLimit, UnexpectedStatus)
     assert issubclass(QuotaExceeded, UnexpectedStatus)
     assert issubclass(StreamTooLarge, ProtocolViolation)

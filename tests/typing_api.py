@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import chatstream
@@ -22,6 +23,10 @@ from chatstream import (
     FunctionCallDelta,
     FunctionCallOutput,
     Heartbeat,
+    InputAudio,
+    InputFile,
+    InputImage,
+    InvalidArguments,
     Message,
     OutputImage,
     OutputItemDone,
@@ -42,7 +47,9 @@ from chatstream import (
     Turn,
     UnexpectedStatus,
     aggregate,
+    array_items,
     collect,
+    partial_json,
     read_events,
 )
 from chatstream.telemetry import instrument
@@ -132,6 +139,43 @@ def what_a_turn_holds(prompt: Prompt, turn: Turn) -> None:
     prompt.input += turn.complete_items
     prompt.input += [call.output("18 °C") for call in turn.function_calls]
     assert_type(turn.function_calls[0].output("18 °C"), FunctionCallOutput)
+    assert_type(turn.function_calls[0].output([{"degrees": 18}]), FunctionCallOutput)
+
+
+def get_weather(city: str) -> int:
+    return len(city)
+
+
+def tools_and_parts(client: Client, turn: Turn, path: Path) -> None:
+    prompt = Prompt(input=[Message("user", [InputImage.from_file(path, detail="low")])], tools=[get_weather, Tool("f")])
+    client.stream(prompt)
+    client.stream("Hi", tools=[get_weather], response_format=list[int])
+    assert_type(InputImage.from_bytes(b"GIF89a"), InputImage)
+    assert_type(InputAudio.from_file("a.wav"), InputAudio)
+    assert_type(InputFile.from_file("a.pdf", filename="b.pdf"), InputFile)
+    for call in turn.function_calls:
+        try:
+            assert_type(Tool.from_function(get_weather).call(call), Any)
+        except InvalidArguments as error:
+            call.output(str(error))
+
+
+class City:
+    name: str
+
+
+def instances_of_a_type(turn: Turn, stream: ResponseStream) -> None:
+    assert_type(turn.parsed(City), City)
+    assert_type(turn.parsed(list[City]), list[City])
+    assert_type(turn.parsed(dict[str, int]), dict[str, int])
+    assert_type(turn.parsed(int), int)
+    assert_type(turn.parsed(), Any)
+    either: Any = turn.parsed(City | None)
+    assert_type(array_items(stream.text(), City), Iterator[City])
+    assert_type(array_items(stream.text(), list[int], name="rows"), Iterator[list[int]])
+    assert_type(array_items(stream.text()), Iterator[Any])
+    assert_type(partial_json(stream.text()), Iterator[Any])
+    print(either)
 
 
 def what_an_error_carries(stream: ResponseStream) -> Turn | None:

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from types import NoneType
+from typing import TYPE_CHECKING, Any
 
 from .._field_names import ALWAYS_STREAMED
 from .._imports import imports
 from ..errors import ConfigError
 from ..types.prompt import Prompt, PromptLike, as_list
 from ..types.text import has_lone_surrogates
-from ..types.tools import AnyTool
 from .messages import encode_messages
 from .reasoning import ReasoningEcho
+
+if TYPE_CHECKING:
+    from ..types.tools import AnyTool  # reads signatures, which few prompts need
 
 
 def request_body(
@@ -102,9 +105,9 @@ def _checked_fields(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     if "model" in fields:
         raise ConfigError("model is given twice: give it as model=… alone")
     _check_stream(fields)
-    if isinstance(fields.get("response_format"), type):
+    if not isinstance(fields.get("response_format"), (Mapping, NoneType)):
         with imports():
-            from ..types.schema import response_format
+            from ..types.structured import response_format
 
         return {**fields, "response_format": response_format(fields["response_format"])}
     return fields

@@ -31,11 +31,9 @@ from ..types.items import (
     Message,
     Reasoning,
 )
+from ..types.media import InputAudio, InputFile, InputImage
 from ..types.parts import (
     ContentPart,
-    InputAudio,
-    InputFile,
-    InputImage,
     InputText,
     Other,
     OutputImage,

@@ -1,4 +1,4 @@
-"""Tools, as `Tool` or as a dict in the flat (Responses) or the nested (Chat) shape → tools in the Chat shape.
+"""Tools, as functions, `Tool` or dicts in the flat (Responses) or the nested (Chat) shape → tools in the Chat shape.
 
 Rules:
 - No tool is dropped: a tool that can't be sent, or has the name of another, raises `ConfigError`.
@@ -27,11 +27,13 @@ def encode_tools(tools: Iterable[AnyTool], other_tools: bool) -> list[dict[str, 
 
 
 def _encode_tool(tool: AnyTool, other_tools: bool) -> dict[str, Any]:
+    if callable(tool):
+        tool = Tool.from_function(tool)
     if isinstance(tool, Tool):
         flat = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
         return _function_tool({**flat, "strict": tool.strict})
     if not isinstance(tool, Mapping):
-        raise ConfigError(f"a tool must be a Tool, Tool.from_function(f) or a dict, not {tool!r:.80}")
+        raise ConfigError(f"a tool must be a function, a Tool or a dict, not {tool!r:.80}")
     kind = tool.get("type", "function")
     if kind == "function":
         return _function_tool(tool)

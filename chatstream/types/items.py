@@ -10,12 +10,12 @@ Rules:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import Any
 
 from .._dataclass import frozen
+from .._imports import imports
 from ..errors import ConfigError
 from .parts import (
     Content,
@@ -24,12 +24,9 @@ from .parts import (
     Other,
     OutputText,
     as_parts,
-    check_dict,
-    check_text,
-    require_key,
-    tagged,
     text_of,
 )
+from .tagged import check_dict, check_text, require_key, tagged
 from .text import clean_json
 
 
@@ -96,8 +93,15 @@ class FunctionCall:
             raise ValueError(f"the arguments of {self.name} ({self.call_id}) are not complete JSON: {error}") from error
 
     def output(self, value: Any) -> FunctionCallOutput:
-        """The output of this call, to append to the conversation; a ``value`` that is not a str becomes JSON."""
-        return FunctionCallOutput(self.call_id, value if isinstance(value, str) else json.dumps(value))
+        """The output of this call, to append to the conversation.
+
+        ``value`` is a str, content parts (one, or a list with any), or becomes JSON: what `json` takes, and
+        dataclasses, pydantic models, enums, dates and times, ``UUID``, ``Decimal`` and paths. Raises `ConfigError` for
+        anything else.
+        """
+        with imports():
+            from .output import output_content
+        return FunctionCallOutput(self.call_id, output_content(value, f"the output of {self.name}"))
 
     def to_dict(self) -> dict[str, Any]:
         """This item in its tagged form."""

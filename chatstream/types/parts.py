@@ -16,36 +16,8 @@ from typing import Any, Union
 
 from .._dataclass import frozen
 from ..errors import ConfigError
-
-
-def tagged(type: str, **values: Any) -> dict[str, Any]:
-    """The tagged form with this ``type`` and all ``values`` but those that are None."""
-    return {"type": type, **{name: value for name, value in values.items() if value is not None}}
-
-
-def require_key(data: Mapping[str, Any], key: str) -> Any:
-    """``data[key]``. Raises `ConfigError` if ``data`` is not a mapping or has no such key."""
-    if not isinstance(data, Mapping) or key not in data:
-        raise ConfigError(f'expected a dict with the key "{key}", not {data!r:.80}')
-    return data[key]
-
-
-def check_text(value: object, *names: str, or_none: bool = False) -> None:
-    """Raise `ConfigError` if one of these attributes of ``value`` is not a str (or None, if ``or_none``)."""
-    wanted = "a str or None" if or_none else "a str"
-    for name in names:
-        text = getattr(value, name)
-        if not isinstance(text, str) and not (or_none and text is None):
-            raise ConfigError(f"{type(value).__name__}.{name} must be {wanted}, not {type(text).__name__}")
-
-
-def check_dict(value: object, name: str) -> None:
-    """Raise `ConfigError` if this attribute of ``value`` is not a dict."""
-    if not isinstance(getattr(value, name), dict):
-        raise ConfigError(f"{type(value).__name__}.{name} must be a dict, not {type(getattr(value, name)).__name__}")
-
-
-# ── parts ───────────────────────────────────────────────────────────────────────────────────────────────────────
+from .media import InputAudio, InputFile, InputImage
+from .tagged import check_text, require_key, tagged
 
 
 @frozen
@@ -65,74 +37,6 @@ class InputText:
     def from_dict(cls, data: Mapping[str, Any]) -> InputText:
         """The part with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
         return cls(require_key(data, "text"))
-
-
-@frozen
-class InputImage:
-    """An image for the model.
-
-    ``image_url`` is a URL, or the image itself as a ``data:`` URL. ``detail`` is ``low``, ``high`` or ``auto``.
-    """
-
-    image_url: str
-    detail: str | None = None
-
-    def __post_init__(self) -> None:
-        check_text(self, "image_url")
-        check_text(self, "detail", or_none=True)
-
-    def to_dict(self) -> dict[str, Any]:
-        """This part in its tagged form."""
-        return tagged("input_image", image_url=self.image_url, detail=self.detail)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> InputImage:
-        """The part with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
-        return cls(require_key(data, "image_url"), data.get("detail"))
-
-
-@frozen
-class InputAudio:
-    """Audio for the model: ``data`` in base64, ``format`` such as ``wav`` or ``mp3``."""
-
-    data: str
-    format: str
-
-    def __post_init__(self) -> None:
-        check_text(self, "data", "format")
-
-    def to_dict(self) -> dict[str, Any]:
-        """This part in its tagged form."""
-        return tagged("input_audio", input_audio={"data": self.data, "format": self.format})
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> InputAudio:
-        """The part with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
-        audio = require_key(data, "input_audio")
-        return cls(require_key(audio, "data"), require_key(audio, "format"))
-
-
-@frozen
-class InputFile:
-    """A file for the model: its content as a ``data:`` URL in ``file_data``, or the ``file_id`` of an uploaded file."""
-
-    file_data: str | None = None
-    file_id: str | None = None
-    filename: str | None = None
-
-    def __post_init__(self) -> None:
-        check_text(self, "file_data", "file_id", "filename", or_none=True)
-        if self.file_data is None and self.file_id is None:
-            raise ConfigError("an InputFile needs file_data or file_id")
-
-    def to_dict(self) -> dict[str, Any]:
-        """This part in its tagged form."""
-        return tagged("input_file", file_data=self.file_data, file_id=self.file_id, filename=self.filename)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> InputFile:
-        """The part with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
-        return cls(data.get("file_data"), data.get("file_id"), data.get("filename"))
 
 
 @frozen

@@ -33,7 +33,7 @@ class Prompt:
     - ``instructions``: the system message, sent before all others.
     - ``input``: items, Chat Completions message dicts, turns, or a mixture of them; a str is one user message. The
       messages of openai-python, and other objects whose ``model_dump()`` is a message dict, count as message dicts.
-    - ``tools``: `Tool` objects, or dicts in the flat shape (Responses) or the nested shape (Chat Completions).
+    - ``tools``: functions, `Tool` objects, or dicts in the flat (Responses) or the nested (Chat Completions) shape.
 
     A list is kept and not copied. Raises `ConfigError` for other types.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import field
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from .._dataclass import frozen
 from .._imports import imports
@@ -12,6 +12,8 @@ from .._missing import explain_missing
 from .events import FinishKind, Status, TokenUsage
 from .items import CustomToolCall, FunctionCall, Message, Reasoning, ResponseItem
 from .parts import OutputText, Refusal
+
+T = TypeVar("T")
 
 
 @frozen
@@ -86,13 +88,21 @@ class Turn:
         """The items without calls that were cut off or have no name: what can be sent back to any server."""
         return tuple(item for item in self.items if not _is_broken_call(item))
 
-    def parsed(self, model: Any = None) -> Any:
-        """The value of the text, which is JSON; an instance of ``model``, a dataclass or pydantic model, if given.
+    @overload
+    def parsed(self, model: None = None) -> Any: ...
+    @overload
+    def parsed(self, model: type[T]) -> T: ...
+    @overload
+    def parsed(self, model: Any) -> Any: ...
 
-        Raises ValueError if the text is not one complete JSON value or does not match ``model``.
+    def parsed(self, model: Any = None) -> Any:
+        """The value of the text, which is JSON, as an instance of ``model``, if given; see `response_format`.
+
+        A single fenced block around the JSON is taken off. Raises ValueError if the text is not one complete JSON value
+        or does not match ``model``.
         """
         with imports():
-            from .schema import parsed
+            from .structured import parsed
 
         return parsed(self.text, model)
 

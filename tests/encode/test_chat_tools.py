@@ -43,6 +43,12 @@ def test_every_shape_of_a_tool_is_sent_in_the_chat_shape(tool):
     assert encode_tools([tool], other_tools=False) == [NESTED]
 
 
+def test_a_function_is_sent_as_the_tool_made_from_it():
+    assert encode_tools([get_weather], other_tools=False) == encode_tools(
+        [Tool.from_function(get_weather)], other_tools=False
+    )
+
+
 def test_keys_of_a_tool_that_are_none_are_not_sent():
     bare = [{"type": "function", "function": {"name": "f"}}]
     assert encode_tools([Tool("f")], other_tools=False) == bare
@@ -72,7 +78,9 @@ def test_a_tool_that_is_not_a_function_is_sent_only_if_the_provider_allows_it():
     ("tools", "message"),
     [
         ([Tool("f"), NESTED], "more than one tool is named f: give each a name of its own"),
-        ([get_weather], r"a tool must be a Tool, Tool.from_function\(f\) or a dict, not <function get_weather"),
+        (["f"], "a tool must be a function, a Tool or a dict, not 'f'"),
+        ([get_weather, get_weather], "more than one tool is named get_weather: give each a name of its own"),
+        ([get_weather, Tool("get_weather")], "more than one tool is named get_weather"),
         ([{"type": "function"}], 'a function tool needs a "name" that is not blank'),
         ([{"type": "function", "function": None}], 'a function tool needs a "name" that is not blank, not None'),
         ([{"type": "function", "function": {"name": " "}}], 'a function tool needs a "name" that is not blank'),

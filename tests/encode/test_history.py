@@ -271,7 +271,7 @@ PLACES = [
     ("messages[0].content", lambda text: {"instructions": text}),
     ("messages[1].content", lambda text: {"input": [HI, Message("assistant", text)]}),
     ("messages[0].content[1].text", lambda text: {"input": [{"role": "user", "content": ["a", text]}]}),
-    ("messages[0].content[0].image_url.url", lambda text: {"input": [Message("user", [InputImage(text)])]}),
+    ("messages[0].content[0].image_url.url", lambda text: {"input": [Message("user", [InputImage(f"data:{text}")])]}),
     ("messages[0].name", lambda text: {"input": [{"role": "user", "content": "hi", "name": text}]}),
     ("messages[1].content", lambda text: {"input": [CALL, FunctionCallOutput("c1", text)]}),
     ("messages[0].reasoning", lambda text: {"input": [Reasoning(text), Message("assistant", "x")]}),

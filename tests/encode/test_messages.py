@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import pytest
 from bodies import PNG, answer, body, call, calling, messages
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatstream import response_format
 from chatstream.errors import ConfigError
 from chatstream.types.items import CustomToolCall, FunctionCall, FunctionCallOutput, LocalShellCall, Message, Reasoning
 from chatstream.types.parts import InputAudio, InputFile, InputImage, InputText, Other, OutputImage, OutputText, Refusal
@@ -395,8 +397,14 @@ def test_a_class_as_response_format_is_sent_as_its_schema():
     sent = body("hi", fields={"response_format": Weather})["response_format"]
     assert (sent["type"], sent["json_schema"]["name"]) == ("json_schema", "Weather")
     assert sent["json_schema"]["schema"]["properties"] == {"city": {"type": "string"}}
-    with pytest.raises(ConfigError, match="response_format must be a dict, a dataclass or a pydantic model"):
-        body("hi", fields={"response_format": str})
+    assert body("hi", fields={"response_format": None})["response_format"] is None
+    with pytest.raises(ConfigError, match="response_format must be a dict, or a type such as a dataclass"):
+        body("hi", fields={"response_format": "json_object"})
+
+
+@pytest.mark.parametrize("model", [list[int], int | None, str, Literal["a", "b"], Annotated[int, "how many"]])
+def test_any_type_given_as_response_format_is_sent_as_its_schema(model):
+    assert body("hi", fields={"response_format": model})["response_format"] == response_format(model)
 
 
 def test_token_usage_is_requested_unless_stream_usage_is_off():
@@ -443,13 +451,14 @@ def test_tools_in_the_prompt_and_in_the_fields_are_refused():
 # ── properties ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 TEXTS = st.text(max_size=8)
+URLS = TEXTS.map("data:,{}".format)
 PARTS = st.one_of(
     TEXTS.map(InputText),
     TEXTS.map(OutputText),
     TEXTS.map(Refusal),
-    st.builds(InputImage, TEXTS.map(lambda text: f"https://example.com/{text}"), st.none() | TEXTS),
-    st.builds(InputAudio, TEXTS, TEXTS),
-    st.builds(InputFile, TEXTS, st.none() | TEXTS),
+    st.builds(InputImage, URLS, st.none() | TEXTS),
+    st.builds(InputAudio, URLS, TEXTS),
+    st.builds(InputFile, URLS, st.none() | TEXTS),
     TEXTS.map(lambda text: Other({"type": "text", "text": text, "cache_control": {}})),
 )
 MESSAGES = st.builds(

@@ -420,7 +420,9 @@ SLOW = {
         "requests",
         "chatstream.stream('Hi', provider=chatstream.Provider('t', URL), model='m1').collect()",
     ),
-    "Turn.parsed": ("chatstream.types.schema", "suppress(ValueError, chatstream.Turn().parsed)"),
+    "InputFile.from_bytes": ("chatstream.types.media_type", "chatstream.InputFile.from_bytes(b'text')"),
+    "FunctionCall.output": ("chatstream.types.output", "chatstream.FunctionCall('f', '{}', 'c').output([1])"),
+    "Turn.parsed": ("chatstream.types.structured", "suppress(ValueError, chatstream.Turn().parsed)"),
     "a provider": ("encodings.idna", "chatstream.Provider('test', URL)"),
     "an unknown provider": ("difflib", "suppress(ValueError, chatstream.Provider.named, 'nobody')"),
 }
@@ -448,7 +450,8 @@ provider = chatstream.Provider("test", sys.argv[1], stream_max_retries=0, http_h
 client = chatstream.Client(provider, model="m1")
 try:
     tools = [chatstream.Tool("f", "does it", {"type": "object"})]
-    content = [chatstream.InputText("Hi"), chatstream.InputImage("https://a.invalid/a.png")]
+    content = [chatstream.InputText("Hi"), chatstream.InputImage.from_bytes(b"GIF89a")]
+    chatstream.FunctionCall("f", "{}", "c").output([1])
     stream = client.stream([chatstream.Message("user", content)], tools=tools, deadline=9)
     turn = stream.collect()
     repr(turn)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
+import dataclasses
+import datetime
+import decimal
 import enum
 import functools
-from typing import Any, Dict, List, Literal, Optional, Union  # noqa: UP035  # older spellings work too
+import json
+import pathlib
+import pickle
+from typing import Annotated, Any, Dict, List, Literal, Optional, Union  # noqa: UP035  # older spellings work too
 
+import pydantic
 import pytest
 
+from chatstream import FunctionCall, InvalidArguments
 from chatstream.errors import ConfigError
 from chatstream.types.tools import Tool
 
@@ -62,10 +72,11 @@ def test_a_function_without_parameters_and_docstring_has_an_empty_schema():
     assert Tool.from_function(ping) == Tool("ping", None, {"type": "object", "properties": {}})
 
 
-def test_the_tool_of_a_method_has_no_parameter_self():
-    class Weather:
-        def now(self, city: str): ...
+class Weather:
+    def now(self, city: str): ...
 
+
+def test_the_tool_of_a_method_has_no_parameter_self():
     assert Tool.from_function(Weather().now).parameters["required"] == ["city"]
 
 
@@ -162,7 +173,10 @@ def takes_an_undefined_name(x: Missing): ...  # noqa: F821
             "the signature of takes_an_undefined_name can't be read: name 'Missing' is not defined",
         ),
         (lambda x: x, "Tool.from_function needs a function with a name"),
-        (functools.partial(get_weather, "Oslo"), "Tool.from_function needs a function with a name"),
+        (functools.partial(lambda x: x), "Tool.from_function needs a function with a name"),
+        (None, "Tool.from_function needs a function with a name, not None"),
+        (len, "parameter obj of len can't be given by keyword"),
+        (Weather.now, "parameter self of now has no annotation"),
         (Unit, "Tool.from_function needs a function with a name"),
         ("get_weather", "Tool.from_function needs a function with a name, not 'get_weather'"),
     ],
@@ -170,6 +184,344 @@ def takes_an_undefined_name(x: Missing): ...  # noqa: F821
 def test_a_function_without_an_unambiguous_schema_is_refused(function, message):
     with pytest.raises(ConfigError, match=message):
         Tool.from_function(function)
+
+
+# ── functions of every kind ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class Forecast:
+    """A service."""
+
+    def __call__(self, city: str, *, days: int = 1) -> str:
+        """The weather of a city."""
+        return f"{city} {days}"
+
+
+class Plain:
+    """Only the class is documented."""
+
+    def __call__(self) -> int:
+        return 7
+
+
+class Cities:
+    unit = "C"
+
+    def of_instance(self, city: str) -> str:
+        return city + self.unit
+
+    @classmethod
+    def of_class(cls, city: str) -> str:
+        return city + cls.unit
+
+    @staticmethod
+    def of_nothing(city: str) -> str:
+        return city
+
+
+def find(database: object, city: str, limit: int = 3) -> list:
+    """Find a city."""
+    return [database, city, limit]
+
+
+def first_by_position(key: set, /, city: str) -> list:
+    return [key, city]
+
+
+@functools.lru_cache
+def cached(city: str) -> str:
+    """Cached."""
+    return city
+
+
+def asynchronous(function):
+    @functools.wraps(function)
+    def run(*args, **kwargs):
+        return asyncio.run(function(*args, **kwargs))
+
+    return run
+
+
+@asynchronous
+async def awaited(city: str) -> str:
+    return city
+
+
+renamed = functools.update_wrapper(functools.partial(find, 0), get_weather)
+
+
+@pytest.mark.parametrize(
+    ("function", "name", "description", "required", "arguments", "result"),
+    [
+        (Forecast(), "Forecast", "The weather of a city.", ["city"], {"city": "a", "days": 2}, "a 2"),
+        (Plain(), "Plain", "Only the class is documented.", None, {}, 7),
+        (Cities().of_instance, "of_instance", None, ["city"], {"city": "a"}, "aC"),
+        (Cities.of_class, "of_class", None, ["city"], {"city": "a"}, "aC"),
+        (Cities.of_nothing, "of_nothing", None, ["city"], {"city": "a"}, "a"),
+        (functools.partial(find, 0), "find", "Find a city.", ["city"], {"city": "a"}, [0, "a", 3]),
+        (functools.partial(find, database=0, limit=1), "find", "Find a city.", ["city"], {"city": "a"}, [0, "a", 1]),
+        (functools.partial(functools.partial(find, 0), limit=1), "find", "Find a city.", ["city"], {"city": "a"}, None),
+        (functools.partial(first_by_position, {1}), "first_by_position", None, ["city"], {"city": "a"}, [{1}, "a"]),
+        (functools.partial(Forecast(), days=5), "Forecast", "The weather of a city.", ["city"], {"city": "a"}, "a 5"),
+        (functools.partial(Cities().of_instance), "of_instance", None, ["city"], {"city": "a"}, "aC"),
+        (renamed, "get_weather", "The weather of a city.", ["city"], {"city": "a"}, [0, "a", 3]),
+        (cached, "cached", "Cached.", ["city"], {"city": "a"}, "a"),
+        (awaited, "awaited", None, ["city"], {"city": "a"}, "a"),
+    ],
+    ids=repr,
+)
+def test_whatever_can_be_called_is_a_tool(  # noqa: PLR0917
+    function, name, description, required, arguments, result
+):
+    tool = Tool.from_function(function)
+    assert (tool.name, tool.description, tool.parameters.get("required")) == (name, description, required)
+    called = tool.call(FunctionCall(name, json.dumps(arguments), "c"))
+    assert called == (result or [0, "a", 1])
+
+
+def test_parameters_that_a_partial_fixes_are_not_in_the_schema():
+    assert set(properties(functools.partial(find, 0))) == {"city", "limit"}
+    assert set(properties(functools.partial(find, database=0, limit=1))) == {"city"}
+
+
+async def coroutine(city: str): ...
+
+
+async def generator(city: str):
+    yield city
+
+
+class AsyncCall:
+    async def __call__(self, city: str): ...
+
+
+class AsyncMethod:
+    async def now(self, city: str): ...
+
+
+@pytest.mark.parametrize(
+    "function",
+    [coroutine, generator, AsyncCall(), AsyncMethod().now, functools.partial(coroutine, "a")],
+    ids=["function", "generator", "object", "method", "partial"],
+)
+def test_an_async_function_is_refused(function):
+    with pytest.raises(ConfigError, match="is async, but tools are called synchronously: give a function that is not"):
+        Tool.from_function(function)
+
+
+def test_a_function_that_turns_out_to_be_async_when_it_is_called_is_refused():
+    tool = Tool.from_function(functools.lru_cache(coroutine))
+    with pytest.raises(ConfigError, match="coroutine returned a coroutine: give a function that is not async"):
+        tool.call(FunctionCall("coroutine", '{"city": "a"}', "c"))
+
+
+def test_a_name_that_servers_refuse_is_changed():
+    def größe(x: int): ...  # noqa: PLC2401
+
+    assert Tool.from_function(größe).name == "gr_e"
+    größe.__name__ = "x" * 99
+    assert Tool.from_function(größe).name == "x" * 64
+
+
+# ── descriptions ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def described(  # noqa: PLR0917
+    a: Annotated[int, "how many"],
+    b: Annotated[str, pydantic.Field(description="which", max_length=9)],
+    c: int = pydantic.Field(3, description="how far", le=5),
+    d: list[int] = pydantic.Field(default_factory=lambda: [1], description="where"),  # noqa: B008
+    e: str = pydantic.Field(description="needed"),
+    f: Annotated[str, "of the annotation"] = "",
+    g: str = "",
+):
+    """Do it.
+
+    Args:
+        f: of the docstring
+        g: of the docstring
+    """
+    return a, b, c, d, e, f, g
+
+
+def test_parameters_are_described_by_annotated_and_by_the_field_of_pydantic():
+    tool = Tool.from_function(described)
+    found = {name: schema["description"] for name, schema in tool.parameters["properties"].items()}
+    assert found == {
+        "a": "how many",
+        "b": "which",
+        "c": "how far",
+        "d": "where",
+        "e": "needed",
+        "f": "of the annotation",
+        "g": "of the docstring",
+    }
+    assert tool.parameters["required"] == ["a", "b", "e"]
+
+
+class Engine(pydantic.BaseModel):
+    """Moves a car."""
+
+    power: int
+
+
+def test_the_docstring_of_a_function_describes_a_parameter_better_than_the_docstring_of_its_class():
+    def drive(main: Engine, spare: Engine, other: Annotated[Engine, "the other one"]):
+        """Drive.
+
+        Args:
+            main: the one in use
+            other: not shown
+        """
+
+    drive.__annotations__ |= {"main": Engine, "spare": Engine, "other": Annotated[Engine, "the other one"]}
+    found = [schema["description"] for schema in properties(drive).values()]
+    assert found == ["the one in use", "Moves a car.", "the other one"]
+
+
+def test_defaults_and_constraints_in_the_field_of_pydantic_hold_when_the_tool_is_called():
+    tool = Tool.from_function(described)
+    called = tool.call(FunctionCall("described", '{"a": 1, "b": "x", "e": "y"}', "c"))
+    assert called == (1, "x", 3, [1], "y", "", "")
+    with pytest.raises(InvalidArguments, match="c: Input should be less than or equal to 5"):
+        tool.call(FunctionCall("described", '{"a": 1, "b": "x", "c": 6}', "c"))
+
+
+def test_a_strict_tool_requires_every_parameter():
+    tool = Tool.from_function(get_weather, strict=True)
+    assert tool.strict is True
+    assert tool.parameters["required"] == ["city", "days"]
+    assert tool.parameters["additionalProperties"] is False
+    with pytest.raises(ConfigError, match="find can't be strict: a list needs the type of its items, and dict"):
+        Tool.from_function(find, strict=True)
+
+
+# ── calls ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclasses.dataclass
+class Address:
+    street: str
+    unit: Unit = Unit.CELSIUS
+
+
+class Person(pydantic.BaseModel):
+    name: str
+
+
+def visit(  # noqa: PLR0917
+    who: Person,
+    where: list[Address],
+    day: datetime.date,
+    unit: Optional[Unit] = None,  # noqa: UP045
+    kind: Literal["a", "b"] = "a",
+    budget: decimal.Decimal = decimal.Decimal(0),
+    map: Union[pathlib.Path, None] = None,
+    extra: Dict[str, List[int]] = {},  # noqa: UP006, B006
+):
+    return who, where, day, unit, kind, budget, map, extra
+
+
+VISIT = Tool.from_function(visit)
+
+
+def test_the_arguments_of_a_call_get_the_declared_types():
+    arguments = {
+        "who": {"name": "Zoë"},
+        "where": [{"street": "a"}, {"street": "b", "unit": "f"}],
+        "day": "2026-05-01",
+        "unit": "c",
+        "kind": "b",
+        "budget": 0.1,
+        "map": "/a",
+        "extra": {"x": [1]},
+    }
+    assert VISIT.call(FunctionCall("visit", json.dumps(arguments), "c")) == (
+        Person(name="Zoë"),
+        [Address("a"), Address("b", Unit.FAHRENHEIT)],
+        datetime.date(2026, 5, 1),
+        Unit.CELSIUS,
+        "b",
+        decimal.Decimal("0.1"),
+        pathlib.Path("/a"),
+        {"x": [1]},
+    )
+
+
+def test_parameters_that_the_model_leaves_out_get_their_defaults():
+    called = VISIT.call(FunctionCall("visit", '{"who": {"name": "a"}, "where": [], "day": "2026-05-01"}', "c"))
+    assert called[3:] == (None, "a", decimal.Decimal(0), None, {})
+
+
+def test_a_call_without_parameters_may_have_blank_arguments():
+    assert Tool.from_function(Plain()).call(FunctionCall("Plain", "", "c")) == 7
+
+
+GOOD = {"who": {"name": "a"}, "where": [], "day": "2026-05-01"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("{}", "^the arguments of visit are wrong: who is missing; where is missing; day is missing$"),
+        ('{"who": ', r"the arguments of visit \(c\) are not complete JSON"),
+        ("[]", r"the arguments of visit must be a JSON object, not \[\]"),
+        ("null", "the arguments of visit must be a JSON object, not None"),
+        ({**GOOD, "colour": 1}, "colour is not a parameter"),
+        ({**GOOD, "day": "soon"}, "day is 'soon', which is not of type date"),
+        ({**GOOD, "day": None}, "day is None, which is not of type date"),
+        ({**GOOD, "where": [{"street": 1}]}, r"where\[0\].street is 1, which is not of type str"),
+        ({**GOOD, "where": [{}]}, r"where\[0\] has no value for street"),
+        ({**GOOD, "who": {}}, "who.name: Field required"),
+        ({**GOOD, "unit": "k"}, "unit is 'k', which is of none of the types Unit, None"),
+        ({**GOOD, "kind": "c", "budget": "x"}, r"kind is 'c', which .* Literal\['a', 'b'\]; budget is 'x', which"),
+    ],
+    ids=repr,
+)
+def test_wrong_arguments_are_refused_with_all_that_is_wrong_and_nothing_is_called(arguments, message):
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments)
+    tool = dataclasses.replace(VISIT, function=functools.wraps(visit)(lambda **_: pytest.fail("it was called")))
+    with pytest.raises(InvalidArguments, match=message) as caught:
+        tool.call(FunctionCall("visit", text, "c"))
+    assert isinstance(caught.value, ValueError)
+    assert not isinstance(caught.value, ConfigError)
+
+
+def test_a_call_that_was_cut_is_never_run_even_if_its_arguments_are_whole():
+    tool = Tool.from_function(functools.wraps(get_weather)(lambda **_: pytest.fail("it was called")))
+    for arguments in ('{"city": "Os', '{"city": "Oslo"}', ""):
+        with pytest.raises(InvalidArguments, match=r"^the arguments of get_weather \(c\) are cut off$"):
+            tool.call(FunctionCall("get_weather", arguments, "c", "incomplete"))
+
+
+def test_what_the_function_raises_is_passed_on():
+    def divide(a: int, b: int) -> float:
+        return a / b
+
+    with pytest.raises(ZeroDivisionError):
+        Tool.from_function(divide).call(FunctionCall("divide", '{"a": 1, "b": 0}', "c"))
+
+
+def test_a_call_of_another_function_and_a_tool_without_a_function_are_errors_of_the_caller():
+    with pytest.raises(ConfigError, match="the model called other, not visit: choose the tool by the name of the call"):
+        VISIT.call(FunctionCall("other", "{}", "c"))
+    with pytest.raises(ConfigError, match=r"the tool f has no function to call: make it with Tool.from_function"):
+        Tool("f").call(FunctionCall("f", "{}", "c"))
+
+
+def test_a_tool_written_by_hand_may_have_a_function():
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    tool = Tool("plus", "adds", {"type": "object"}, function=add)
+    assert tool == Tool("plus", "adds", {"type": "object"})
+    assert tool.call(FunctionCall("plus", '{"a": 1, "b": 2}', "c")) == 3
+
+
+def test_a_tool_keeps_its_function_in_copies_and_pickles():
+    for copied in (copy.deepcopy(VISIT), pickle.loads(pickle.dumps(VISIT)), dataclasses.replace(VISIT, strict=False)):
+        assert copied.function is visit
+    assert "function" not in repr(VISIT)
 
 
 # ── docstrings ──────────────────────────────────────────────────────────────────────────────────────────────────

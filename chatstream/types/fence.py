@@ -1,0 +1,49 @@
+"""JSON text inside a single fenced block → the text without the fence; whole, or in pieces as it arrives.
+
+Many models write a fence around their JSON unless the server forces a schema on them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+_FENCES = ("```", "~~~")
+_INFO = re.compile(
+    r"\A(?:json[5c]?(?![\w+.-])|[\w+.-]*(?=\s))", re.IGNORECASE
+)  # the language, alone in its line or ``json``
+_LONGEST_INFO = 100  # characters
+_HELD_BACK = "`~ \t\r\n"  # what may belong to the closing fence
+
+
+def without_fence(text: str) -> str:
+    """``text`` without the fence, if it is a single fenced block."""
+    block = text.strip()
+    fence = block[:3]
+    if fence not in _FENCES or not block.endswith(fence) or len(block) < 6:
+        return text
+    return _INFO.sub("", block.strip(fence[0]))
+
+
+def unfenced(pieces: Iterable[str]) -> Iterator[str]:
+    """The pieces of a text without the fence of its block, and without the blanks before it; in linear time."""
+    pieces = iter(pieces)
+    head, fenced = "", False
+    for piece in pieces:
+        head = (head + piece).lstrip()
+        fenced = head[:3] in _FENCES
+        if not any(fence.startswith(head[:3]) for fence in _FENCES) or "\n" in head or len(head) > _LONGEST_INFO:
+            break
+    if not fenced:
+        yield head
+        yield from pieces
+        return
+    held: list[str] = []
+    for piece in chain([_INFO.sub("", head.lstrip("`~"))], pieces):
+        content = piece.rstrip(_HELD_BACK)
+        if content:
+            yield "".join(held) + content
+            held = []
+        held.append(piece[len(content) :])
+    yield re.sub(r"[`~]{3,}\Z", "", "".join(held).strip())

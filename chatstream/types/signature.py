@@ -1,0 +1,109 @@
+"""A callable → its name, its documentation and its parameters with their types.
+
+Rules:
+- Functions, bound methods, `functools.partial`, and objects with ``__call__`` are read alike. Parameters that a partial
+  fixes are left out.
+- Every parameter has an annotation and can be given by keyword; what is not so raises `ConfigError`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any, get_type_hints
+
+from .._dataclass import frozen
+from ..errors import ConfigError
+
+_BY_KEYWORD = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+@frozen
+class Parameter:
+    """A parameter that the model gives.
+
+    ``default`` makes its value if it is not given; None if the function does so itself.
+    """
+
+    name: str
+    hint: Any
+    required: bool
+    default: Callable[[], Any] | None = None
+
+
+def name_of(function: Any) -> str:
+    """The name of a function, or the name of the class of an object with ``__call__``.
+
+    Raises `ConfigError` for what can't be a tool: classes, lambdas, coroutines, and what can't be called.
+    """
+    wrong = isinstance(function, type) or not callable(function)
+    name = None if wrong else _name(function)
+    if not name or not name.isidentifier():
+        raise ConfigError(f"Tool.from_function needs a function with a name, not {function!r:.200}")
+    if any(map(_is_async, (function, getattr(type(function), "__call__", None)))):  # noqa: B004
+        raise ConfigError(f"{name} is async, but tools are called synchronously: give a function that is not async")
+    return name
+
+
+def _name(function: Any) -> str:
+    if not hasattr(function, "__name__") and isinstance(function, partial):
+        return _name(function.func)
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _is_async(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+
+
+def doc_of(function: Any) -> str:
+    """The dedented docstring of a function; of an object, that of its ``__call__``, or of its class."""
+    if isinstance(function, partial) and "__doc__" not in vars(function):
+        return doc_of(function.func)
+    own = None if _is_plain(function) else type(function).__call__.__doc__  # getdoc would find that of `type`
+    return inspect.cleandoc(own or inspect.getdoc(function) or "")
+
+
+def _is_plain(function: Any) -> bool:
+    """Whether ``function`` describes itself: a routine, or an object that stands for one, such as that of lru_cache."""
+    return inspect.isroutine(function) or hasattr(function, "__wrapped__") or isinstance(function, partial)
+
+
+def parameters_of(function: Any, name: str) -> list[Parameter]:
+    """The parameters of ``function``. Raises `ConfigError` if one has no annotation or can't be given by keyword."""
+    try:
+        signature, hints = _signature(function), _hints(function)
+    except Exception as error:  # evaluating annotations can raise anything
+        raise ConfigError(f"the signature of {name} can't be read: {error}") from error
+    for each in signature:
+        where = f"parameter {each.name} of {name}"
+        if each.kind not in _BY_KEYWORD:
+            raise ConfigError(f"{where} can't be given by keyword: change its kind, or write the Tool by hand")
+        if each.name not in hints:
+            raise ConfigError(f"{where} has no annotation: add one, such as str")
+    return [_parameter(each, hints[each.name]) for each in signature]
+
+
+def _signature(function: Any) -> list[inspect.Parameter]:
+    if not isinstance(function, partial):
+        return list(inspect.signature(function).parameters.values())
+    inner = _signature(function.func)
+    bound = [each.name for each in inner if each.kind in _BY_POSITION][: len(function.args)]
+    return [each for each in inner if each.name not in (*bound, *function.keywords)]
+
+
+def _hints(function: Any) -> dict[str, Any]:
+    while isinstance(function, partial):
+        function = function.func
+    return get_type_hints(function if _is_plain(function) else type(function).__call__, include_extras=True)
+
+
+def _parameter(parameter: inspect.Parameter, hint: Any) -> Parameter:
+    default = parameter.default
+    if not hasattr(default, "is_required"):
+        return Parameter(parameter.name, hint, default is parameter.empty)
+    # A Field() of pydantic, which holds the default in it.
+    required = default.is_required()
+    make = None if required else partial(default.get_default, call_default_factory=True)
+    return Parameter(parameter.name, Annotated[hint, default], required, make)
