@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .errors import ProviderError as ProviderError
     from .errors import QuotaExceeded as QuotaExceeded
     from .errors import RetryLimit as RetryLimit
+    from .errors import StreamClosed as StreamClosed
     from .errors import StreamError as StreamError
     from .errors import StreamTooLarge as StreamTooLarge
     from .errors import StreamTruncated as StreamTruncated
@@ -110,6 +111,7 @@ else:
             "ProviderError",
             "QuotaExceeded",
             "RetryLimit",
+            "StreamClosed",
             "StreamError",
             "StreamTooLarge",
             "StreamTruncated",

@@ -14,13 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ._clock import monotonic
 from ._decode.aggregate import Collector
 from ._decode.parser import EventParser
 from ._http.cancel_scope import CancelScope
 from ._http.reply import Reply
+from ._timing import Arrivals
 from .errors import ChatStreamError, DeadlineExceeded, IdleTimeout, StreamError
 from .providers.provider import Provider
-from .types.events import Heartbeat, ResponseEvent
+from .types.events import Completed, Heartbeat, ResponseEvent
 from .types.limits import Limits
 from .types.turn import Timing, Turn
 
@@ -48,12 +50,12 @@ class OpenAttempt:
             skip_undecodable=provider.skip_undecodable,
             think_tags=provider.think_tags,
         )
-        self.headers_after: float = scope.elapsed  # seconds since the call began
+        self.arrivals: Arrivals = Arrivals(scope.started)
+        self.heartbeat = heartbeat  # seconds without an event until there is a `Heartbeat`
         self._scope = scope
         self._provider = provider
         self._choices = choices
         self._limits = limits
-        self._heartbeat = heartbeat
 
     def again(self, reply: Reply) -> OpenAttempt:
         """An attempt that reads another answer to the same call."""
@@ -63,18 +65,26 @@ class OpenAttempt:
             self._provider,
             choices=self._choices,
             limits=self._limits,
-            heartbeat=self._heartbeat,
+            heartbeat=self.heartbeat,
         )
 
-    def turn(self, timing: Timing) -> Turn:
-        """The turn as received."""
-        return self.collector.turn(self.parser.snapshot(), timing)
+    def timing(self, total: float | None, retries: int) -> Timing:
+        """The times of this answer. ``total`` is when the stream ended, in seconds since the call began."""
+        return self._timing(total, retries, self.parser.snapshot())
+
+    def turn(self, total: float | None, retries: int) -> Turn:
+        """The turn as received, with its `timing`."""
+        end = self.parser.snapshot()
+        return self.collector.turn(end, self._timing(total, retries, end))
+
+    def _timing(self, total: float | None, retries: int, end: Completed) -> Timing:
+        return self.arrivals.timing(total, retries, self.reply.reused, end.token_usage)
 
     def read(self) -> Iterator[ResponseEvent]:
         """The events of the answer, as they arrive."""
-        parser, scope, provider = self.parser, self._scope, self._provider
+        parser, scope, provider, arrivals = self.parser, self._scope, self._provider, self.arrivals
         seen, brought = 0, True
-        scope.exclude(scope.elapsed - self.headers_after)  # the caller's own time before it began to read
+        scope.exclude(monotonic() - arrivals.headers)  # the caller's own time before it began to read
         try:
             while not parser.done:
                 if parser.finished:
@@ -90,8 +100,10 @@ class OpenAttempt:
                     yield Heartbeat()
                     scope.exclude(scope.elapsed - before)
                 elif piece:
-                    reports = parser.reports
+                    reports, noting = parser.reports, True
                     for event in parser.feed(piece):
+                        if noting:
+                            noting = arrivals.note(event)
                         yield event
                         brought = True
                         if scope.interrupted:
@@ -99,11 +111,11 @@ class OpenAttempt:
                     brought = brought or parser.reports > reports
                 else:
                     break
-            for event in parser.close():
+            for event in arrivals.noted(parser.close()):
                 scope.check_cancelled()
                 yield event
         except ChatStreamError:
-            yield from parser.abort()
+            yield from arrivals.noted(parser.abort())
             raise
 
     def _check_interruption(self) -> None:
@@ -114,11 +126,17 @@ class OpenAttempt:
 
     def _read(self) -> bytes | None:
         """The next bytes, none at the end; None if nothing arrived for the time of a heartbeat."""
+        arrivals, began = self.arrivals, monotonic()
         try:
-            if self._heartbeat is not None and not self.reply.wait(self._heartbeat):
+            if self.heartbeat is not None and not self.reply.wait(self.heartbeat):
+                arrivals.waited += monotonic() - began
                 return None
-            return self.reply.read()
+            piece = self.reply.read()
         except (StreamError, DeadlineExceeded):
             if self.parser.finished:  # nothing is missing but the end
                 return b""
             raise
+        arrivals.read_at = ended = monotonic()
+        arrivals.waited += ended - began
+        arrivals.bytes += len(piece)
+        return piece

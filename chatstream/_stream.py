@@ -38,6 +38,8 @@ class ResponseStream:
         return self._reader.run(Collector.tee)
 
     def __next__(self) -> ResponseEvent:
+        if self._reader.ended:
+            self._iterator = None  # another one says why
         events = self._iterator = self._iterator or self._reader.run(Collector.tee, loop=False)
         try:
             return next(events)
@@ -85,6 +87,7 @@ class ResponseStream:
         """The whole turn; reads and restarts as `aggregate` does."""
         for _ in self.aggregate():
             pass
+        self._reader.check_complete()  # another thread may have closed it
         return self.turn
 
     def cancel(self) -> None:

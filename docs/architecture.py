@@ -24,7 +24,7 @@ ROWS = [
     ["_stream"],
     ["_reader"],
     ["_sender", "_attempt"],
-    ["_backoff"],
+    ["_backoff", "_timing"],
     ["_call"],
     ["_encode", "_decode", "_rate_limit"],
     ["_retry", "types", "providers", "_http", "_requirements"],

@@ -31,6 +31,7 @@ from chatstream import (
     ResponseStream,
     RetryInfo,
     RetryLimit,
+    StreamClosed,
     StreamTruncated,
     TokenUsage,
     UnexpectedStatus,
@@ -431,7 +432,7 @@ def test_breaking_out_of_a_loop_closes_the_connection(open_stream, take):
     for _ in {"events": iter, "text": type(stream).text, "aggregate": type(stream).aggregate}[take](stream):
         break
     assert open_stream.server.client_closed()
-    assert list(stream) == []
+    assert type(error_of(stream)) is StreamClosed
 
 
 def test_an_exception_in_the_callers_loop_closes_the_connection(open_stream):
@@ -507,7 +508,7 @@ def test_an_iterator_that_is_closed_or_dropped_closes_the_connection_whether_it_
     else:
         del items
     assert open_stream.server.client_closed()
-    assert list(stream) == []
+    assert type(error_of(stream)) is StreamClosed
 
 
 @pytest.mark.usefixtures("no_collector")
@@ -561,7 +562,7 @@ def test_leaving_the_with_block_closes_the_stream(open_stream):
     with open_stream([head(), *THREE, stall()]) as stream:
         assert next(stream) == EVENTS[0]
     assert open_stream.server.client_closed()
-    assert list(stream) == []
+    assert type(error_of(stream)) is StreamClosed
 
 
 def test_every_iterator_over_a_stream_ends_when_the_stream_has_ended(open_stream):

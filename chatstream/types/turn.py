@@ -15,15 +15,27 @@ from .parts import OutputText, Refusal
 
 @frozen
 class Timing:
-    """Times in seconds since the call began, each None if it has not come yet.
+    """What a call took. Times are in seconds, and None where nothing has come yet; all but ``total`` and ``retries``
+    are those of the last attempt, whose answer is in the turn.
 
-    ``headers``: when the response headers of the last attempt arrived. ``first_event``: when the first event with
-    content was handed to the caller. ``total``: when the stream ended.
+    - ``headers``, ``first_event``, ``first_text``, ``total``: when the response headers arrived, the first event, the
+      first piece of text, and when the stream ended; counted from the call.
+    - ``tokens_per_second``: output tokens over the time from the first to the last event; None without token usage.
+    - ``longest_gap``: the longest wait for bytes between two events.
+    - ``bytes``: how much of the body was read, after decompression. ``reused``: whether the connection had served
+      another request.
+    - ``retries``: how many requests were made after the first one.
     """
 
     headers: float | None = None
     first_event: float | None = None
     total: float | None = None
+    first_text: float | None = None
+    tokens_per_second: float | None = None
+    longest_gap: float | None = None
+    bytes: int = 0
+    retries: int = 0
+    reused: bool = False
 
 
 @frozen
