@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from .types.events import ReasoningDelta as ReasoningDelta
     from .types.events import RefusalDelta as RefusalDelta
     from .types.events import ResponseEvent as ResponseEvent
-    from .types.events import TokenUsage as TokenUsage
+    from .types.events import event_from_dict as event_from_dict
     from .types.items import CustomToolCall as CustomToolCall
     from .types.items import CustomToolCallOutput as CustomToolCallOutput
     from .types.items import FunctionCall as FunctionCall
@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from .types.items import Message as Message
     from .types.items import Reasoning as Reasoning
     from .types.items import ResponseItem as ResponseItem
+    from .types.items import item_from_dict as item_from_dict
     from .types.limits import Limits as Limits
     from .types.parts import InputAudio as InputAudio
     from .types.parts import InputFile as InputFile
@@ -81,6 +82,8 @@ if TYPE_CHECKING:
     from .types.tools import Tool as Tool
     from .types.turn import Timing as Timing
     from .types.turn import Turn as Turn
+    from .types.usage import ClientUsage as ClientUsage
+    from .types.usage import TokenUsage as TokenUsage
 
 else:
     from importlib import import_module
@@ -130,7 +133,7 @@ else:
             "ReasoningDelta",
             "RefusalDelta",
             "ResponseEvent",
-            "TokenUsage",
+            "event_from_dict",
         ),
         "types.items": (
             "CustomToolCall",
@@ -141,6 +144,7 @@ else:
             "Message",
             "Reasoning",
             "ResponseItem",
+            "item_from_dict",
         ),
         "types.limits": ("Limits",),
         "types.parts": (
@@ -165,6 +169,10 @@ else:
         "types.turn": (
             "Timing",
             "Turn",
+        ),
+        "types.usage": (
+            "ClientUsage",
+            "TokenUsage",
         ),
     }
     # Modules that import other packages as soon as they are loaded, and which; () stands for all that a call needs.

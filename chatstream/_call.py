@@ -9,6 +9,7 @@ from typing import Any
 from ._http.cancel_scope import CancelScope
 from ._http.reply import Reply
 from ._redaction import Secrets
+from ._totals import UsageTotal
 from .errors import Attempt, ChatStreamError
 from .types.prompt import PromptLike
 
@@ -19,13 +20,15 @@ MAX_HEADER = 4096  # characters of a value
 class Call:
     """One call of a user: what to send, its cancel scope, and the attempts made for it.
 
-    ``sent_at`` is when the latest began, on the monotonic clock, ``limited`` the seconds waited for rate limits.
+    ``total`` is that of the client. ``sent_at`` is when the latest attempt began, on the monotonic clock, ``limited``
+    the seconds waited for rate limits.
     """
 
     prompt: PromptLike
     model: str
     fields: Mapping[str, Any]
     scope: CancelScope
+    total: UsageTotal = field(default_factory=UsageTotal)
     attempts: list[Attempt] = field(default_factory=list)
     secrets: Secrets = field(default_factory=Secrets)
     sent_at: float = 0.0
@@ -37,6 +40,7 @@ class Call:
         """List an attempt and how it ended."""
         text = None if error is None else str(error)
         self.attempts.append(Attempt(len(self.attempts) + 1, status, text, request_id, seconds))
+        self.total.add_attempt(len(self.attempts))
 
     def annotate(self, error: ChatStreamError) -> None:
         """Put on an error that leaves the library what is known of its call."""

@@ -146,12 +146,17 @@ class CallReader:
         if self._has_handed_over or not isinstance(error, StreamError):
             raise error
         self.attempt.reply.close()
+        self._add_tokens()
         limit = self.sender.provider.stream_max_retries
         self._restarts = self.sender.backoff.wait_to_retry(self.call, error, self._restarts, limit)
         self.attempt = self.attempt.again(self.sender.send(self.call))
         self.events = self.attempt.read()
         if self.ended:  # closed by another thread meanwhile, which knew only the attempt before
             self.attempt.reply.close()
+
+    def _add_tokens(self) -> None:
+        """Add to the client's total what the server has reported for the attempt that is over."""
+        self.call.total.add_tokens(self.attempt.parser.snapshot().token_usage)
 
     def close(self) -> None:
         """Give the connection back after a complete answer, and up otherwise. May be called twice."""
@@ -161,6 +166,7 @@ class CallReader:
         elif not self.ended and self._closing.acquire(blocking=False):
             self.ended = True
             self.total = self.call.scope.elapsed
+            self._add_tokens()
             if self.attempt.collector.completed is not None:
                 self.attempt.reply.drain()
             else:

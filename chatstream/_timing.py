@@ -13,14 +13,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from ._clock import monotonic
-from .types.events import OutputTextDelta, ResponseEvent, TokenUsage
+from .types.events import OutputTextDelta, ResponseEvent
 from .types.turn import Timing
+from .types.usage import TokenUsage
 
 
 class Arrivals:
     """The times of one answer, on the monotonic clock; ``started`` is when its call began.
 
-    Whoever reads sets ``read_at`` when a read has ended, and adds to ``waited`` and ``bytes``: to call a method for each
+    Whoever reads sets ``read_at`` when a read has ended, and adds to ``waited`` and ``bytes``: a method called for each
     read would cost as much as all the rest.
     """
 

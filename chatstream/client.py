@@ -18,10 +18,12 @@ from ._imports import imports
 from ._locks import ForkSafeLock
 from ._requirements import check_installed
 from ._secrets import concealed, hidden, hidden_secrets
+from ._totals import UsageTotal
 from .errors import ChatStreamError, ConfigError
 from .providers.provider import Provider
 from .types.limits import Limits
 from .types.prompt import PromptLike
+from .types.usage import ClientUsage
 
 if TYPE_CHECKING:
     import requests
@@ -62,6 +64,7 @@ class Client:
         self._transport: Transport | None = None
         self._sender: Sender | None = None
         self._lock = ForkSafeLock()
+        self._total = UsageTotal()
         self._scopes: set[ref[CancelScope]] = set()  # of running calls; a WeakSet can't be listed while others add
         CancelScope(deadline)  # refuses a wrong deadline now
 
@@ -97,7 +100,7 @@ class Client:
             from ._stream import ResponseStream
 
         sender = self._open()
-        call = Call(prompt, model or self.model or sender.provider.model or "", fields, scope)
+        call = Call(prompt, model or self.model or sender.provider.model or "", fields, scope, self._total)
         try:
             reply = sender.send(call)
         except ChatStreamError as error:
@@ -118,6 +121,11 @@ class Client:
                 self._transport = self._transport or Transport(self._session, direct=self._is_local)
                 self._sender = Sender(provider, self._transport, self.limits, self._on_retry)
             return self._sender
+
+    @property
+    def usage(self) -> ClientUsage:
+        """What the calls of this client have taken until now, over all threads."""
+        return self._total.usage
 
     def cancel(self) -> None:
         """End every running call, from any thread: also one that connects or waits, and has no stream yet.

@@ -92,7 +92,8 @@ def fail_in_the_loop(stream: ResponseStream) -> None:
         for _ in stream.text():
             1 / 0  # noqa: B018
 
-    pytest.raises(ZeroDivisionError, fail)
+    with pytest.raises(ZeroDivisionError):
+        fail()
     gc.collect()
 
 

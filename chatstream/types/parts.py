@@ -20,7 +20,16 @@ from ..errors import ConfigError
 
 def tagged(type: str, **values: Any) -> dict[str, Any]:
     """The tagged form with this ``type`` and all ``values`` but those that are None."""
-    return {"type": type, **{name: value for name, value in values.items() if value is not None}}
+    return {"type": type, **{name: plain(value) for name, value in values.items() if value is not None}}
+
+
+def plain(value: Any) -> Any:
+    """A copy of ``value`` in which lists and mappings are those of JSON, and what has a tagged form is in that form."""
+    if hasattr(value, "to_dict"):
+        return plain(value.to_dict())
+    if isinstance(value, Mapping):
+        return {key: plain(each) for key, each in value.items()}
+    return [plain(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def require_key(data: Mapping[str, Any], key: str) -> Any:
@@ -204,7 +213,7 @@ class Other:
 
     def to_dict(self) -> dict[str, Any]:
         """This part in its tagged form."""
-        return dict(self.raw)
+        return {key: plain(value) for key, value in self.raw.items()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Other:

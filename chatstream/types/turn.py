@@ -8,9 +8,11 @@ from typing import Any
 
 from .._dataclass import frozen
 from .._imports import imports
-from .events import FinishKind, Status, TokenUsage
-from .items import CustomToolCall, FunctionCall, Message, Reasoning, ResponseItem
+from .events import FinishKind, Status
+from .items import CustomToolCall, FunctionCall, Message, Reasoning, ResponseItem, item_from_dict
 from .parts import OutputText, Refusal
+from .tagged import as_dict, from_tagged, to_tagged, tuple_of
+from .usage import TokenUsage
 
 
 @frozen
@@ -36,6 +38,15 @@ class Timing:
     bytes: int = 0
     retries: int = 0
     reused: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The times in their tagged form."""
+        return to_tagged(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Timing:
+        """The times with the tagged form ``data``. Raises `ConfigError` if it is another one."""
+        return from_tagged(cls, data)
 
 
 @frozen
@@ -106,6 +117,23 @@ class Turn:
             from .schema import parsed
 
         return parsed(self.text, model)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The turn in its tagged form, as plain JSON; with ``choices`` if there is more than one."""
+        return to_tagged(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Turn:
+        """The turn with the tagged form ``data``. Raises `ConfigError` if it is another one, or can't be read."""
+        return from_tagged(
+            cls,
+            data,
+            items=tuple_of(item_from_dict),
+            token_usage=TokenUsage.from_dict,
+            timing=Timing.from_dict,
+            extra=as_dict,
+            choices=tuple_of(Turn.from_dict),
+        )
 
     def _parts(self) -> Iterator[object]:
         for item in self.items:
