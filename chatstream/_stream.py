@@ -13,10 +13,12 @@ from collections.abc import Generator, Iterator, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
+from ._clock import monotonic
 from ._decode.aggregate import Collector
+from ._http.cancel_scope import checked_seconds
 from ._reader import COLLISION, CallReader, read_elsewhere
 from .errors import Attempt, ConfigError
-from .types.events import OutputTextDelta, ResponseEvent
+from .types.events import Heartbeat, OutputTextDelta, ResponseEvent
 from .types.turn import Timing, Turn
 
 T = TypeVar("T")
@@ -51,12 +53,15 @@ class ResponseStream:
                 raise
             raise read_elsewhere() from None
 
-    def text(self) -> Generator[str, None, None]:
+    def text(self, *, heartbeat: float | None = None) -> Generator[str, None, None]:
         """The text of the first choice, piece by piece, and nothing else: no heartbeats, no calls.
 
-        To close the iterator, or to drop it, closes the stream, whether it was read or not.
+        With ``heartbeat`` there is an empty piece each time that so many seconds pass without text, whatever else
+        arrives. To close the iterator, or to drop it, closes the stream, whether it was read or not.
         """
-        return _started(self._text())
+        if heartbeat is not None:
+            self._reader.attempt.heartbeat = checked_seconds("heartbeat", heartbeat)
+        return _started(self._text(heartbeat))
 
     def aggregate(self) -> Generator[ResponseEvent, None, None]:
         """Whole items and ``Completed`` at the end; a stream that breaks before is restarted without a trace.
@@ -65,11 +70,25 @@ class ResponseStream:
         """
         return _started(self._aggregate())
 
-    def _text(self) -> Generator[str, None, None]:
+    def _text(self, heartbeat: float | None) -> Generator[str, None, None]:
         yield from self._unread()
+        if heartbeat is not None:
+            yield from self._text_with_heartbeats(heartbeat)
+            return
         for event in self:
             if event.__class__ is OutputTextDelta and not event.choice:
                 yield event.delta
+
+    def _text_with_heartbeats(self, seconds: float) -> Generator[str, None, None]:
+        waiting_since = monotonic()
+        for event in self:
+            if event.__class__ is OutputTextDelta and not event.choice:
+                yield event.delta
+            elif event.__class__ is Heartbeat or monotonic() - waiting_since >= seconds:  # or reasoning, for example
+                yield ""
+            else:
+                continue
+            waiting_since = monotonic()
 
     def _aggregate(self) -> Generator[ResponseEvent, None, None]:
         yield from self._unread()
@@ -148,9 +167,9 @@ class ResponseStream:
 
     def __repr__(self) -> str:
         try:
-            state = "ended" if self._reader.ended else "open"
+            state = "ended, see .turn" if self._reader.ended else "open, loop over it, or call text() or collect()"
             provider = self._reader.sender.provider.name
-            return f"<ResponseStream {state} provider={provider!r} request_id={self.request_id!r}>"
+            return f"<ResponseStream {state}; provider={provider!r} request_id={self.request_id!r}>"
         except AttributeError:  # `__init__` raised
             return object.__repr__(self)
 

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from ._http.cancel_scope import CancelScope
+from ._http.cancel_scope import CancelScope, checked_seconds
 from ._imports import imports
 from ._locks import ForkSafeLock
 from ._requirements import check_installed
@@ -85,8 +85,8 @@ class Client:
         `UnexpectedStatus`, `IdleTimeout`, `ProtocolViolation`, `DeadlineExceeded` when no answer begins.
         """
         model, fields = concealed(model), hidden_secrets(fields)
-        if heartbeat is not None and not (isinstance(heartbeat, (int, float)) and heartbeat > 0):
-            raise ConfigError(f"heartbeat is a number of seconds above 0, not {heartbeat!r}")
+        if heartbeat is not None:
+            checked_seconds("heartbeat", heartbeat)
         choices = fields.get("n") or 1
         if not isinstance(choices, int) or choices < 1:
             raise ConfigError(f"n is how many choices you want, 1 or more, not {choices!r}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,7 +15,6 @@ from chatstream import (
     Client,
     ClientUsage,
     ConfigError,
-    ResponseStream,
     TokenUsage,
     Turn,
     collect,

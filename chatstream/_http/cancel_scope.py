@@ -34,12 +34,10 @@ class CancelScope:
     """The time of one call, over all its attempts. ``deadline`` is in seconds from now, None for no limit."""
 
     def __init__(self, deadline: float | None = None) -> None:
-        if deadline is not None and not (isinstance(deadline, (int, float)) and deadline > 0):
-            raise ConfigError(f"deadline is a number of seconds above 0, not {deadline!r}")
         self.started: float = monotonic()
         self.cancelled: bool = False
         self._error: ChatStreamError | None = None
-        self._deadline = math.inf if deadline is None else self.started + deadline
+        self._deadline = math.inf if deadline is None else self.started + checked_seconds("deadline", deadline)
         self._timeout_at = math.inf
         self._end = self._deadline  # the earlier of the two
         self._make_error: Callable[[], ChatStreamError] = DeadlineExceeded
@@ -173,6 +171,13 @@ class CancelScope:
         """Close this process's descriptor of the socket, and nothing above it: a parent's thread may hold its locks."""
         if self._socket is not None and (descriptor := self._socket.detach()) >= 0:
             os.close(descriptor)
+
+
+def checked_seconds(name: str, seconds: float) -> float:
+    """The option of this name if it is a time. Raises `ConfigError`."""
+    if not (isinstance(seconds, (int, float)) and seconds > 0):
+        raise ConfigError(f"{name} is a number of seconds above 0, not {seconds!r}")
+    return seconds
 
 
 def shut_down(sock: Any) -> None:
