@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import chatstream
 from chatstream import (
     Attempt,
     ChatStreamError,
     Client,
+    ClientUsage,
     Completed,
     ContentPartDone,
     Created,
@@ -31,8 +32,10 @@ from chatstream import (
     ReasoningDelta,
     RefusalDelta,
     ResponseEvent,
+    ResponseItem,
     ResponseStream,
     RetryInfo,
+    StreamClosed,
     StreamError,
     Timing,
     TokenUsage,
@@ -41,6 +44,8 @@ from chatstream import (
     UnexpectedStatus,
     aggregate,
     collect,
+    event_from_dict,
+    item_from_dict,
     read_events,
 )
 
@@ -77,6 +82,7 @@ def the_ways_to_read(stream: ResponseStream) -> None:
     assert_type(next(stream), ResponseEvent)
     assert_type(iter(stream), Iterator[ResponseEvent])
     assert_type(stream.text(), Generator[str, None, None])
+    assert_type(stream.text(heartbeat=0.5), Generator[str, None, None])
     assert_type(stream.aggregate(), Generator[ResponseEvent, None, None])
     assert_type(stream.collect(), Turn)
     assert_type(stream.turn, Turn)
@@ -109,6 +115,9 @@ def what_an_error_carries(stream: ResponseStream) -> Turn | None:
         assert_type(error.partial, Turn | None)
         assert_type(error.attempts, tuple[Attempt, ...])
         return error.partial
+    except StreamClosed as error:
+        assert_type(error.partial, Turn | None)
+        return error.partial
     except ChatStreamError as error:
         assert_type(error.retryable, bool)
         raise
@@ -126,7 +135,30 @@ def the_ways_to_make_a_client() -> ResponseStream:
     return chatstream.stream("Hi", model="any", provider="groq", heartbeat=0.5, temperature=0)
 
 
-def bytes_of_ones_own(recorded: list[bytes]) -> Any:
+def what_answers_take(client: Client, turns: list[Turn], timing: Timing) -> None:
+    usages = [turn.token_usage or TokenUsage() for turn in turns]
+    assert_type(usages[0] + usages[1], TokenUsage)
+    assert_type(sum(usages, TokenUsage()), TokenUsage)
+    assert_type(usages[0].cost, float | None)
+    assert_type(client.usage, ClientUsage)
+    assert_type(client.usage.tokens, TokenUsage)
+    assert_type(client.usage.cost, float | None)
+    assert_type(timing.first_text, float | None)
+    assert_type(timing.reused, bool)
+
+
+def values_as_json(event: ResponseEvent, item: ResponseItem, turn: Turn, prompt: Prompt) -> None:
+    assert_type(event.to_dict(), dict[str, Any])
+    assert_type(event_from_dict(event.to_dict()), ResponseEvent)
+    assert_type(item_from_dict(item.to_dict()), ResponseItem)
+    assert_type(OutputTextDelta.from_dict({}), OutputTextDelta)
+    assert_type(Turn.from_dict(turn.to_dict()), Turn)
+    assert_type(Prompt.from_dict(prompt.to_dict()), Prompt)
+
+
+def bytes_of_ones_own(recorded: list[bytes], file: BinaryIO) -> Any:
+    read_events(b"")
+    read_events(file)
     events = read_events(recorded)
     assert_type(events, Iterator[ResponseEvent])
     assert_type(aggregate(events), Iterator[ResponseEvent])
