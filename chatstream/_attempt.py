@@ -53,6 +53,7 @@ class OpenAttempt:
         self.arrivals: Arrivals = Arrivals(scope.started)
         self.heartbeat = heartbeat  # seconds without an event until there is a `Heartbeat`
         self._scope = scope
+        self._scope.waits.active = False  # the loop gets heartbeats
         self._provider = provider
         self._choices = choices
         self._limits = limits

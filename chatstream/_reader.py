@@ -147,6 +147,7 @@ class CallReader:
             raise error
         self.attempt.reply.close()
         self._add_tokens()
+        self.call.scope.waits.resume()
         limit = self.sender.provider.stream_max_retries
         self._restarts = self.sender.backoff.wait_to_retry(self.call, error, self._restarts, limit)
         self.attempt = self.attempt.again(self.sender.send(self.call))

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
+from ._http.announcing import WaitAnnouncer
 from ._http.cancel_scope import CancelScope, checked_seconds
 from ._imports import imports
 from ._locks import ForkSafeLock
@@ -34,13 +35,17 @@ if TYPE_CHECKING:
     from ._stream import ResponseStream
 
 
+WAIT_INTERVAL = 1.0  # seconds between two calls of ``on_wait``, where the call has no heartbeat
+
+
 class Client:
     """Streams answers from one provider.
 
     ``provider`` is the id of a ready-made provider or a `Provider`, ``model`` the default for its calls, ``deadline``
     the seconds that each call may take over all its attempts. ``on_retry`` is called with a `RetryInfo` before each
-    wait; ``session`` is a `requests.Session` of your own, with its proxies and certificates; ``limits`` bounds what is
-    read.
+    wait. ``on_wait`` is called with the seconds since the call began, once a second or each ``heartbeat``, while it
+    connects, waits for headers or waits to retry; what it raises ends the call. ``session`` is a `requests.Session` of
+    your own, with its proxies and certificates; ``limits`` bounds what is read.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class Client:
         model: str | None = None,
         deadline: float | None = None,
         on_retry: Callable[[RetryInfo], object] | None = None,
+        on_wait: Callable[[float], object] | None = None,
         session: requests.Session | None = None,
         limits: Limits = Limits(),  # noqa: B008  # frozen
     ) -> None:
@@ -59,6 +65,7 @@ class Client:
         self.deadline = deadline
         self.limits = limits
         self._on_retry = on_retry
+        self._on_wait = on_wait
         self._is_local = self.provider == Provider.named("local")
         self._session = session
         self._transport: Transport | None = None
@@ -91,6 +98,8 @@ class Client:
         if not isinstance(choices, int) or choices < 1:
             raise ConfigError(f"n is how many choices you want, 1 or more, not {choices!r}")
         scope = CancelScope(self.deadline if deadline is None else deadline)
+        if self._on_wait is not None:
+            scope.waits = WaitAnnouncer(scope.started, self._on_wait, heartbeat or WAIT_INTERVAL)
         self._scopes.add(ref(scope, self._scopes.discard))
         with imports():
             check_installed()
@@ -159,7 +168,7 @@ class Client:
         return self._like(self.provider)
 
     def __reduce__(self) -> tuple[Callable[..., Client], tuple[Any, ...]]:
-        """A pickled client comes back without its key, its session and its ``on_retry``."""
+        """A pickled client comes back without its key, its session, its ``on_retry`` and its ``on_wait``."""
         return _unpickled, (self.provider, self.model, self.deadline, self.limits)
 
     def _like(self, provider: Provider) -> Client:
@@ -168,6 +177,7 @@ class Client:
             model=self.model,
             deadline=self.deadline,
             on_retry=self._on_retry,
+            on_wait=self._on_wait,
             session=self._session,
             limits=self.limits,
         )

@@ -33,7 +33,7 @@ NETWORK_VARIABLES = (
     "CURL_CA_BUNDLE",
 )
 DRAIN_SECONDS = reply.DRAIN_SECONDS  # the library's own value
-CLIENT_OPTIONS = ("model", "deadline", "on_retry", "session", "limits")
+CLIENT_OPTIONS = ("model", "deadline", "on_retry", "on_wait", "session", "limits")
 
 Serve = Callable[..., FaultServer]
 Connect = Callable[..., Client]

@@ -127,8 +127,12 @@ def on_retry(info: RetryInfo) -> None:
     assert_type(info.delay, float)
 
 
+def on_wait(seconds: float) -> None:
+    assert_type(seconds, float)
+
+
 def the_ways_to_make_a_client() -> ResponseStream:
-    Client("openai", model="any", deadline=60.0, on_retry=on_retry)
+    Client("openai", model="any", deadline=60.0, on_retry=on_retry, on_wait=on_wait)
     Client(Provider("own", "http://127.0.0.1:8000/v1", api_key="key", stream_idle_timeout=60))
     assert_type(Provider.from_toml("providers.toml"), dict[str, Provider])
     assert_type(Provider.from_toml("providers.toml", "own"), Provider)

@@ -25,6 +25,7 @@ from typing import Any
 from .._clock import monotonic
 from .._locks import ForkSafeLock
 from ..errors import Cancelled, ChatStreamError, ConfigError, DeadlineExceeded
+from .announcing import WaitAnnouncer
 
 LONGEST_WAIT = 86400.0  # seconds; whoever waits longer asks again, and no poll overflows
 INHERITED = "the stream belongs to the process that opened it: open one in each process, after the fork"
@@ -47,6 +48,7 @@ class CancelScope:
         self._process = getpid()
         self._socket: socket.socket | None = None
         self._owns_socket = False
+        self.waits = WaitAnnouncer(self.started)
 
     @property
     def elapsed(self) -> float:
@@ -97,6 +99,11 @@ class CancelScope:
             raise self._stop(self._expired())
         return left if left < LONGEST_WAIT else LONGEST_WAIT
 
+    def next_wait(self) -> float:
+        """Seconds that one wait may take before it asks again; ``on_wait`` may be called. Raises `error` if none."""
+        left = self.remaining()
+        return self.waits.share(left, self.exclude) if self.waits.active else left
+
     def check(self) -> None:
         """Raise `error` if one was decided, and `ConfigError` in a process that inherited the call."""
         if self._error is not None:
@@ -122,8 +129,10 @@ class CancelScope:
 
     def sleep(self, seconds: float) -> None:
         """Sleep; `cancel` ends it early, and it raises then."""
-        if not self.cancelled:
-            self._waking.acquire(timeout=seconds)
+        left, end = seconds, monotonic() + seconds
+        while not self.cancelled and left > 0:
+            self._waking.acquire(timeout=self.waits.share(left, self.exclude) if self.waits.active else left)
+            left = end - monotonic()
         self.check()
 
     def _expired(self) -> ChatStreamError:
