@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import itertools
 import pickle
+import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -71,6 +72,66 @@ def test_on_wait_is_called_while_the_system_connects(unanswered_port, connect, w
     with within(1.2, least=0.7), pytest.raises(ConnectionFailed, match="connect_timeout"):
         unreachable.stream("Hi", heartbeat=0.05)
     assert_pace(waits, 0.05, least=8)
+
+
+@contextmanager
+def busy_listener() -> Iterator[socket.socket]:
+    """A listener whose queue is full, so that the system repeats the first packet of a connection after a second."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as stack:
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield listener
+
+
+def test_a_connection_that_is_made_after_several_announcements_is_used(connect, waits):
+    with busy_listener() as listener, ExitStack() as stack:
+
+        def answer() -> None:
+            time.sleep(0.2)
+            while True:
+                connection = stack.enter_context(listener.accept()[0])
+                connection.settimeout(0.1)
+                with suppress(OSError):
+                    if connection.recv(65536):
+                        break
+            body = b'data: {"choices": [{"delta": {"content": "late"}, "finish_reason": "stop"}]}\n\n'
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        assert connect(url, on_wait=waits).stream("Hi", heartbeat=0.05).collect().text == "late"
+        thread.join()
+    assert_pace(waits, 0.05, least=8)
+
+
+def test_a_connection_that_is_refused_after_several_announcements_has_failed(connect, waits):
+    with busy_listener() as listener:
+        threading.Timer(0.2, listener.close).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        client = connect(url, on_wait=waits, request_max_retries=0, connect_timeout=9.0)
+        with within(4), pytest.raises(ConnectionFailed, match="refused"):
+            client.stream("Hi", heartbeat=0.05)
+    assert_pace(waits, 0.05, least=8)
+
+
+def test_a_timeout_error_of_a_signal_handler_passes_while_waits_are_announced(unanswered_port, connect, waits):
+    def alarm(*_: object) -> None:
+        raise error
+
+    error = TimeoutError("mine")
+    before = signal.signal(signal.SIGALRM, alarm)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(TimeoutError) as caught:
+            connect(f"http://127.0.0.1:{unanswered_port}/v1", on_wait=waits).stream("Hi", heartbeat=0.5)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert caught.value is error
+    assert waits == []
 
 
 def test_on_wait_is_called_while_a_name_is_looked_up(serve, connect, waits, monkeypatch):
