@@ -7,6 +7,7 @@ Rules:
 - The timers follow the parser: each payload begins the idle time anew, the last finish reason begins the grace time,
   and so does each event after it.
 - Between two events of one read the deadline and a cancellation are looked at, too: many may be waiting.
+- Only an event puts off a heartbeat: comments, and bytes that are no whole event yet, do not.
 - After the last finish reason nothing can fail but by an error that the server reports, or a cancellation.
 """
 
@@ -52,6 +53,7 @@ class OpenAttempt:
         )
         self.arrivals: Arrivals = Arrivals(scope.started)
         self.heartbeat = heartbeat  # seconds without an event until there is a `Heartbeat`
+        self._beat_at: float | None = None  # when the next one is due, in seconds since the call began
         self._scope = scope
         self._scope.waits.active = False  # the loop gets heartbeats
         self._provider = provider
@@ -97,14 +99,12 @@ class OpenAttempt:
                     scope.set_timeout(provider.stream_idle_timeout, IdleTimeout)
                 piece = self._read()
                 if piece is None:
-                    before = scope.elapsed
-                    yield Heartbeat()
-                    scope.exclude(scope.elapsed - before)
+                    yield from self._beat()
                 elif piece:
                     reports, noting = parser.reports, True
                     for event in parser.feed(piece):
                         if noting:
-                            noting = arrivals.note(event)
+                            noting, self._beat_at = arrivals.note(event), None
                         yield event
                         brought = True
                         if scope.interrupted:
@@ -119,17 +119,30 @@ class OpenAttempt:
             yield from arrivals.noted(parser.abort())
             raise
 
+    def _beat(self) -> Iterator[ResponseEvent]:
+        """A heartbeat; the time that the caller spends on it does not count."""
+        before, self._beat_at = self._scope.elapsed, None
+        yield Heartbeat()
+        self._scope.exclude(self._scope.elapsed - before)
+
     def _check_interruption(self) -> None:
         """Raise after a cancellation, and after the deadline unless nothing is missing but the end."""
         error = self._scope.error
         if error is not None and not (self.parser.finished and isinstance(error, DeadlineExceeded)):
             raise error
 
+    def _arrives_in(self, heartbeat: float) -> bool:
+        """Whether bytes arrive in this time after the latest event or heartbeat."""
+        now = self._scope.elapsed
+        if self._beat_at is None:
+            self._beat_at = now + heartbeat
+        return now < self._beat_at and self.reply.wait(self._beat_at - now)
+
     def _read(self) -> bytes | None:
-        """The next bytes, none at the end; None if nothing arrived for the time of a heartbeat."""
+        """The next bytes, none at the end; None if the time of a heartbeat comes first."""
         arrivals, began = self.arrivals, monotonic()
         try:
-            if self.heartbeat is not None and not self.reply.wait(self.heartbeat):
+            if self.heartbeat is not None and not self._arrives_in(self.heartbeat):
                 arrivals.waited += monotonic() - began
                 return None
             piece = self.reply.read()

@@ -163,7 +163,7 @@ class CallReader:
         """Give the connection back after a complete answer, and up otherwise. May be called twice."""
         if self.call.scope.inherited:
             self.ended = True
-            self.call.scope.close_inherited()
+            self.call.scope.socket.close_inherited()
         elif not self.ended and self._closing.acquire(blocking=False):
             self.ended = True
             self.total = self.call.scope.elapsed

@@ -9,12 +9,13 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
 from ._clock import monotonic
 from ._decode.aggregate import Collector
+from ._event_source import EventSourceBody
 from ._http.cancel_scope import checked_seconds
 from ._reader import COLLISION, CallReader, read_elsewhere
 from .errors import Attempt, ConfigError
@@ -73,22 +74,11 @@ class ResponseStream:
     def _text(self, heartbeat: float | None) -> Generator[str, None, None]:
         yield from self._unread()
         if heartbeat is not None:
-            yield from self._text_with_heartbeats(heartbeat)
-            return
-        for event in self:
-            if event.__class__ is OutputTextDelta and not event.choice:
-                yield event.delta
-
-    def _text_with_heartbeats(self, seconds: float) -> Generator[str, None, None]:
-        waiting_since = monotonic()
-        for event in self:
-            if event.__class__ is OutputTextDelta and not event.choice:
-                yield event.delta
-            elif event.__class__ is Heartbeat or monotonic() - waiting_since >= seconds:  # or reasoning, for example
-                yield ""
-            else:
-                continue
-            waiting_since = monotonic()
+            yield from _text_or_nothing(self, heartbeat)
+        else:
+            for event in self:
+                if event.__class__ is OutputTextDelta and not event.choice:
+                    yield event.delta
 
     def _aggregate(self) -> Generator[ResponseEvent, None, None]:
         yield from self._unread()
@@ -108,6 +98,16 @@ class ResponseStream:
             pass
         self._reader.check_complete()  # another thread may have closed it
         return self.turn
+
+    def sse(self, heartbeat: float = 15.0) -> EventSourceBody:
+        """The text of the first choice as server-sent events, for a browser: bytes, with the ``close`` that WSGI calls.
+
+        A piece of text is the event ``{"text": "…"}``, the end ``[DONE]``, a `ChatStreamError` an event named
+        ``error`` with ``type`` and ``message``. All else is a comment, as is every ``heartbeat`` (seconds; the HTML
+        standard suggests 15) without an event. The stream ends when this is closed or dropped.
+        """
+        self._reader.attempt.heartbeat = checked_seconds("heartbeat", heartbeat)
+        return EventSourceBody(iter(self), self._reader.close)
 
     def cancel(self) -> None:
         """End the stream from any thread: whoever reads it, or waits for it, gets `Cancelled` at once."""
@@ -178,3 +178,16 @@ def _started(items: Generator[T, None, None]) -> Generator[T, None, None]:
     """The generator after its first item: only one that has begun notices that it is closed or dropped."""
     next(items)
     return items
+
+
+def _text_or_nothing(events: Iterable[ResponseEvent], seconds: float) -> Iterator[str]:
+    """The text of the first choice, and an empty piece each time that ``seconds`` pass without text."""
+    waiting_since = monotonic()
+    for event in events:
+        if event.__class__ is OutputTextDelta and not event.choice:
+            yield event.delta
+        elif event.__class__ is Heartbeat or monotonic() - waiting_since >= seconds:  # or reasoning, for example
+            yield ""
+        else:
+            continue
+        waiting_since = monotonic()

@@ -26,7 +26,7 @@ ROWS = [
     ["_sender", "_attempt"],
     ["_backoff", "_timing"],
     ["_call"],
-    ["_encode", "_decode", "_rate_limit", "_totals"],
+    ["_encode", "_decode", "_rate_limit", "_event_source", "_totals"],
     ["_retry", "types", "providers", "_http", "_requirements"],
     ["errors", "_redaction"],
     ["_dataclass", "_secrets", "_locks", "_imports", "_clock"],

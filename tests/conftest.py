@@ -124,7 +124,7 @@ def exchange() -> Iterator[Exchange]:
     token = current_exchange.set(exchange)
     yield exchange
     current_exchange.reset(token)
-    exchange.scope.release()
+    exchange.scope.socket.release()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@
   other commands are checked against the parser, the Makefile and setup.cfg.
 - ``<!-- skip: reason -->`` above a block prevents its execution, ``<!-- varies: reason -->`` the comparison of its
   output.
+- ``<!-- host: NAME -->`` above a block says that it is a program for a web server, and run by the tests in `e2e/hosts`.
 - The provider ``openai`` is a server on loopback (`answer` below), ``local`` the real model.
 """
 
@@ -184,7 +185,7 @@ def run_page(path: Path) -> Iterator[tuple[Block, str, str]]:
     namespace: dict[str, Any] = {"__name__": "__main__"}
     printed = None
     for block in blocks(path):
-        if block.language == "python" and not block.has_note("skip"):
+        if block.language == "python" and not (block.has_note("skip") or block.has_note("host")):
             printed = _run_python(block, path, namespace)
         elif block.language == "text" and block.follows and printed is not None:
             if not block.has_note("varies"):
@@ -275,7 +276,7 @@ def test_at_most_one_block_of_a_page_is_skipped_and_every_exception_states_its_r
     languages = ("python", "text", "console", "toml", "json", "{eval-rst}", "{toctree}")
     assert [block.line for block in blocks(path) if block.language not in languages] == []
     assert sum(block.has_note("skip") for block in blocks(path)) <= 1
-    assert all(re.match(r"(skip|varies): \S|$", block.note) for block in blocks(path))
+    assert all(re.match(r"(skip|varies|host): \S|$", block.note) for block in blocks(path))
 
 
 # ── the text beside the blocks ──────────────────────────────────────────────────────────────────────────────────

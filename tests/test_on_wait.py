@@ -139,7 +139,7 @@ def test_on_wait_is_called_while_a_name_is_looked_up(serve, connect, waits, monk
 
     def slow(host: str, port: int, flags: int = 0) -> Any:
         if flags:
-            raise OSError("not a number")
+            raise socket.gaierror("not a number")
         time.sleep(0.3)
         return look_up("127.0.0.1", port)
 

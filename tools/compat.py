@@ -7,7 +7,7 @@
 Rules:
 - An interpreter is looked for on PATH, then among the versions of pyenv. One that is not found is named and left out.
 - The oldest dependencies are those of the library and of its extras `json` and `speed`. The tools of the tests are new.
-- Tests that compare times are left out (the mark `timing`), because two runs go side by side.
+- Tests that compare times are left out (the mark `timing`), because several runs go side by side.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from pathlib import Path
 from threading import Lock
 
 ROOT = Path(__file__).resolve().parents[1]
-LIMIT = 600  # seconds that one run may take
+LIMIT = 900  # seconds that one run may take
+EXAMPLES = {"CHATSTREAM_EXAMPLES": "0.2"}  # the laws are tried with all their examples by `make test`
 TESTS = ["-q", "-m", "not e2e and not soak and not timing", "-p", "no:cacheprovider"]
 RUNTIME_EXTRAS = ("json", "speed")
 DEPENDENCIES = ("oldest", "newest")
@@ -159,7 +160,10 @@ def perform(run: Run, below: Path, options: list[str]) -> bool:
     with log.open("w", encoding="utf-8") as out:
         try:
             command = [_python_of(folder), "-m", "pytest", *TESTS, *options]
-            code = subprocess.run(command, cwd=ROOT, stdout=out, stderr=out, timeout=LIMIT, check=False).returncode
+            done = subprocess.run(
+                command, cwd=ROOT, stdout=out, stderr=out, timeout=LIMIT, check=False, env=os.environ | EXAMPLES
+            )
+            code = done.returncode
         except subprocess.TimeoutExpired:
             code = -1
             out.write(f"\nstopped after {LIMIT} s\n")
@@ -210,7 +214,7 @@ def main() -> int:
         action="store_true",
         help="one run for each Python: the oldest dependencies on the oldest Python found, the newest on the others",
     )
-    parser.add_argument("--jobs", type=int, choices=(1, 2), default=2, help="runs at a time (default: 2)")
+    parser.add_argument("--jobs", type=int, choices=(1, 2, 3, 4), default=2, help="runs at a time (default: 2)")
     parser.add_argument(
         "--environments",
         type=Path,

@@ -34,6 +34,22 @@ INHERITED = "the stream belongs to the process that opened it: open one in each 
 class CancelScope:
     """The time of one call, over all its attempts. ``deadline`` is in seconds from now, None for no limit."""
 
+    __slots__ = (
+        "__weakref__",
+        "_deadline",
+        "_end",
+        "_error",
+        "_lock",
+        "_make_error",
+        "_process",
+        "_timeout_at",
+        "_waking",
+        "cancelled",
+        "socket",
+        "started",
+        "waits",
+    )
+
     def __init__(self, deadline: float | None = None) -> None:
         self.started: float = monotonic()
         self.cancelled: bool = False
@@ -46,9 +62,8 @@ class CancelScope:
         self._waking.acquire()
         self._lock = ForkSafeLock()  # reentrant: a signal handler may cancel the thread that it interrupts
         self._process = getpid()
-        self._socket: socket.socket | None = None
-        self._owns_socket = False
-        self.waits = WaitAnnouncer(self.started)
+        self.socket: SocketHolder = SocketHolder()
+        self.waits: WaitAnnouncer = WaitAnnouncer(self.started)
 
     @property
     def elapsed(self) -> float:
@@ -143,26 +158,16 @@ class CancelScope:
             self._error = self._error or error
         return self._error
 
-    # ── the socket that `cancel` shuts down ──
-
     @property
     def inherited(self) -> bool:
         """Whether a parent of this process began the call."""
         return self._process != getpid()
 
     def attach(self, sock: socket.socket | None, owned: bool = False) -> None:
-        """Remember ``sock`` as the one to shut down, and close the one before if it was ``owned``."""
-        with self._lock:
-            if self._owns_socket and self._socket is not None:
-                self._socket.close()
-            self._socket, self._owns_socket = sock, owned
+        """Remember ``sock`` as the one that `cancel` shuts down; see `SocketHolder`."""
+        self.socket.replace(sock, owned)
         if sock is not None:
             self.check()
-
-    def release(self) -> None:
-        """Close a socket that only this scope holds; one that belongs to a connection stays attached."""
-        if self._owns_socket:
-            self.attach(None)
 
     def cancel(self) -> None:
         """End the call; a thread that waits for it wakes at once. May be called twice, and from any thread."""
@@ -171,13 +176,40 @@ class CancelScope:
         self.cancelled = True
         with suppress(RuntimeError):  # released already
             self._waking.release()
+        self._stop(Cancelled("the stream was cancelled"))
+        self.socket.shut_down()
+
+
+class SocketHolder:
+    """The socket that a call waits for. An ``owned`` one belongs to nobody else, and is closed when it is replaced."""
+
+    __slots__ = ("_lock", "_owned", "_socket")
+
+    def __init__(self) -> None:
+        self._lock = ForkSafeLock()
+        self._socket: socket.socket | None = None
+        self._owned = False
+
+    def replace(self, sock: socket.socket | None, owned: bool = False) -> None:
+        """Hold another socket, or none."""
         with self._lock:
-            self._stop(Cancelled("the stream was cancelled"))
+            if self._owned and self._socket is not None:
+                self._socket.close()
+            self._socket, self._owned = sock, owned
+
+    def release(self) -> None:
+        """Close the socket if it is owned; one that belongs to a connection stays."""
+        if self._owned:
+            self.replace(None)
+
+    def shut_down(self) -> None:
+        """Wake whoever waits for the socket."""
+        with self._lock:
             if self._socket is not None:
                 shut_down(self._socket)
 
     def close_inherited(self) -> None:
-        """Close this process's descriptor of the socket, and nothing above it: a parent's thread may hold its locks."""
+        """Close this process's descriptor, and nothing above it: a parent's thread may hold its locks."""
         if self._socket is not None and (descriptor := self._socket.detach()) >= 0:
             os.close(descriptor)
 

@@ -33,7 +33,7 @@ def resolve(host: str, port: int | None, scope: CancelScope) -> list[Address]:
     """
     try:
         return _lookup(host, port, socket.AI_NUMERICHOST)
-    except (OSError, UnicodeError):
+    except (socket.gaierror, UnicodeError):
         pass  # a name
     results: list[list[Address]] = []
     failures: list[Exception] = []

@@ -97,7 +97,7 @@ class Transport:
                 failure = exceptions.map_send_error(error, exchange, request.url, self._callbacks())
             finally:
                 current_exchange.reset(token)
-                scope.release()
+                scope.socket.release()
             if not (exchange.reused and isinstance(failure, ConnectionFailed)):
                 raise failure
             fresh = True  # the server may have closed every other connection of the pool too

@@ -213,7 +213,7 @@ class Completed:
 
 @frozen
 class Heartbeat:
-    """Nothing has arrived for ``heartbeat`` seconds, an option of `Client.stream`. The stream is still open."""
+    """No event has arrived for ``heartbeat`` seconds, an option of `Client.stream`. The stream is still open."""
 
     def to_dict(self) -> dict[str, Any]:
         """The event in its tagged form."""

@@ -47,10 +47,11 @@ def alarm(error: Exception, seconds: float = 0.2) -> Iterator[None]:
         raise error
 
     before = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        with within(seconds + 0.2, least=seconds), pytest.raises(type(error)) as caught:
-            yield
+        with within(seconds + 0.2, least=seconds):
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            with pytest.raises(type(error)) as caught:
+                yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

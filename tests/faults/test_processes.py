@@ -284,6 +284,7 @@ def test_a_child_calls_and_closes_although_another_thread_held_every_lock_at_the
         client._sender.backoff._budget._lock,
         client._sender.backoff._rate_limit._lock,
         stream._reader.call.scope._lock,
+        stream._reader.call.scope.socket._lock,
         client_module._sharing,
         local._Shared.lock,
     ]
@@ -554,7 +555,7 @@ def test_a_loop_over_an_inherited_stream_ends_with_a_config_error(serve, connect
 def test_a_child_closes_its_descriptor_and_issues_no_resource_warning(serve, connect, become_a_child, end_it):
     client = connect(serve([head(), delta("one"), stall()]))
     stream = client.stream("Hi")
-    sock = stream._reader.call.scope._socket
+    sock = stream._reader.call.scope.socket._socket
     become_a_child()
     stream.cancel()
     client.cancel()

@@ -121,16 +121,16 @@ def test_an_owned_socket_is_closed_when_another_is_attached_or_the_scope_is_rele
     scope.attach(first, owned=True)
     scope.attach(second, owned=True)
     assert first.fileno() == -1
-    scope.release()
+    scope.socket.release()
     assert second.fileno() == -1
-    scope.release()
+    scope.socket.release()
 
 
 def test_a_socket_that_the_scope_does_not_own_stays_open_after_release():
     ours, theirs = socket.socketpair()
     scope = CancelScope()
     scope.attach(ours)
-    scope.release()
+    scope.socket.release()
     scope.attach(None)
     assert ours.fileno() != -1
     ours.close()
@@ -143,5 +143,5 @@ def test_attaching_a_socket_to_a_cancelled_scope_raises_cancelled():
     scope.cancel()
     with pytest.raises(Cancelled):
         scope.attach(ours, owned=True)
-    scope.release()
+    scope.socket.release()
     theirs.close()

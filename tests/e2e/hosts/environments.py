@@ -1,36 +1,73 @@
-"""Virtual environments for programs that run chatstream: a frozen program, another host of Python."""
+"""Names of environments → Python interpreters that have chatstream and the packages of that name.
+
+Rules:
+- An environment is made once and kept beside the packages of the interpreter that runs the tests, until what it is
+  made of changes. chatstream is installed from this tree, and follows its changes.
+- Where it can't be installed, its tests are skipped, unless CHATSTREAM_REQUIRE_E2E is set.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
 import venv
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-Environment = Callable[..., Path]
+ROOT = Path(__file__).parents[3]
+INSTALL_SECONDS = 240
+PACKAGES = {
+    # gunicorn's gevent worker and kombu need packaging without asking for it
+    "web": ("gunicorn", "flask", "django", "fastapi", "uvicorn", "gevent", "eventlet", "packaging"),
+    "workers": ("celery[redis]", "rq", "PySocks", "packaging"),
+    "mocks": (
+        *("vcrpy", "responses", "requests-mock", "pook", "requests-cache"),
+        *("requests-toolbelt", "freezegun", "time-machine"),
+    ),
+}
 
 
-def make_environment(folder: Path, *packages: str) -> Path:
-    """The interpreter of an environment in ``folder`` that has these packages; it is kept for the next run.
+class Environments:
+    """Makes the environments that are asked for. Each is tried once."""
 
-    Where they can't be installed the test is skipped, or fails if CHATSTREAM_REQUIRE_E2E is set.
-    """
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    made = folder / "made"
-    wanted = f"{sys.version}\n{packages}\n"
-    if not (made.is_file() and made.read_text(encoding="utf-8") == wanted):
-        venv.create(folder, clear=True, with_pip=True)
-        command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
-        if done.returncode:
-            refuse = pytest.fail if os.environ.get("CHATSTREAM_REQUIRE_E2E") else pytest.skip
-            refuse(f"pip can't install {' '.join(packages)}: {done.stderr[-500:]}")
-        made.write_text(wanted, encoding="utf-8")
-    return python
+    def __init__(self) -> None:
+        self._failures: dict[str, str | None] = {}
+
+    def __call__(self, name: str, *packages: str) -> Path:
+        """The interpreter of the environment ``name``, with its `PACKAGES` or others; skips the test without it."""
+        packages = packages or PACKAGES[name]
+        folder = Path(sys.prefix) / "hosts" / f"{name}-{_digest(packages)}"
+        python = folder / "bin" / "python"
+        if name not in self._failures:
+            self._failures[name] = None if (folder / "complete").exists() else _make(folder, python, packages)
+        if failure := self._failures[name]:
+            assert not os.environ.get("CHATSTREAM_REQUIRE_E2E"), failure
+            pytest.skip(f"the environment {name!r} can't be installed: {failure.splitlines()[-1]}")
+        return python
+
+
+def _digest(packages: tuple[str, ...]) -> str:
+    """Changes with what an environment is made of."""
+    made_of = [sys.version, str(ROOT), *packages, (ROOT / "setup.cfg").read_text("utf-8")]
+    return hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:12]
+
+
+def _make(folder: Path, python: Path, packages: tuple[str, ...]) -> str | None:
+    """Make an environment; returns what went wrong, if anything. The pip of this interpreter installs the packages."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python)]
+    install = ["install", "--quiet", "--use-pep517", "--editable", str(ROOT), *packages]
+    try:
+        venv.create(folder, clear=True, with_pip=False, symlinks=True)
+        done = subprocess.run([*pip, *install], capture_output=True, text=True, check=False, timeout=INSTALL_SECONDS)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"{type(error).__name__}: {error}"
+    if done.returncode:
+        return done.stderr.strip() or f"pip ends with status {done.returncode}"
+    (folder / "complete").touch()
+    return None
 
 
 def import_path(*first: Path) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from environments import Environment, import_path
+from environments import Environments, import_path
 from support import WORDS
 
 from chatstream.testing import FaultServer, text_answer
@@ -39,7 +39,7 @@ else:
 
 
 @pytest.fixture(scope="module")
-def program(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def program(environment: Environments, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The frozen program. What stands in for llama.cpp is in it, so that the local provider finds the package."""
     if os.name == "posix" and not sysconfig.get_config_var("Py_ENABLE_SHARED"):
         pytest.skip("PyInstaller needs a Python that was built with a shared library")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from environments import Environment, import_path
+from environments import Environments, import_path
 
 APP = """
 import json, os
@@ -37,7 +37,7 @@ Ask = Callable[[], dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def uwsgi(environment: Environment) -> Path:
+def uwsgi(environment: Environments) -> Path:
     if not shutil.which("cc") or not Path("/proc/self/exe").exists():
         pytest.skip("uWSGI is not installed here: it is compiled, so it needs a C compiler, and this test needs /proc")
     return environment("uwsgi", "uwsgi>=2.0.28").with_name("uwsgi")
