@@ -30,12 +30,12 @@ class Arrivals:
     def __init__(self, started: float) -> None:
         self.headers: float = monotonic()
         self.read_at: float = self.headers  # when the latest read ended
-        self.bytes = 0
+        self.bytes: int = 0
         self.first_event: float | None = None
         self.first_text: float | None = None
         self._started = started
         self._last = 0.0  # when the latest event arrived
-        self.waited = 0.0  # seconds since then
+        self.waited: float = 0.0  # seconds since then
         self._gap: float | None = None
 
     def note(self, event: ResponseEvent) -> bool:

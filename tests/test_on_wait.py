@@ -17,7 +17,16 @@ from typing import Any
 import pytest
 from support import REST, THREE, WORDS, wait_for, within
 
-from chatstream import Cancelled, ChatStreamError, Client, ConnectionFailed, DeadlineExceeded, IdleTimeout, client
+from chatstream import (
+    Cancelled,
+    ChatStreamError,
+    Client,
+    ConnectionFailed,
+    DeadlineExceeded,
+    IdleTimeout,
+    StreamClosed,
+    client,
+)
 from chatstream._http import connecting
 from chatstream.testing import cut, end, head, pause, status
 
@@ -315,10 +324,15 @@ def test_what_on_wait_raises_passes_unchanged_and_ends_the_call(where, place, er
 
 def test_what_on_wait_raises_during_a_restart_ends_the_stream(serve, connect):
     def refuse(seconds: float) -> None:
-        raise ValueError("mine")
+        if is_open:
+            raise ValueError("mine")
 
+    is_open = False
     stream = connect(serve([head(), cut()], [pause(1), *WHOLE]), on_wait=refuse).stream("Hi", heartbeat=0.05)
+    is_open = True
     with within(0.6), pytest.raises(ValueError, match="mine"):
+        stream.collect()
+    with pytest.raises(StreamClosed):
         stream.collect()
 
 
