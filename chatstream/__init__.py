@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .errors import ProviderError as ProviderError
     from .errors import QuotaExceeded as QuotaExceeded
     from .errors import RetryLimit as RetryLimit
+    from .errors import StreamClosed as StreamClosed
     from .errors import StreamError as StreamError
     from .errors import StreamTooLarge as StreamTooLarge
     from .errors import StreamTruncated as StreamTruncated
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
     from .types.events import ReasoningDelta as ReasoningDelta
     from .types.events import RefusalDelta as RefusalDelta
     from .types.events import ResponseEvent as ResponseEvent
-    from .types.events import TokenUsage as TokenUsage
+    from .types.events import event_from_dict as event_from_dict
     from .types.items import CustomToolCall as CustomToolCall
     from .types.items import CustomToolCallOutput as CustomToolCallOutput
     from .types.items import FunctionCall as FunctionCall
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from .types.items import Message as Message
     from .types.items import Reasoning as Reasoning
     from .types.items import ResponseItem as ResponseItem
+    from .types.items import item_from_dict as item_from_dict
     from .types.limits import Limits as Limits
     from .types.media import InputAudio as InputAudio
     from .types.media import InputFile as InputFile
@@ -85,6 +87,8 @@ if TYPE_CHECKING:
     from .types.tools import Tool as Tool
     from .types.turn import Timing as Timing
     from .types.turn import Turn as Turn
+    from .types.usage import ClientUsage as ClientUsage
+    from .types.usage import TokenUsage as TokenUsage
 
 else:
     from importlib import import_module
@@ -120,6 +124,7 @@ else:
             "ProviderError",
             "QuotaExceeded",
             "RetryLimit",
+            "StreamClosed",
             "StreamError",
             "StreamTooLarge",
             "StreamTruncated",
@@ -138,7 +143,7 @@ else:
             "ReasoningDelta",
             "RefusalDelta",
             "ResponseEvent",
-            "TokenUsage",
+            "event_from_dict",
         ),
         "types.items": (
             "CustomToolCall",
@@ -149,6 +154,7 @@ else:
             "Message",
             "Reasoning",
             "ResponseItem",
+            "item_from_dict",
         ),
         "types.limits": ("Limits",),
         "types.media": (
@@ -176,6 +182,10 @@ else:
         "types.turn": (
             "Timing",
             "Turn",
+        ),
+        "types.usage": (
+            "ClientUsage",
+            "TokenUsage",
         ),
     }
     # Modules that import other packages as soon as they are loaded, and which; () stands for all that a call needs.

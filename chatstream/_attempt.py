@@ -15,15 +15,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ._clock import monotonic
 from ._decode.aggregate import Collector
 from ._decode.parser import EventParser
 from ._http.cancel_scope import CancelScope
 from ._http.reply import Reply
+from ._timing import Arrivals
 from .errors import ChatStreamError, DeadlineExceeded, IdleTimeout, StreamError
 from .providers.provider import Provider
-from .types.events import Heartbeat, ResponseEvent
+from .types.events import Completed, Heartbeat, ResponseEvent
 from .types.limits import Limits
 from .types.turn import Timing, Turn
+from .types.usage import TokenUsage
 
 
 class OpenAttempt:
@@ -49,9 +52,11 @@ class OpenAttempt:
             skip_undecodable=provider.skip_undecodable,
             think_tags=provider.think_tags,
         )
+        self.arrivals: Arrivals = Arrivals(scope.started)
         self.heartbeat = heartbeat  # seconds without an event until there is a `Heartbeat`
-        self.headers_after: float = scope.elapsed  # seconds since the call began
+        self._beat_at: float | None = None  # when the next one is due, in seconds since the call began
         self._scope = scope
+        self._scope.waits.active = False  # the loop gets heartbeats
         self._provider = provider
         self._choices = choices
         self._limits = limits
@@ -67,16 +72,28 @@ class OpenAttempt:
             heartbeat=self.heartbeat,
         )
 
-    def turn(self, timing: Timing) -> Turn:
-        """The turn as received."""
-        return self.collector.turn(self.parser.snapshot(), timing)
+    def timing(self, total: float | None, retries: int) -> Timing:
+        """The times of this answer. ``total`` is when the stream ended, in seconds since the call began."""
+        return self._timing(total, retries, self.parser.snapshot())
+
+    @property
+    def tokens(self) -> TokenUsage | None:
+        """What the server has reported until now."""
+        return self.parser.snapshot().token_usage
+
+    def turn(self, total: float | None, retries: int) -> Turn:
+        """The turn as received, with its `timing`."""
+        end = self.parser.snapshot()
+        return self.collector.turn(end, self._timing(total, retries, end))
+
+    def _timing(self, total: float | None, retries: int, end: Completed) -> Timing:
+        return self.arrivals.timing(total, retries, self.reply.reused, end.token_usage)
 
     def read(self) -> Iterator[ResponseEvent]:
         """The events of the answer, as they arrive."""
-        parser, scope, provider = self.parser, self._scope, self._provider
+        parser, scope, provider, arrivals = self.parser, self._scope, self._provider, self.arrivals
         seen, brought = 0, True
-        beat_at: float | None = None
-        scope.exclude(scope.elapsed - self.headers_after)  # the caller's own time before it began to read
+        scope.exclude(monotonic() - arrivals.headers)  # the caller's own time before it began to read
         try:
             while not parser.done:
                 if parser.finished:
@@ -86,32 +103,31 @@ class OpenAttempt:
                 elif seen != (signs := parser.payloads + (parser.comments if provider.keepalive_resets_idle else 0)):
                     seen = signs
                     scope.set_timeout(provider.stream_idle_timeout, IdleTimeout)
-                if beat_at is None and self.heartbeat is not None:
-                    beat_at = scope.elapsed + self.heartbeat
-                piece = self._read(beat_at)
+                piece = self._read()
                 if piece is None:
-                    beat_at = None
                     yield from self._beat()
                 elif piece:
-                    reports = parser.reports
+                    reports, noting = parser.reports, True
                     for event in parser.feed(piece):
+                        if noting:
+                            noting, self._beat_at = arrivals.note(event), None
                         yield event
-                        brought, beat_at = True, None
+                        brought = True
                         if scope.interrupted:
                             self._check_interruption()
                     brought = brought or parser.reports > reports
                 else:
                     break
-            for event in parser.close():
+            for event in arrivals.noted(parser.close()):
                 scope.check_cancelled()
                 yield event
         except ChatStreamError:
-            yield from parser.abort()
+            yield from arrivals.noted(parser.abort())
             raise
 
     def _beat(self) -> Iterator[ResponseEvent]:
         """A heartbeat; the time that the caller spends on it does not count."""
-        before = self._scope.elapsed
+        before, self._beat_at = self._scope.elapsed, None
         yield Heartbeat()
         self._scope.exclude(self._scope.elapsed - before)
 
@@ -121,17 +137,26 @@ class OpenAttempt:
         if error is not None and not (self.parser.finished and isinstance(error, DeadlineExceeded)):
             raise error
 
-    def _arrives_before(self, moment: float) -> bool:
-        left = moment - self._scope.elapsed
-        return left > 0 and self.reply.wait(left)
+    def _arrives_in(self, heartbeat: float) -> bool:
+        """Whether bytes arrive in this time after the latest event or heartbeat."""
+        now = self._scope.elapsed
+        if self._beat_at is None:
+            self._beat_at = now + heartbeat
+        return now < self._beat_at and self.reply.wait(self._beat_at - now)
 
-    def _read(self, beat_at: float | None) -> bytes | None:
+    def _read(self) -> bytes | None:
         """The next bytes, none at the end; None if the time of a heartbeat comes first."""
+        arrivals, began = self.arrivals, monotonic()
         try:
-            if beat_at is not None and not self._arrives_before(beat_at):
+            if self.heartbeat is not None and not self._arrives_in(self.heartbeat):
+                arrivals.waited += monotonic() - began
                 return None
-            return self.reply.read()
+            piece = self.reply.read()
         except (StreamError, DeadlineExceeded):
             if self.parser.finished:  # nothing is missing but the end
                 return b""
             raise
+        arrivals.read_at = ended = monotonic()
+        arrivals.waited += ended - began
+        arrivals.bytes += len(piece)
+        return piece

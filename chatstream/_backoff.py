@@ -66,7 +66,8 @@ class Backoff:
     def _next_retry(self, call: Call, error: ChatStreamError, counted: int, limit: int) -> RetryInfo:
         """The retry that follows ``error``. Raises the error that ends the call if there is to be none."""
         wanted = error.retry_after if isinstance(error, (UnexpectedStatus, ProviderError)) else None
-        if not error.retryable or (wanted or 0) > self._provider.max_retry_after:
+        is_callers = error is call.scope.waits.raised
+        if is_callers or not error.retryable or (wanted or 0) > self._provider.max_retry_after:
             raise error
         limited = is_rate_limit(error)
         if limited and wanted is not None:

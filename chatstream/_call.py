@@ -14,6 +14,7 @@ from ._http.reply import Reply
 from ._logging import CallLog
 from ._redaction import Secrets
 from ._secrets import visible_headers, visible_url
+from ._totals import UsageTotal
 from .errors import Attempt, ChatStreamError
 from .providers.provider import Provider
 from .types.prompt import PromptLike
@@ -30,8 +31,9 @@ class Call:
     """One call of a user: what to send, its cancel scope, and the attempts made for it.
 
     ``extra_body`` goes into the body over all else. ``provider`` is that of the client with what the call replaces.
-    ``sent_at`` is when the latest began, on the monotonic clock, ``limited`` the seconds waited for rate limits.
-    ``number`` tells the calls of this process apart, ``log`` is None if calls are not logged.
+    ``total`` is that of the client. ``sent_at`` is when the latest attempt began, on the monotonic clock, ``limited``
+    the seconds waited for rate limits. ``number`` tells the calls of this process apart, ``log`` is None if calls are
+    not logged.
     """
 
     prompt: PromptLike
@@ -41,6 +43,7 @@ class Call:
     provider: Provider
     hooks: Hooks = field(default_factory=Hooks)
     extra_body: Mapping[str, Any] = field(default_factory=dict)
+    total: UsageTotal = field(default_factory=UsageTotal)
     attempts: list[Attempt] = field(default_factory=list)
     secrets: Secrets = field(default_factory=Secrets)
     sent_at: float = 0.0
@@ -100,6 +103,7 @@ class Call:
         """List an attempt and how it ended."""
         text = None if error is None else str(error)
         self.attempts.append(Attempt(len(self.attempts) + 1, status, text, request_id, seconds))
+        self.total.add_attempt(len(self.attempts))
 
     def annotate(self, error: ChatStreamError) -> None:
         """Put on an error that leaves the library what is known of its call."""

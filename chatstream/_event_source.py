@@ -16,7 +16,7 @@ import json
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
-from .errors import Cancelled, ChatStreamError, ConfigError
+from .errors import ChatStreamError, StreamClosed
 from .types.events import Completed, OutputTextDelta, ResponseEvent
 
 COMMENT = b":\n\n"  # browsers ignore it
@@ -58,13 +58,6 @@ class EventSourceBody:
         self._close()
 
 
-def checked_heartbeat(seconds: float) -> float:
-    """``seconds`` if it is a time. Raises `ConfigError`."""
-    if not (isinstance(seconds, (int, float)) and seconds > 0):
-        raise ConfigError(f"heartbeat is a number of seconds above 0, not {seconds!r}")
-    return seconds
-
-
 async def _in_thread(function: Callable[[], bytes | None]) -> bytes | None:
     """The result of a function that blocks. Where anyio is loaded, as by Starlette, the event loop may be trio's."""
     threads = sys.modules.get("anyio.to_thread")
@@ -90,7 +83,7 @@ def _pieces(events: Iterable[ResponseEvent]) -> Iterator[bytes]:
             else:  # reasoning, for example
                 yield COMMENT
         if not completed:
-            raise Cancelled("the stream was closed, or read elsewhere, before its end")
+            raise StreamClosed("the stream was closed, or read elsewhere, before its end")
     except ChatStreamError as error:
         yield b"event: error\n" + _data({"type": type(error).__name__, "message": str(error)})
 

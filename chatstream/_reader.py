@@ -7,6 +7,7 @@ Rules:
   until the end.
 - Whatever ends it early, what was received is its ``turn`` and the error's ``partial``.
 - An error is completed once, where it leaves: partial turn, attempts, request id.
+- What is read after the end raises the error that ended it, or `StreamClosed`; after a complete answer, nothing comes.
 - One loop reads a stream at a time. Who finds it taken gets an error, and the loop goes on.
 - A process that inherited the stream closes its own descriptor, and leaves the connection to the one that opened it.
 """
@@ -23,11 +24,12 @@ from ._call import Call
 from ._decode.aggregate import Collector
 from ._http.cancel_scope import INHERITED
 from ._sender import Sender
-from .errors import ChatStreamError, ConfigError, StreamError
-from .types.events import Heartbeat, ResponseEvent
+from .errors import ChatStreamError, ConfigError, StreamClosed, StreamError
+from .types.events import Completed, Heartbeat, ResponseEvent
 from .types.turn import Timing, Turn
 
 COLLISION = "generator already executing"  # CPython's and PyPy's words for a generator that two threads advance
+CLOSED = "the stream was closed, or its loop was left, before the answer was complete: make a new call to read more"
 Take = Callable[[Collector, Iterable[ResponseEvent]], Iterator[ResponseEvent]]
 
 
@@ -41,8 +43,10 @@ class CallReader:
         self.events: Iterator[ResponseEvent] = attempt.read()  # one for all who read: none takes another's events
         self.call = call
         self.sender = sender
-        self.first_event: float | None = None  # seconds from the call until the caller got an event
-        self.total: float | None = None
+        self.total: float | None = None  # seconds from the call until the end
+        self._has_handed_over = False  # an event, so that no restart is possible any more
+        self._has_items_left = False  # `whole_items` has not handed over all that it has
+        self._error: ChatStreamError | None = None  # which ended the stream
         self._restarts = 0
         self._closing = threading.Lock()  # acquired once: two threads may end one stream
         self._looping: threading.Thread | None = None  # which began the loop that reads
@@ -51,17 +55,19 @@ class CallReader:
 
     @property
     def timing(self) -> Timing:
-        return Timing(self.attempt.headers_after, self.first_event, self.total)
+        return self.attempt.timing(self.total, len(self.call.attempts) - 1)
 
     @property
     def turn(self) -> Turn:
-        return self.attempt.turn(self.timing)
+        return self.attempt.turn(self.total, len(self.call.attempts) - 1)
 
     def run(self, take: Take, loop: bool = True) -> Iterator[ResponseEvent]:
         """The events that ``take`` hands over. Closes however it ends, unless another thread reads the stream.
 
-        Without ``loop``, a loop of another thread may follow.
+        Without ``loop``, a loop of another thread may follow. Of a stream that has ended there are none; raises why,
+        unless it was complete.
         """
+        self.check_complete()
         owned = False
         try:
             self._begin(loop)
@@ -73,7 +79,7 @@ class CallReader:
                         if event.__class__ is Heartbeat:
                             yield event
                         else:
-                            self.first_event = self.first_event or self.call.scope.elapsed
+                            self._has_handed_over = True
                             yield event
                             yield from events
                     return
@@ -99,6 +105,7 @@ class CallReader:
         if isinstance(error, ChatStreamError):
             error.partial = self.turn
             self.call.annotate(error)
+            self._error = error if owned else self._error
         if owned:
             self.close(None if isinstance(error, GeneratorExit) else error)
 
@@ -119,15 +126,30 @@ class CallReader:
             if self.ended:
                 return
             self.call.scope.check_cancelled()
+            self._has_items_left = event.__class__ is not Completed
             yield event
+
+    def check_complete(self) -> None:
+        """Raise what ended the stream, if it ended before its answer was handed over: its error, or `StreamClosed`."""
+        if not self.ended:
+            return
+        if self._error is not None:
+            raise self._error.with_traceback(None)  # which would grow with each reading
+        if self.attempt.collector.completed is None or self._has_items_left:
+            error = StreamClosed(CLOSED)
+            error.partial = self.turn
+            self.call.annotate(error)
+            raise error
 
     def _restart(self, error: ChatStreamError) -> None:
         """Replace a broken attempt, after the wait that `Sender` decides on; raises if there is to be none."""
         if self.ended:
             return
-        if self.first_event is not None or not isinstance(error, StreamError):
+        if self._has_handed_over or not isinstance(error, StreamError):
             raise error
         self.attempt.reply.close()
+        self.call.total.add_tokens(self.attempt.tokens)
+        self.call.scope.waits.resume()
         limit = self.sender.provider.stream_max_retries
         self._restarts = self.sender.backoff.wait_to_retry(self.call, error, self._restarts, limit)
         self.attempt = self.attempt.again(self.sender.send(self.call))
@@ -146,6 +168,7 @@ class CallReader:
         elif not self.ended and self._closing.acquire(blocking=False):
             self.ended = True
             self.total = self.call.scope.elapsed
+            self.call.total.add_tokens(self.attempt.tokens)
             if self.attempt.collector.completed is not None:
                 self.attempt.reply.drain()
             else:

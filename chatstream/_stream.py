@@ -9,16 +9,18 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
+from ._clock import monotonic
 from ._decode.aggregate import Collector
-from ._event_source import EventSourceBody, checked_heartbeat
+from ._event_source import EventSourceBody
+from ._http.cancel_scope import checked_seconds
 from ._missing import explain_missing
 from ._reader import COLLISION, CallReader, read_elsewhere
 from .errors import Attempt, ConfigError
-from .types.events import OutputTextDelta, ResponseEvent
+from .types.events import Heartbeat, OutputTextDelta, ResponseEvent
 from .types.turn import Timing, Turn
 
 T = TypeVar("T")
@@ -40,6 +42,8 @@ class ResponseStream:
         return self._reader.run(Collector.tee)
 
     def __next__(self) -> ResponseEvent:
+        if self._reader.ended:
+            self._iterator = None  # another one says why
         events = self._iterator = self._iterator or self._reader.run(Collector.tee, loop=False)
         try:
             return next(events)
@@ -51,12 +55,15 @@ class ResponseStream:
                 raise
             raise read_elsewhere() from None
 
-    def text(self) -> Generator[str, None, None]:
+    def text(self, *, heartbeat: float | None = None) -> Generator[str, None, None]:
         """The text of the first choice, piece by piece, and nothing else: no heartbeats, no calls.
 
-        To close the iterator, or to drop it, closes the stream, whether it was read or not.
+        With ``heartbeat`` there is an empty piece each time that so many seconds pass without text, whatever else
+        arrives. To close the iterator, or to drop it, closes the stream, whether it was read or not.
         """
-        return _started(self._text())
+        if heartbeat is not None:
+            self._reader.attempt.heartbeat = checked_seconds("heartbeat", heartbeat)
+        return _started(self._text(heartbeat))
 
     def aggregate(self) -> Generator[ResponseEvent, None, None]:
         """Whole items and ``Completed`` at the end; a stream that breaks before is restarted without a trace.
@@ -65,11 +72,14 @@ class ResponseStream:
         """
         return _started(self._aggregate())
 
-    def _text(self) -> Generator[str, None, None]:
+    def _text(self, heartbeat: float | None) -> Generator[str, None, None]:
         yield from self._unread()
-        for event in self:
-            if event.__class__ is OutputTextDelta and not event.choice:
-                yield event.delta
+        if heartbeat is not None:
+            yield from _text_or_nothing(self, heartbeat)
+        else:
+            for event in self:
+                if event.__class__ is OutputTextDelta and not event.choice:
+                    yield event.delta
 
     def _aggregate(self) -> Generator[ResponseEvent, None, None]:
         yield from self._unread()
@@ -87,6 +97,7 @@ class ResponseStream:
         """The whole turn; reads and restarts as `aggregate` does."""
         for _ in self.aggregate():
             pass
+        self._reader.check_complete()  # another thread may have closed it
         return self.turn
 
     def sse(self, heartbeat: float = 15.0) -> EventSourceBody:
@@ -96,7 +107,7 @@ class ResponseStream:
         ``error`` with ``type`` and ``message``. All else is a comment, as is every ``heartbeat`` (seconds; the HTML
         standard suggests 15) without an event. The stream ends when this is closed or dropped.
         """
-        self._reader.attempt.heartbeat = checked_heartbeat(heartbeat)
+        self._reader.attempt.heartbeat = checked_seconds("heartbeat", heartbeat)
         return EventSourceBody(iter(self), self._reader.close)
 
     def cancel(self) -> None:
@@ -157,9 +168,9 @@ class ResponseStream:
 
     def __repr__(self) -> str:
         try:
-            state = "ended" if self._reader.ended else "open"
+            state = "ended, see .turn" if self._reader.ended else "open, loop over it, or call text() or collect()"
             provider = self._reader.sender.provider.name
-            return f"<ResponseStream {state} provider={provider!r} request_id={self.request_id!r}>"
+            return f"<ResponseStream {state}; provider={provider!r} request_id={self.request_id!r}>"
         except AttributeError:  # `__init__` raised
             return object.__repr__(self)
 
@@ -175,3 +186,16 @@ def _started(items: Generator[T, None, None]) -> Generator[T, None, None]:
     """The generator after its first item: only one that has begun notices that it is closed or dropped."""
     next(items)
     return items
+
+
+def _text_or_nothing(events: Iterable[ResponseEvent], seconds: float) -> Iterator[str]:
+    """The text of the first choice, and an empty piece each time that ``seconds`` pass without text."""
+    waiting_since = monotonic()
+    for event in events:
+        if event.__class__ is OutputTextDelta and not event.choice:
+            yield event.delta
+        elif event.__class__ is Heartbeat or monotonic() - waiting_since >= seconds:  # or reasoning, for example
+            yield ""
+        else:
+            continue
+        waiting_since = monotonic()

@@ -16,18 +16,20 @@ from weakref import ref
 
 from ._fields import Places, checked_body, checked_timeouts, choices_of, for_call, warn_of_typos, without_secrets
 from ._hooks import CallInfo, Hooks, RequestInfo
-from ._http.cancel_scope import CancelScope
+from ._http.announcing import WaitAnnouncer
+from ._http.cancel_scope import CancelScope, checked_seconds
 from ._imports import imports
 from ._locks import ForkSafeLock
 from ._missing import explain_missing
 from ._requirements import check_installed
 from ._secrets import concealed, hidden, hidden_secrets, hidden_table
-from .errors import ConfigError
+from ._totals import UsageTotal
 from .providers.checks import checked_headers
 from .providers.provider import Provider
 from .providers.resolve import DEFAULT_PROVIDER, resolve
 from .types.limits import Limits
 from .types.prompt import PromptLike, one_prompt
+from .types.usage import ClientUsage
 
 if TYPE_CHECKING:
     import requests
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
     from ._retry import RetryInfo
     from ._sender import Sender
     from ._stream import ResponseStream
+
+
+WAIT_INTERVAL = 1.0  # seconds between two calls of ``on_wait``, where the call has no heartbeat
 
 
 class Client:
@@ -48,8 +53,9 @@ class Client:
       ``{"temperature": 0}``; a call may replace them. ``deadline``: the seconds that each call may take over all its
       attempts.
     - ``on_request`` is called with a `RequestInfo` before each request, ``on_retry`` with a `RetryInfo` before each
-      wait, ``on_turn`` with a `CallInfo` after each call, however it ends. What they raise ends the call and is passed
-      on.
+      wait, ``on_turn`` with a `CallInfo` after each call, however it ends. ``on_wait`` is called with the seconds since
+      the call began, once a second or each ``heartbeat``, while it connects, waits for headers or waits to retry. What
+      they raise ends the call and is passed on.
     - ``session``: a `requests.Session` of your own, with its proxies and certificates. ``limits`` bounds what is read.
 
     Raises `ConfigError` for settings that can't work.
@@ -67,6 +73,7 @@ class Client:
         on_request: Callable[[RequestInfo], object] | None = None,
         on_retry: Callable[[RetryInfo], object] | None = None,
         on_turn: Callable[[CallInfo], object] | None = None,
+        on_wait: Callable[[float], object] | None = None,
         session: requests.Session | None = None,
         limits: Limits = Limits(),  # noqa: B008  # frozen
         **unknown: NoReturn,  # no value has this type, so a type checker refuses all; `Places` says where each belongs
@@ -81,11 +88,13 @@ class Client:
         self.deadline = deadline
         self.limits = limits
         self._hooks = Hooks(on_request, on_retry, on_turn)
+        self._on_wait = on_wait
         self._is_local = self.provider == Provider.named("local")
         self._session = session
         self._transport: Transport | None = None
         self._sender: Sender | None = None
         self._lock = ForkSafeLock()
+        self._total = UsageTotal()
         self._scopes: set[ref[CancelScope]] = set()  # of running calls; a WeakSet can't be listed while others add
         CancelScope(deadline)  # refuses a wrong deadline now
 
@@ -118,13 +127,15 @@ class Client:
         model, fields = concealed(model), hidden_secrets(fields)
         extra_headers, extra_body = hidden_table(extra_headers), hidden_table(extra_body)
         prompt = one_prompt(prompt, messages)
-        if heartbeat is not None and not (isinstance(heartbeat, (int, float)) and heartbeat > 0):
-            raise ConfigError(f"heartbeat is a number of seconds above 0, not {heartbeat!r}")
+        if heartbeat is not None:
+            checked_seconds("heartbeat", heartbeat)
         fields = self._checked_fields(fields)
         timeouts = checked_timeouts(stream_idle_timeout=stream_idle_timeout, first_event_timeout=first_event_timeout)
         headers, body = checked_headers(extra_headers, "extra_headers"), checked_body(extra_body)
         choices = choices_of({**fields, **body})
         scope = CancelScope(self.deadline if deadline is None else deadline)
+        if self._on_wait is not None:
+            scope.waits = WaitAnnouncer(scope.started, self._on_wait, heartbeat or WAIT_INTERVAL)
         self._scopes.add(ref(scope, self._scopes.discard))
         with imports():
             check_installed()
@@ -136,7 +147,7 @@ class Client:
         sender = self._open()
         provider = for_call(sender.provider, headers, timeouts)
         chosen = model or self.model or provider.model or ""
-        call = Call(prompt, chosen, fields, scope, provider, self._hooks, body)
+        call = Call(prompt, chosen, fields, scope, provider, self._hooks, body, self._total)
         try:
             reply = sender.send(call)
         except BaseException as error:
@@ -163,6 +174,11 @@ class Client:
                 self._transport = self._transport or Transport(self._session, direct=self._is_local)
                 self._sender = Sender(provider, self._transport, self.limits)
             return self._sender
+
+    @property
+    def usage(self) -> ClientUsage:
+        """What the calls of this client have taken until now, over all threads."""
+        return self._total.usage
 
     def cancel(self) -> None:
         """End every running call, from any thread: also one that connects or waits, and has no stream yet.
@@ -205,6 +221,7 @@ class Client:
             model=self.model,
             defaults=self.defaults,
             deadline=self.deadline,
+            on_wait=self._on_wait,
             session=self._session,
             limits=self.limits,
         )

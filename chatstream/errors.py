@@ -15,7 +15,8 @@
     │   │   └── StreamTooLarge          a line, an event or the stream over its limit
     │   └── ProviderError               the server reported an error inside the stream
     ├── DeadlineExceeded (TimeoutError)
-    └── Cancelled
+    └── StreamClosed                    the stream was closed, or its loop was left, before
+        └── Cancelled
 
 Rules:
 - Nothing is lost: what was received before the error is its ``partial``.
@@ -232,5 +233,12 @@ class DeadlineExceeded(ChatStreamError, TimeoutError):
     """The deadline of the call passed; it covers all of its attempts."""
 
 
-class Cancelled(ChatStreamError):
-    """`ResponseStream.cancel` was called."""
+class StreamClosed(ChatStreamError):
+    """The stream was given up before its answer was complete: closed, cancelled, or its loop was left.
+
+    What reads it afterwards raises this error, and ``partial`` is what was received until then.
+    """
+
+
+class Cancelled(StreamClosed):
+    """`ResponseStream.cancel` or `Client.cancel` was called."""

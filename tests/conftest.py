@@ -33,7 +33,9 @@ NETWORK_VARIABLES = (
     "CURL_CA_BUNDLE",
 )
 DRAIN_SECONDS = reply.DRAIN_SECONDS  # the library's own value
-CLIENT_OPTIONS = ("model", "defaults", "deadline", "on_request", "on_retry", "on_turn", "session", "limits")
+CLIENT_OPTIONS = (
+    *("model", "defaults", "deadline", "on_request", "on_retry", "on_turn", "on_wait", "session", "limits"),
+)
 
 Serve = Callable[..., FaultServer]
 Connect = Callable[..., Client]

@@ -23,6 +23,7 @@ from chatstream import (
     ProviderError,
     QuotaExceeded,
     RetryLimit,
+    StreamClosed,
     StreamError,
     StreamTooLarge,
     StreamTruncated,
@@ -48,6 +49,7 @@ ERRORS: list[Any] = [
     StreamTooLarge("reason"),
     ProviderError("reason", 7, "kind"),
     DeadlineExceeded("reason"),
+    StreamClosed("reason"),
     Cancelled("reason"),
 ]
 every_error = pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
@@ -88,6 +90,7 @@ def test_errors_are_caught_by_their_base_classes_and_by_the_builtin_ones():
     assert issubclass(StreamTooLarge, ProtocolViolation)
     for each in (IdleTimeout, StreamTruncated, ProtocolViolation, ProviderError):
         assert issubclass(each, StreamError)
+    assert issubclass(Cancelled, StreamClosed)
     for each in (IdleTimeout, DeadlineExceeded):
         assert issubclass(each, builtins.TimeoutError)
 

@@ -203,7 +203,7 @@ def test_a_body_whose_stream_was_closed_says_so_instead_of_ending_quietly(open_s
         if begun:
             next_event(body)
     (name, error) = parsed(body)[-1]
-    assert (name, error["type"]) == ("error", "Cancelled")
+    assert (name, error["type"]) == ("error", "StreamClosed")
     assert "was closed" in error["message"]
 
 

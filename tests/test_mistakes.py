@@ -299,7 +299,9 @@ def test_a_stream_is_neither_awaited_nor_read_by_async_for(client):
 
 def test_what_looks_like_a_mistake_and_is_none_works(client):
     with client.stream("Hi", tools=None, stream=True, n=None) as stream:
-        assert repr(stream).startswith("<ResponseStream open provider='127.0.0.1:")
+        assert repr(stream).startswith(
+            "<ResponseStream open, loop over it, or call text() or collect(); provider='127.0.0.1:"
+        )
         assert "".join(stream.text()) == "fine"
     turn = client.stream(Message("user", "Hi"), tools=[]).collect()
     assert client.stream([USER, turn, USER]).collect().text == "fine"

@@ -20,6 +20,7 @@ from chatstream import (
     Cancelled,
     ChatStreamError,
     Completed,
+    ConfigError,
     Created,
     DeadlineExceeded,
     Heartbeat,
@@ -31,6 +32,7 @@ from chatstream import (
     ResponseStream,
     RetryInfo,
     RetryLimit,
+    StreamClosed,
     StreamTruncated,
     TokenUsage,
     UnexpectedStatus,
@@ -403,6 +405,61 @@ def test_heartbeats_do_not_extend_the_idle_timeout(open_stream):
         assert type(error_of(stream)) is IdleTimeout
 
 
+def test_text_yields_an_empty_piece_each_time_that_nothing_arrives_for_its_heartbeat(open_stream):
+    begin, go_on = threading.Event(), threading.Event()
+    texts = open_stream([head(), wait_for(begin), *THREE, wait_for(go_on), *REST]).text(heartbeat=0.03)
+    with within(0.2, least=0.06):
+        assert [next(texts) for _ in range(3)] == [""] * 3
+    begin.set()
+    pieces = []
+    while len(pieces) < len(WORDS):
+        pieces += filter(None, [next(texts)])
+    assert pieces == WORDS
+    assert next(texts) == ""
+    go_on.set()
+    assert "".join(texts) == ""
+
+
+def test_text_yields_empty_pieces_while_everything_but_text_arrives(open_stream):
+    thinking = [step for _ in range(12) for step in (delta("", reasoning_content="hm"), pause(0.02))]
+    texts = list(open_stream([head(), *thinking, *THREE, *REST]).text(heartbeat=0.05))
+    assert "".join(texts) == TEXT
+    assert 2 <= texts[: texts.index(WORDS[0])].count("") <= 12
+
+
+def test_text_with_a_heartbeat_yields_the_text_of_the_first_choice_alone_while_it_arrives(connect, serve):
+    script = [head(), *THREE, delta("other", choice=1), finish(), finish(choice=1), done(), end()]
+    stream = connect(serve(script)).stream("?", n=2)
+    assert list(stream.text(heartbeat=5)) == WORDS
+
+
+def test_text_without_a_heartbeat_yields_no_empty_pieces_although_the_stream_has_heartbeats(open_stream):
+    script = [head(), pause(0.1), *THREE, pause(0.1), *REST]
+    assert list(open_stream(script, heartbeat=0.02).text()) == WORDS
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_text_with_a_heartbeat_closes_the_connection_when_it_is_dropped(open_stream):
+    texts = open_stream([head(), stall()]).text(heartbeat=0.02)
+    assert next(texts) == ""
+    del texts
+    assert open_stream.server.client_closed()
+
+
+def test_heartbeats_of_text_go_on_after_a_restart(open_stream):
+    gate = threading.Event()
+    texts = open_stream([head(), cut()], [head(), wait_for(gate), *THREE, *REST]).text(heartbeat=0.02)
+    assert next(texts) == ""
+    gate.set()
+    assert "".join(texts) == TEXT
+
+
+@pytest.mark.parametrize("seconds", [0, -1, "1", float("nan")])
+def test_the_heartbeat_of_text_is_a_time(open_stream, seconds):
+    with pytest.raises(ConfigError, match="heartbeat is a number of seconds above 0"):
+        open_stream(WHOLE).text(heartbeat=seconds)
+
+
 # ── closing, cancelling and connections ─────────────────────────────────────────────────────────────────────────
 
 
@@ -431,7 +488,7 @@ def test_breaking_out_of_a_loop_closes_the_connection(open_stream, take):
     for _ in {"events": iter, "text": type(stream).text, "aggregate": type(stream).aggregate}[take](stream):
         break
     assert open_stream.server.client_closed()
-    assert list(stream) == []
+    assert type(error_of(stream)) is StreamClosed
 
 
 def test_an_exception_in_the_callers_loop_closes_the_connection(open_stream):
@@ -507,7 +564,7 @@ def test_an_iterator_that_is_closed_or_dropped_closes_the_connection_whether_it_
     else:
         del items
     assert open_stream.server.client_closed()
-    assert list(stream) == []
+    assert type(error_of(stream)) is StreamClosed
 
 
 @pytest.mark.usefixtures("no_collector")
@@ -561,7 +618,7 @@ def test_leaving_the_with_block_closes_the_stream(open_stream):
     with open_stream([head(), *THREE, stall()]) as stream:
         assert next(stream) == EVENTS[0]
     assert open_stream.server.client_closed()
-    assert list(stream) == []
+    assert type(error_of(stream)) is StreamClosed
 
 
 def test_every_iterator_over_a_stream_ends_when_the_stream_has_ended(open_stream):
@@ -588,9 +645,10 @@ def test_a_stream_without_its_reader_has_a_repr():
 
 def test_the_repr_of_a_stream_has_its_state_provider_and_request_id(open_stream):
     stream = open_stream([head(headers={"X-Request-Id": "req_7"}), *THREE, *REST])
-    assert repr(stream) == "<ResponseStream open provider='test' request_id='req_7'>"
+    hint = "open, loop over it, or call text() or collect();"
+    assert repr(stream) == f"<ResponseStream {hint} provider='test' request_id='req_7'>"
     stream.close()
-    assert repr(stream).startswith("<ResponseStream ended ")
+    assert repr(stream) == "<ResponseStream ended, see .turn; provider='test' request_id='req_7'>"
 
 
 # ── recorded bodies and finished streams ────────────────────────────────────────────────────────────────────────

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 
 import chatstream
 from chatstream import (
@@ -15,6 +15,7 @@ from chatstream import (
     CallInfo,
     ChatStreamError,
     Client,
+    ClientUsage,
     Completed,
     ContentPartDone,
     Created,
@@ -38,8 +39,10 @@ from chatstream import (
     RefusalDelta,
     RequestInfo,
     ResponseEvent,
+    ResponseItem,
     ResponseStream,
     RetryInfo,
+    StreamClosed,
     StreamError,
     Timing,
     TokenUsage,
@@ -49,6 +52,8 @@ from chatstream import (
     aggregate,
     array_items,
     collect,
+    event_from_dict,
+    item_from_dict,
     partial_json,
     read_events,
 )
@@ -120,6 +125,7 @@ def the_ways_to_read(stream: ResponseStream) -> None:
     assert_type(next(stream), ResponseEvent)
     assert_type(iter(stream), Iterator[ResponseEvent])
     assert_type(stream.text(), Generator[str, None, None])
+    assert_type(stream.text(heartbeat=0.5), Generator[str, None, None])
     assert_type(stream.aggregate(), Generator[ResponseEvent, None, None])
     assert_type(stream.collect(), Turn)
     assert_type(stream.turn, Turn)
@@ -189,6 +195,9 @@ def what_an_error_carries(stream: ResponseStream) -> Turn | None:
         assert_type(error.partial, Turn | None)
         assert_type(error.attempts, tuple[Attempt, ...])
         return error.partial
+    except StreamClosed as error:
+        assert_type(error.partial, Turn | None)
+        return error.partial
     except ChatStreamError as error:
         assert_type(error.retryable, bool)
         raise
@@ -211,8 +220,13 @@ def read_key() -> str:
     return "key"
 
 
+def on_wait(seconds: float) -> None:
+    assert_type(seconds, float)
+
+
 def the_ways_to_make_a_client() -> ResponseStream:
     Client("openai", model="any", deadline=60.0, on_request=on_request, on_retry=on_retry, on_turn=on_turn)
+    Client("openai", on_wait=on_wait)
     assert_type(instrument(Client("openai")), Client)
     Client(Provider("own", "http://127.0.0.1:8000/v1", api_key="key", stream_idle_timeout=60))
     Client(Provider("own", "http://127.0.0.1:8000/v1", api_key=read_key))
@@ -224,7 +238,30 @@ def the_ways_to_make_a_client() -> ResponseStream:
     return chatstream.stream("Hi", model="any", provider="groq", heartbeat=0.5, temperature=0)
 
 
-def bytes_of_ones_own(recorded: list[bytes]) -> Any:
+def what_answers_take(client: Client, turns: list[Turn], timing: Timing) -> None:
+    usages = [turn.token_usage or TokenUsage() for turn in turns]
+    assert_type(usages[0] + usages[1], TokenUsage)
+    assert_type(sum(usages, TokenUsage()), TokenUsage)
+    assert_type(usages[0].cost, float | None)
+    assert_type(client.usage, ClientUsage)
+    assert_type(client.usage.tokens, TokenUsage)
+    assert_type(client.usage.cost, float | None)
+    assert_type(timing.first_text, float | None)
+    assert_type(timing.reused, bool)
+
+
+def values_as_json(event: ResponseEvent, item: ResponseItem, turn: Turn, prompt: Prompt) -> None:
+    assert_type(event.to_dict(), dict[str, Any])
+    assert_type(event_from_dict(event.to_dict()), ResponseEvent)
+    assert_type(item_from_dict(item.to_dict()), ResponseItem)
+    assert_type(OutputTextDelta.from_dict({}), OutputTextDelta)
+    assert_type(Turn.from_dict(turn.to_dict()), Turn)
+    assert_type(Prompt.from_dict(prompt.to_dict()), Prompt)
+
+
+def bytes_of_ones_own(recorded: list[bytes], file: BinaryIO) -> Any:
+    read_events(b"")
+    read_events(file)
     events = read_events(recorded)
     assert_type(events, Iterator[ResponseEvent])
     assert_type(aggregate(events), Iterator[ResponseEvent])

@@ -9,6 +9,7 @@ Rules:
 - The type of a part decides what it is. A part of a type unknown here is kept whole, at its place.
 - Reasoning is taken from one source: several servers send the same text under two keys.
 - A count that is missing, null or no whole number is None; a report without any count is no report.
+- A cost is what the server calls so: none is computed from prices.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ REASONING_KEYS = ("reasoning_content", "reasoning", "reasoning_text")  # DeepSee
 TEXT_PARTS = ("text", "output_text")
 REASONING_PARTS = ("reasoning", "reasoning_text", "thinking", "summary_text")  # OpenAI's Responses form; Mistral
 NESTED_KEYS = ("text", "content", "summary", "thinking", "value")  # where a part keeps its text
+MOST_COST = 1e9  # a number above it, infinity for example, is no cost
 DEPTH = 3  # objects inside objects that are joined
 PIECES = ("data", "transcript")  # audio comes in pieces under these
 COUNTS: dict[str, tuple[str, ...]] = {  # of each count the names that servers use; a dot leads into an object
@@ -42,6 +44,13 @@ COUNTS: dict[str, tuple[str, ...]] = {  # of each count the names that servers u
         "reasoning_tokens",
     ),
     "total_tokens": ("total_tokens",),
+}
+COSTS: dict[str, float] = {  # where an answer has its cost, and how many of these units are one dollar, or one credit
+    "usage.cost": 1,  # OpenRouter
+    "usage.cost.total_cost": 1,  # Perplexity
+    "usage.cost_in_usd_ticks": 10**10,  # xAI, https://docs.x.ai/developers/cost-tracking
+    "usage.estimated_cost": 1,  # DeepInfra
+    "cost.usd": 1,  # Venice
 }
 
 
@@ -140,6 +149,17 @@ def _count(usage: Mapping[str, Any], paths: tuple[str, ...]) -> int | None:
             value = int(value)
         if isinstance(value, int) and not isinstance(value, bool):
             return value
+    return None
+
+
+def cost_of(answer: Mapping[str, Any]) -> float | None:
+    """What the server says that an answer costs; ``answer`` is its JSON, with the token usage under ``usage``."""
+    for path, units in COSTS.items():
+        value: Any = answer
+        for key in path.split("."):
+            value = dict_or_empty(value).get(key)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= MOST_COST * units:
+            return value / units
     return None
 
 

@@ -16,11 +16,12 @@ from secrets import token_hex
 from typing import Any
 
 from ..errors import ProtocolViolation, ProviderError, StreamTruncated, excerpt
-from ..types.events import Completed, Created, OutputTextDelta, ResponseEvent, Status, TokenUsage
+from ..types.events import Completed, Created, OutputTextDelta, ResponseEvent, Status
 from ..types.text import has_surrogates, without_surrogates
+from ..types.usage import TokenUsage
 from .choice import FINISHED, Choice
 from .chunk import ChoiceDelta, Chunk
-from .fields import counts_of, joined, merge, total
+from .fields import cost_of, counts_of, joined, merge, total
 
 MOST_NAMED = 10  # choices that an error names
 
@@ -49,10 +50,15 @@ class UsageReports:
         if late and counts:
             self._late.append(counts)
 
-    def total(self, choices: int) -> TokenUsage | None:
-        """All reports as one; llama.cpp sends one for each of several choices, after them: then their sum."""
+    def total(self, choices: int, extra: dict[str, Any]) -> TokenUsage | None:
+        """All reports as one; llama.cpp sends one for each of several choices, after them: then their sum.
+
+        ``extra`` is what the server sent beside the choices: some put the cost there.
+        """
         counts = total(self._late) if 2 <= choices == len(self._late) else self._counts
-        return TokenUsage(**counts, raw=joined(self._raw)) if counts else None
+        if not counts:
+            return None
+        return TokenUsage(**counts, raw=joined(self._raw), cost=cost_of({**extra, "usage": self._raw}))
 
 
 class Machine:
@@ -145,7 +151,7 @@ class Machine:
         return Completed(
             self._response_id,
             self._model,
-            self.usage.total(len(self._choices)),
+            self.usage.total(len(self._choices), self._extra),
             first,
             _status({end.status for end in ends}),
             ends,

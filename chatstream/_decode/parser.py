@@ -20,6 +20,7 @@ from .aggregate import Collector
 from .chunk import Chunk, Payload
 from .chunks import ChunkReader
 from .machine import Machine
+from .sources import BinaryFile, as_bytes, pieces_of
 from .sse import BodyDecoder
 from .think_tags import ThinkTags
 
@@ -113,26 +114,31 @@ class EventParser:
 
 
 def read_events(
-    source: bytes | Iterable[bytes], *, choices: int | None = None, limits: Limits | None = None
+    source: bytes | BinaryFile | Iterable[bytes], *, choices: int | None = None, limits: Limits | None = None
 ) -> Iterator[ResponseEvent]:
-    """The events of an answer that was recorded: its body as bytes, or as any iterable of pieces of bytes.
+    """The events of an answer that was recorded: its body as bytes, as a file opened in binary mode, or as any iterable
+    of pieces of bytes.
 
     ``choices`` is how many were asked for (``n``); without it each index is a choice. ``limits`` bounds what is read.
-    Checks and raises as a live stream does (`StreamError` and its kinds, ``partial`` attached); closes nothing.
+    Checks and raises as a live stream does (`StreamError` and its kinds, ``partial`` attached), and `ConfigError` for a
+    source of another type; closes nothing.
     """
-    parser = EventParser(choices, limits)
+    return _checked_events(EventParser(choices, limits), pieces_of(source))
+
+
+def _checked_events(parser: EventParser, pieces: Iterable[bytes]) -> Iterator[ResponseEvent]:
     collector = Collector()
     try:
-        yield from collector.tee(_events(parser, [source] if isinstance(source, bytes) else source))
+        yield from collector.tee(_events(parser, pieces))
     except ChatStreamError as error:
         error.partial = collector.turn(parser.snapshot())
         raise
 
 
-def _events(parser: EventParser, source: Iterable[bytes]) -> Iterator[ResponseEvent]:
+def _events(parser: EventParser, pieces: Iterable[bytes]) -> Iterator[ResponseEvent]:
     try:
-        for piece in source:
-            yield from parser.feed(piece)
+        for piece in pieces:
+            yield from parser.feed(piece if piece.__class__ is bytes else as_bytes(piece))
             if parser.done:
                 break
         yield from parser.close()

@@ -25,6 +25,7 @@ from typing import Any
 from .._clock import monotonic
 from .._locks import ForkSafeLock
 from ..errors import Cancelled, ChatStreamError, ConfigError, DeadlineExceeded
+from .announcing import WaitAnnouncer
 
 LONGEST_WAIT = 86400.0  # seconds; whoever waits longer asks again, and no poll overflows
 INHERITED = "the stream belongs to the process that opened it: open one in each process, after the fork"
@@ -46,15 +47,14 @@ class CancelScope:
         "cancelled",
         "socket",
         "started",
+        "waits",
     )
 
     def __init__(self, deadline: float | None = None) -> None:
-        if deadline is not None and not (isinstance(deadline, (int, float)) and deadline > 0):
-            raise ConfigError(f"deadline is a number of seconds above 0, not {deadline!r}")
         self.started: float = monotonic()
         self.cancelled: bool = False
         self._error: ChatStreamError | None = None
-        self._deadline = math.inf if deadline is None else self.started + deadline
+        self._deadline = math.inf if deadline is None else self.started + checked_seconds("deadline", deadline)
         self._timeout_at = math.inf
         self._end = self._deadline  # the earlier of the two
         self._make_error: Callable[[], ChatStreamError] = DeadlineExceeded
@@ -63,6 +63,7 @@ class CancelScope:
         self._lock = ForkSafeLock()  # reentrant: a signal handler may cancel the thread that it interrupts
         self._process = getpid()
         self.socket: SocketHolder = SocketHolder()
+        self.waits: WaitAnnouncer = WaitAnnouncer(self.started)
 
     @property
     def elapsed(self) -> float:
@@ -113,6 +114,11 @@ class CancelScope:
             raise self._stop(self._expired())
         return left if left < LONGEST_WAIT else LONGEST_WAIT
 
+    def next_wait(self) -> float:
+        """Seconds that one wait may take before it asks again; ``on_wait`` may be called. Raises `error` if none."""
+        left = self.remaining()
+        return self.waits.share(left, self.exclude) if self.waits.active else left
+
     def check(self) -> None:
         """Raise `error` if one was decided, and `ConfigError` in a process that inherited the call."""
         if self._error is not None:
@@ -138,8 +144,10 @@ class CancelScope:
 
     def sleep(self, seconds: float) -> None:
         """Sleep; `cancel` ends it early, and it raises then."""
-        if not self.cancelled:
-            self._waking.acquire(timeout=seconds)
+        left, end = seconds, monotonic() + seconds
+        while not self.cancelled and left > 0:
+            self._waking.acquire(timeout=self.waits.share(left, self.exclude) if self.waits.active else left)
+            left = end - monotonic()
         self.check()
 
     def _expired(self) -> ChatStreamError:
@@ -204,6 +212,13 @@ class SocketHolder:
         """Close this process's descriptor, and nothing above it: a parent's thread may hold its locks."""
         if self._socket is not None and (descriptor := self._socket.detach()) >= 0:
             os.close(descriptor)
+
+
+def checked_seconds(name: str, seconds: float) -> float:
+    """The option of this name if it is a time. Raises `ConfigError`."""
+    if not (isinstance(seconds, (int, float)) and seconds > 0):
+        raise ConfigError(f"{name} is a number of seconds above 0, not {seconds!r}")
+    return seconds
 
 
 def shut_down(sock: Any) -> None:

@@ -9,11 +9,15 @@ Rules:
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from urllib3.util import wait_for_write
+
+from .._clock import monotonic
 from .callers import raised_by_signal_handler
 from .cancel_scope import CancelScope
 
@@ -46,7 +50,7 @@ def resolve(host: str, port: int | None, scope: CancelScope) -> list[Address]:
     except RuntimeError:  # the interpreter exits, or the process may have no more threads
         look_up()
     while thread.is_alive():
-        thread.join(min(LOOKUP_POLL, scope.remaining()))
+        thread.join(min(LOOKUP_POLL, scope.next_wait()))
     if failures:
         raise failures[0]
     return results[0]
@@ -67,7 +71,28 @@ def connect_any(
             return connect(address, scope.remaining() / (len(addresses) - position))
         except OSError as error:
             scope.check()
-            if raised_by_signal_handler(error):
+            if raised_by_signal_handler(error) or error is scope.waits.raised:
                 raise
             failure = error
     raise failure
+
+
+def connect_within(sock: socket.socket, address: Any, seconds: float, scope: CancelScope) -> None:
+    """Connect ``sock`` within ``seconds``, and ask the scope again and again. Raises ``OSError``."""
+    end = monotonic() + seconds
+    sock.settimeout(min(seconds, scope.next_wait()))
+    try:
+        sock.connect(address)
+    except TimeoutError as error:  # the system goes on connecting
+        if raised_by_signal_handler(error):
+            raise
+        wait_to_write(sock, end, scope)
+    if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        raise OSError(code, os.strerror(code))
+
+
+def wait_to_write(sock: Any, end: float, scope: CancelScope) -> None:
+    """Wait until ``sock`` takes bytes. Raises ``TimeoutError`` at ``end``, a time of the monotonic clock."""
+    while not wait_for_write(sock, min(max(end - monotonic(), 0.0), scope.next_wait())):
+        if monotonic() >= end:
+            raise TimeoutError("timed out")

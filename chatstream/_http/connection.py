@@ -22,9 +22,10 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import EmptyPoolError, NameResolutionError, NewConnectionError
 from urllib3.util import wait_for_read
 
+from .._clock import monotonic
 from ..errors import ConnectionFailed
 from .cancel_scope import CancelScope
-from .connecting import Address, connect_any, resolve
+from .connecting import Address, connect_any, connect_within, resolve, wait_to_write
 from .response import Exchange, ScopedResponse, current_exchange, running_exchange
 
 SEND_SIZE = 16384  # bytes sent before the scope is asked again: one TLS record
@@ -36,6 +37,7 @@ class ScopedConnection(HTTPConnection):
 
     response_class = ScopedResponse
     _wraps = False  # a TLS handshake replaces the socket object
+    _negotiates = False  # connecting is more than connecting the socket
     _exchange: Exchange | None = None  # the running one
     _is_new = True  # it has carried no request yet; urllib3 connects for TLS before there is a request
 
@@ -80,7 +82,10 @@ class ScopedConnection(HTTPConnection):
             if current_exchange.get():  # otherwise nobody can cancel it, or release the copy
                 scope.attach(sock.dup() if self._wraps else sock, owned=self._wraps)
             sock.settimeout(seconds)
-            self._connect_socket(sock, address)
+            if scope.waits.active and not self._negotiates:
+                connect_within(sock, address[3], seconds, scope)
+            else:
+                self._connect_socket(sock, address)
             sock.settimeout(scope.remaining())
         except BaseException:
             sock.close()
@@ -103,6 +108,8 @@ class ScopedConnection(HTTPConnection):
         scope = running_exchange().scope
         data = memoryview(data)  # unlike bytes, it does not show the key in a frame
         for start in range(0, len(data), SEND_SIZE):
+            if scope.waits.active:
+                wait_to_write(self.sock, monotonic() + self._allowed(scope), scope)
             self.sock.settimeout(self._allowed(scope))
             super().send(data[start : start + SEND_SIZE])
 
@@ -171,7 +178,7 @@ class ScopedPool(HTTPConnectionPool):
         """A connection of a pool that makes no more than so many."""
         while True:
             try:
-                return super()._get_conn(WAKE_SECONDS)
+                return super()._get_conn(min(WAKE_SECONDS, scope.next_wait()))
             except EmptyPoolError:  # the only error after which urllib3 gives back no place that was never taken
                 if scope.error is not None:
                     raise

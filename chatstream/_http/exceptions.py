@@ -96,6 +96,8 @@ def _not_of_the_network(
     error: BaseException, exchange: Exchange, callbacks: Iterable[object] = ()
 ) -> BaseException | None:
     """The caller's own exception, the error of the scope, or a programming error; None if the network failed."""
+    if exchange.scope.waits.raised is not None:
+        return exchange.scope.waits.raised
     causes = _causes(error)
     if any(raised_while_reading(each, exchange.response) for each in causes):
         callbacks = ()  # the answer failed while a hook was reading it

@@ -101,7 +101,7 @@ class ScopedFile(io.RawIOBase):
             return None
         size = None
         while size is None:
-            left = self._scope.remaining()
+            left = self._scope.next_wait() if self._scope.waits.active else self._scope.remaining()
             if self._timeout > left:
                 self._timeout = left
                 self._socket.settimeout(left)

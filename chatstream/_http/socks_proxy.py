@@ -28,6 +28,8 @@ class _Socket(socks.socksocket):
 class _SocksConnection(ScopedConnection):
     """A connection whose host is reached through a proxy: the addresses that it connects to are the proxy's."""
 
+    _negotiates = True
+
     def __init__(self, _socks_options: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         self._options = _socks_options
         super().__init__(*args, **kwargs)

@@ -4,38 +4,25 @@ Rules:
 - Events are frozen dataclasses, which ``match`` and `isinstance` narrow; `ResponseEvent` is the union of them.
 - Nothing here depends on how a server spells a chunk or on how bytes arrive.
 - ``choice`` is the index of the choice that an event belongs to; 0 unless the request has ``n`` above 1.
+- Each event has a tagged form for storage and for other programs: ``from_dict(event.to_dict())`` equals ``event``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import Any, Literal, Union, get_args
 
 from .._dataclass import frozen
 from .._missing import explain_missing
-from .items import ResponseItem
-from .parts import ContentPart
+from ..errors import ConfigError
+from .items import ResponseItem, item_from_dict
+from .parts import ContentPart, part_from_dict
+from .tagged import as_dict, from_tagged, require_key, tag_of, to_tagged, tuple_of
+from .usage import TokenUsage
 
 Status = Literal["completed", "incomplete", "unconfirmed"]
 FinishKind = Literal["stop", "length", "tool_calls", "content_filter", "error", "other"]
-
-
-@frozen
-class TokenUsage:
-    """Token counts as the server reported them, each None if it did not. Nothing is computed or estimated.
-
-    ``cached_input_tokens`` is the part of ``input_tokens`` that a prompt cache served. ``reasoning_output_tokens`` is
-    the part of ``output_tokens`` spent on reasoning; some servers do not include it in ``output_tokens``. ``raw`` is
-    the server's own object, with all that has no name here, such as the cost; it does not count for equality.
-    """
-
-    input_tokens: int | None = None
-    cached_input_tokens: int | None = None
-    output_tokens: int | None = None
-    reasoning_output_tokens: int | None = None
-    total_tokens: int | None = None
-    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @frozen
@@ -45,6 +32,15 @@ class Created:
     response_id: str | None = None
     model: str | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """The event in its tagged form."""
+        return to_tagged(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Created:
+        """The event with the tagged form ``data``. Raises `ConfigError` if it is another one, or lacks a key."""
+        return from_tagged(cls, data)
+
 
 @frozen
 class OutputTextDelta:
@@ -52,6 +48,15 @@ class OutputTextDelta:
 
     delta: str
     choice: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The event in its tagged form."""
+        return to_tagged(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> OutputTextDelta:
+        """The event with the tagged form ``data``. Raises `ConfigError` if it is another one, or lacks a key."""
+        return from_tagged(cls, data)
 
 
 @frozen
@@ -66,6 +71,15 @@ class ReasoningDelta:
     choice: int = 0
     details: tuple[dict[str, Any], ...] = field(default=(), hash=False)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The event in its tagged form."""
+        return to_tagged(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ReasoningDelta:
+        """The event with the tagged form ``data``. Raises `ConfigError` if it is another one, or lacks a key."""
+        return from_tagged(cls, data, details=tuple_of(as_dict))
+
 
 @frozen
 class RefusalDelta:
@@ -73,6 +87,15 @@ class RefusalDelta:
 
     delta: str
     choice: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The event in its tagged form."""
+        return to_tagged(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> RefusalDelta:
+        """The event with the tagged form ``data``. Raises `ConfigError` if it is another one, or lacks a key."""
+        return from_tagged(cls, data)
 
 
 @frozen
@@ -88,6 +111,15 @@ class FunctionCallDelta:
     choice: int = 0
     custom: bool = False
 
+    def to_dict(self) -> dict[str, Any]:
+        """The event in its tagged form."""
+        return to_tagged(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> FunctionCallDelta:
+        """The event with the tagged form ``data``. Raises `ConfigError` if it is another one, or lacks a key."""
+        return from_tagged(cls, data)
+
 
 @frozen
 class ContentPartDone:
@@ -96,6 +128,15 @@ class ContentPartDone:
     part: ContentPart
     choice: int = 0
 
+    def to_dict(self) -> dict[str, Any]:
+        """The event in its tagged form."""
+        return to_tagged(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ContentPartDone:
+        """The event with the tagged form ``data``. Raises `ConfigError` if it is another one, or lacks a key."""
+        return from_tagged(cls, data, part=part_from_dict)
+
 
 @frozen
 class OutputItemDone:
@@ -103,6 +144,15 @@ class OutputItemDone:
 
     item: ResponseItem
     choice: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The event in its tagged form."""
+        return to_tagged(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> OutputItemDone:
+        """The event with the tagged form ``data``. Raises `ConfigError` if it is another one, or lacks a key."""
+        return from_tagged(cls, data, item=item_from_dict)
 
 
 @frozen
@@ -121,6 +171,15 @@ class ChoiceEnd:
     finish_kind: FinishKind | None = None
     status: Status = "completed"
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The end in its tagged form."""
+        return to_tagged(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ChoiceEnd:
+        """The end with the tagged form ``data``. Raises `ConfigError` if it is another one, or lacks a key."""
+        return from_tagged(cls, data, extra=as_dict)
 
 
 @frozen
@@ -143,10 +202,28 @@ class Completed:
         """The meaning of the first choice's finish reason (see `ChoiceEnd`); None if there was none."""
         return self.choices[0].finish_kind if self.choices else None
 
+    def to_dict(self) -> dict[str, Any]:
+        """The event in its tagged form."""
+        return to_tagged(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Completed:
+        """The event with the tagged form ``data``. Raises `ConfigError` if it is another one, or lacks a key."""
+        return from_tagged(cls, data, token_usage=TokenUsage.from_dict, choices=tuple_of(ChoiceEnd.from_dict))
+
 
 @frozen
 class Heartbeat:
     """No event has arrived for ``heartbeat`` seconds, an option of `Client.stream`. The stream is still open."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The event in its tagged form."""
+        return to_tagged(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Heartbeat:
+        """The event with the tagged form ``data``. Raises `ConfigError` if it is another one, or lacks a key."""
+        return from_tagged(cls, data)
 
 
 ResponseEvent = Union[
@@ -169,3 +246,29 @@ _NO_CHUNK = (
 )
 for _event in get_args(ResponseEvent):
     explain_missing(_event, {"delta": _BY_CLASS, "text": _BY_CLASS, "choices": _NO_CHUNK, "content": _NO_CHUNK})
+
+_EVENTS: dict[str, Callable[[Mapping[str, Any]], ResponseEvent]] = {
+    tag_of(each): each.from_dict
+    for each in (
+        Created,
+        OutputTextDelta,
+        ReasoningDelta,
+        RefusalDelta,
+        FunctionCallDelta,
+        ContentPartDone,
+        OutputItemDone,
+        Completed,
+        Heartbeat,
+    )
+}
+
+
+def event_from_dict(data: Mapping[str, Any]) -> ResponseEvent:
+    """The event with the tagged form ``data``, which `to_dict` of an event returns.
+
+    Raises `ConfigError` if its type is none of an event, a key is missing, or a value has a wrong type.
+    """
+    kind = require_key(data, "type")
+    if not isinstance(kind, str) or kind not in _EVENTS:
+        raise ConfigError(f"no event has the type {kind!r:.80}")
+    return _EVENTS[kind](data)

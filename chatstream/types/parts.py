@@ -17,7 +17,7 @@ from typing import Any, Union
 from .._dataclass import frozen
 from ..errors import ConfigError
 from .media import InputAudio, InputFile, InputImage
-from .tagged import check_text, require_key, tagged
+from .tagged import check_text, plain, require_key, tagged
 
 
 @frozen
@@ -108,7 +108,7 @@ class Other:
 
     def to_dict(self) -> dict[str, Any]:
         """This part in its tagged form."""
-        return dict(self.raw)
+        return {key: plain(value) for key, value in self.raw.items()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Other:

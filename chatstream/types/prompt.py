@@ -1,16 +1,20 @@
 """What a caller gives as a prompt → a `Prompt`: instructions, a list of items or message dicts, and tools.
 
 What stands alone where a list is expected (an item, a message dict, a turn) is a list of one.
+``Prompt.from_dict(prompt.to_dict())`` equals ``prompt``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol, Union
 
+from .._imports import imports
 from ..errors import ConfigError
-from .items import Message, ResponseItem
+from .items import Message, ResponseItem, item_from_dict
+from .tagged import as_dict, from_tagged, plain, require_key, to_tagged, tuple_of
 from .turn import Turn
 
 if TYPE_CHECKING:
@@ -75,6 +79,24 @@ class Prompt:
             way = "; list(…) makes a list of it"
         raise ConfigError(f"a prompt must be a str, a list of messages or a Prompt, not {type_name(value)}{way}")
 
+    def to_dict(self) -> dict[str, Any]:
+        """The conversation in its tagged form, as plain JSON. Raises `ConfigError` for an item or tool of another type.
+
+        Message dicts and tools that are dicts stay as they are; of a turn the items are kept, and of a tool all but its
+        function.
+        """
+        tagged = {"instructions": self.instructions, "input": [*chain.from_iterable(map(_items_to_dicts, self.input))]}
+        return {"type": "prompt", **tagged, "tools": [*map(_tool_to_dict, self.tools)]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Prompt:
+        """The conversation with the tagged form ``data``. Raises `ConfigError` if it is none."""
+        given = as_dict(data)
+        if given.get("type") != "prompt":
+            raise ConfigError(f'expected a dict with the type "prompt", not {data!r:.80}')
+        entries = tuple_of(_item_from_dict)(given.get("input") or ())
+        return cls(given.get("instructions"), entries, tuple_of(_tool_from_dict)(given.get("tools") or ()))
+
 
 PromptLike = Union[str, Prompt, InputItem, Sequence[InputItem]]
 
@@ -110,3 +132,50 @@ def as_list(value: Any, name: str) -> list[Any]:
 def type_name(value: object) -> str:
     """The type of ``value`` and the beginning of its repr, for an error message."""
     return "None" if value is None else f"{type(value).__name__} {value!r:.60}"
+
+
+# ── the tagged form ─────────────────────────────────────────────────────────────────────────────────────────────
+
+AS_GIVEN = "as_given"  # the tag around a dict that would come back as an item, or as a `Tool`, if it stood alone
+
+
+def _items_to_dicts(item: InputItem) -> list[dict[str, Any]]:
+    if isinstance(item, Turn):
+        return [as_dict(each.to_dict()) for each in item.items]
+    if has_model_dump(item):
+        given: Any = item
+        item = given.model_dump(exclude_none=True)
+    if isinstance(item, Mapping):
+        return [{"type": AS_GIVEN, "value": plain(item)} if "type" in item else as_dict(item)]
+    if not isinstance(item, ResponseItem):
+        raise ConfigError(f"an item of a prompt must be an item or a message dict, not {type_name(item)}")
+    return [as_dict(item.to_dict())]
+
+
+def _item_from_dict(data: Any) -> InputItem:
+    if as_dict(data).get("type") == AS_GIVEN:
+        return as_dict(require_key(data, "value"))
+    return item_from_dict(data) if "type" in data else as_dict(data)
+
+
+def _tool_to_dict(tool: AnyTool) -> dict[str, Any]:
+    with imports():
+        from .tools import Tool
+
+    if isinstance(tool, Mapping):
+        return {"type": AS_GIVEN, "value": plain(tool)} if tool.get("type") in ("tool", AS_GIVEN) else as_dict(tool)
+    if not isinstance(tool, Tool) and callable(tool):
+        tool = Tool.from_function(tool)
+    if isinstance(tool, Tool):
+        return to_tagged(replace(tool, function=None))  # a function is no JSON
+    raise ConfigError(f"a tool of a prompt must be a function, a Tool or a dict, not {type_name(tool)}")
+
+
+def _tool_from_dict(data: Any) -> AnyTool:
+    with imports():
+        from .tools import Tool
+
+    kind = as_dict(data).get("type")
+    if kind == AS_GIVEN:
+        return as_dict(require_key(data, "value"))
+    return from_tagged(Tool, data, parameters=as_dict) if kind == "tool" else as_dict(data)

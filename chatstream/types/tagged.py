@@ -1,16 +1,99 @@
-"""What items and parts have in common: their tagged form, and the checks of their values."""
+"""Values ↔ plain JSON: the tagged form of events, of turns and of what they hold.
+
+    OutputTextDelta("Hi") ─to_tagged▶ {"type": "output_text_delta", "delta": "Hi", "choice": 0} ─from_tagged▶ the same
+
+Rules:
+- The tag is the name of the class in lower case, and each field has its own name. What is None, or an empty list or
+  dict by default, is left out.
+- What comes out consists of dicts, lists, str, numbers and bools, and shares nothing with the value.
+- Keys that are not known here are ignored, so that a program reads what a newer version of this library has written.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, fields
+from typing import Any, TypeVar
 
 from ..errors import ConfigError
+
+T = TypeVar("T")
+
+
+def plain(value: Any) -> Any:
+    """A copy of ``value`` in which lists and mappings are those of JSON, and what has a tagged form is in that form."""
+    if hasattr(value, "to_dict"):
+        return plain(value.to_dict())
+    if isinstance(value, Mapping):
+        return {key: plain(each) for key, each in value.items()}
+    return [plain(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+def tag_of(cls: type) -> str:
+    """``token_usage`` for `TokenUsage`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
+
+
+def to_tagged(value: Any) -> dict[str, Any]:
+    """The tagged form of a dataclass."""
+    tagged: dict[str, Any] = {"type": tag_of(type(value))}
+    for field in fields(value):
+        held = plain(getattr(value, field.name))
+        if held is not None and (held not in ([], {}) or field.default is None):
+            tagged[field.name.lstrip("_")] = held
+    return tagged
+
+
+def from_tagged(cls: type[T], data: Mapping[str, Any], **readers: Callable[[Any], Any]) -> T:
+    """The value with the tagged form ``data``; of a field that has a reader, what that makes of it.
+
+    Raises `ConfigError` if ``data`` is not a mapping, has the tag of another class, or lacks a key.
+    """
+    if not isinstance(data, Mapping) or data.get("type", tag_of(cls)) != tag_of(cls):
+        raise ConfigError(f'expected a dict with the type "{tag_of(cls)}", not {data!r:.80}')
+    values: dict[str, Any] = {}
+    for field in fields(cls):  # type: ignore[arg-type]  # all are dataclasses
+        name = field.name.lstrip("_")
+        required = field.default is MISSING and field.default_factory is MISSING
+        if required or data.get(name) is not None:
+            held = require_key(data, name)
+            values[field.name] = readers[name](held) if name in readers else _simple(held, field, name)
+    return cls(**values)
+
+
+def _simple(value: Any, field: Field[Any], name: str) -> Any:
+    """A value that is no object: of the type of the field's default, or a str if it has none."""
+    kind = str if field.default is MISSING else type(field.default)
+    if not isinstance(value, (str, int, float) if field.default is None else kind):
+        raise ConfigError(f"{name} can't be {value!r:.80}")
+    return value
+
+
+def as_dict(value: Any) -> dict[str, Any]:
+    """A copy of a mapping. Raises `ConfigError` for another value."""
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"expected a dict, not {value!r:.80}")
+    return dict(plain(value))
+
+
+def tuple_of(read: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
+    """A reader of lists whose entries ``read`` reads."""
+
+    def read_all(values: Any) -> tuple[Any, ...]:
+        if not isinstance(values, (list, tuple)):
+            raise ConfigError(f"expected a list, not {values!r:.80}")
+        return tuple([read(each) for each in values])
+
+    return read_all
+
+
+# ── what items and parts share ──────────────────────────────
 
 
 def tagged(type: str, **values: Any) -> dict[str, Any]:
     """The tagged form with this ``type`` and all ``values`` but those that are None."""
-    return {"type": type, **{name: value for name, value in values.items() if value is not None}}
+    return {"type": type, **{name: plain(value) for name, value in values.items() if value is not None}}
 
 
 def require_key(data: Mapping[str, Any], key: str) -> Any:

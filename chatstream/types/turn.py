@@ -9,24 +9,47 @@ from typing import Any, TypeVar, overload
 from .._dataclass import frozen
 from .._imports import imports
 from .._missing import explain_missing
-from .events import FinishKind, Status, TokenUsage
-from .items import CustomToolCall, FunctionCall, Message, Reasoning, ResponseItem
+from .events import FinishKind, Status
+from .items import CustomToolCall, FunctionCall, Message, Reasoning, ResponseItem, item_from_dict
 from .parts import OutputText, Refusal
+from .tagged import as_dict, from_tagged, to_tagged, tuple_of
+from .usage import TokenUsage
 
 T = TypeVar("T")
 
 
 @frozen
 class Timing:
-    """Times in seconds since the call began, each None if it has not come yet.
+    """What a call took. Times are in seconds, and None where nothing has come yet; all but ``total`` and ``retries``
+    are those of the last attempt, whose answer is in the turn.
 
-    ``headers``: when the response headers of the last attempt arrived. ``first_event``: when the first event with
-    content was handed to the caller. ``total``: when the stream ended.
+    - ``headers``, ``first_event``, ``first_text``, ``total``: when the response headers arrived, the first event, the
+      first piece of text, and when the stream ended; counted from the call.
+    - ``tokens_per_second``: output tokens over the time from the first to the last event; None without token usage.
+    - ``longest_gap``: the longest wait for bytes between two events.
+    - ``bytes``: how much of the body was read, after decompression. ``reused``: whether the connection had served
+      another request.
+    - ``retries``: how many requests were made after the first one.
     """
 
     headers: float | None = None
     first_event: float | None = None
     total: float | None = None
+    first_text: float | None = None
+    tokens_per_second: float | None = None
+    longest_gap: float | None = None
+    bytes: int = 0
+    retries: int = 0
+    reused: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The times in their tagged form."""
+        return to_tagged(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Timing:
+        """The times with the tagged form ``data``. Raises `ConfigError` if it is another one."""
+        return from_tagged(cls, data)
 
 
 @frozen
@@ -105,6 +128,23 @@ class Turn:
             from .structured import parsed
 
         return parsed(self.text, model)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The turn in its tagged form, as plain JSON; with ``choices`` if there is more than one."""
+        return to_tagged(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Turn:
+        """The turn with the tagged form ``data``. Raises `ConfigError` if it is another one, or can't be read."""
+        return from_tagged(
+            cls,
+            data,
+            items=tuple_of(item_from_dict),
+            token_usage=TokenUsage.from_dict,
+            timing=Timing.from_dict,
+            extra=as_dict,
+            choices=tuple_of(Turn.from_dict),
+        )
 
     def _parts(self) -> Iterator[object]:
         for item in self.items:

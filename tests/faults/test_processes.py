@@ -22,7 +22,7 @@ import pytest
 from support import REST, text_of, within
 
 import chatstream
-from chatstream import ConfigError, _imports, _locks
+from chatstream import ConfigError, StreamClosed, _imports, _locks
 from chatstream._http import cancel_scope
 from chatstream._locks import ForkSafeLock
 from chatstream.testing import (
@@ -541,7 +541,8 @@ def test_an_inherited_stream_can_not_be_read(serve, connect, become_a_child, rea
             next(stream) if not read else list(stream)
     assert text_of(events) == ("one" if read else "")
     stream.close()
-    assert list(stream) == []
+    with pytest.raises(StreamClosed):
+        list(stream)
 
 
 def test_a_loop_over_an_inherited_stream_ends_with_a_config_error(serve, connect, become_a_child):

@@ -50,6 +50,7 @@ from chatstream import (
     QuotaExceeded,
     RetryInfo,
     RetryLimit,
+    StreamClosed,
     StreamTooLarge,
     StreamTruncated,
     UnexpectedStatus,
@@ -1287,7 +1288,8 @@ def test_fault_50_a_stream_can_be_closed_twice(open_stream):
     assert next(stream) == Created("c1", "m1")
     stream.close()
     stream.close()
-    assert list(stream) == []
+    with pytest.raises(StreamClosed):
+        list(stream)
     assert open_stream.server.client_closed()
 
 

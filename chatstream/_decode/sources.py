@@ -1,0 +1,59 @@
+"""What `read_events` is given → pieces of bytes.
+
+    bytes · a file opened in binary mode · an iterable of bytes ─pieces_of▶ pieces
+
+Rules:
+- Text is refused: its bytes were decoded already, perhaps wrongly, and its line ends may have been changed.
+- Nothing is read before it is asked for, and nothing is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+from ..errors import ConfigError
+
+PIECE_SIZE = 65536  # bytes
+WANTED = "read_events takes the bytes of a body, a file opened in binary mode, or an iterable of bytes"
+
+
+class BinaryFile(Protocol):
+    """What is read piece by piece: a file, a pipe, a response."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+def pieces_of(source: Any) -> Iterable[bytes]:
+    """The pieces of a source. Raises `ConfigError` for what has none."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return [bytes(source)]
+    if isinstance(source, str):
+        raise ConfigError(f"{WANTED}, not a str: give it text.encode(), or open(path, 'rb')")
+    if hasattr(source, "__fspath__"):
+        raise ConfigError(f"{WANTED}, not a path: give it open(path, 'rb')")
+    if hasattr(source, "read"):
+        if hasattr(source, "encoding"):  # TextIOWrapper, StringIO, codecs.open
+            raise ConfigError(f"{WANTED}, not a text file: give it open(path, 'rb')")
+        return _read_file(source)
+    if isinstance(source, Mapping) or not hasattr(source, "__iter__"):
+        raise ConfigError(f"{WANTED}, not {_name(source)}")
+    return source  # type: ignore[no-any-return]
+
+
+def _read_file(file: Any) -> Iterator[bytes]:
+    """What a file has. ``read1`` does not wait for a whole piece, where there is one."""
+    read = getattr(file, "read1", None) or file.read
+    while piece := read(PIECE_SIZE):
+        yield piece
+
+
+def as_bytes(piece: Any) -> bytes:
+    """A piece as bytes. Raises `ConfigError` if it is something else."""
+    if not isinstance(piece, (bytes, bytearray, memoryview)):
+        raise ConfigError(f"{WANTED}, and one of its pieces is {_name(piece)}")
+    return bytes(piece)
+
+
+def _name(value: object) -> str:
+    return "None" if value is None else f"of the type {type(value).__name__}"

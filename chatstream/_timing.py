@@ -1,0 +1,81 @@
+"""When the bytes and the events of one answer arrived.
+
+    each read ─▶ Arrivals ─timing▶ Timing
+
+Rules:
+- An event has arrived when the read that completed it has returned, whenever the caller asks for it.
+- Only the time of reads counts as waiting: the caller's own code between two events makes no gap.
+- A piece of bytes may complete many events. Its first one is noted, and the others only until the first text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ._clock import monotonic
+from .types.events import OutputTextDelta, ResponseEvent
+from .types.turn import Timing
+from .types.usage import TokenUsage
+
+
+class Arrivals:
+    """The times of one answer, on the monotonic clock; ``started`` is when its call began.
+
+    Whoever reads sets ``read_at`` when a read has ended, and adds to ``waited`` and ``bytes``: a method called for each
+    read would cost as much as all the rest.
+    """
+
+    __slots__ = ("_gap", "_last", "_started", "bytes", "first_event", "first_text", "headers", "read_at", "waited")
+
+    def __init__(self, started: float) -> None:
+        self.headers: float = monotonic()
+        self.read_at: float = self.headers  # when the latest read ended
+        self.bytes: int = 0
+        self.first_event: float | None = None
+        self.first_text: float | None = None
+        self._started = started
+        self._last = 0.0  # when the latest event arrived
+        self.waited: float = 0.0  # seconds since then
+        self._gap: float | None = None
+
+    def note(self, event: ResponseEvent) -> bool:
+        """Note an event of the latest read. Whether the next one of the same read is to be noted, too."""
+        if self.first_event is None:
+            self.first_event = self.read_at
+        elif self._gap is None or self.waited > self._gap:
+            self._gap = self.waited
+        self._last = self.read_at
+        self.waited = 0.0
+        if self.first_text is None and event.__class__ is OutputTextDelta:
+            self.first_text = self.read_at
+        return self.first_text is None
+
+    def noted(self, events: Iterable[ResponseEvent]) -> Iterator[ResponseEvent]:
+        """The events that the end of the bytes completes, noted as those of one read."""
+        noting = self.first_text is None
+        for event in events:
+            if noting:
+                noting = self.note(event)
+            yield event
+
+    def timing(self, total: float | None, retries: int, reused: bool, usage: TokenUsage | None) -> Timing:
+        """The times so far, in seconds since the call began."""
+        return Timing(
+            self.headers - self._started,
+            self._since_start(self.first_event),
+            total,
+            self._since_start(self.first_text),
+            self._tokens_per_second(usage),
+            self._gap,
+            self.bytes,
+            retries,
+            reused,
+        )
+
+    def _since_start(self, moment: float | None) -> float | None:
+        return None if moment is None else moment - self._started
+
+    def _tokens_per_second(self, usage: TokenUsage | None) -> float | None:
+        if usage is None or not usage.output_tokens or self.first_event is None or self._last <= self.first_event:
+            return None
+        return usage.output_tokens / (self._last - self.first_event)

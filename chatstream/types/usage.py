@@ -1,0 +1,81 @@
+"""What answers take: the tokens of one answer, and the running total of a client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field, fields
+from typing import Any
+
+from .._dataclass import frozen
+from .tagged import as_dict, from_tagged, to_tagged
+
+
+@frozen
+class TokenUsage:
+    """Token counts as the server reported them, each None if it did not. Nothing is computed or estimated.
+
+    ``cached_input_tokens`` is the part of ``input_tokens`` that a prompt cache served. ``reasoning_output_tokens`` is
+    the part of ``output_tokens`` spent on reasoning; some servers do not include it in ``output_tokens``. ``raw`` is
+    the server's own object, with all that has no name here; it does not count for equality. ``cost`` is what the server
+    says that the answer costs, in US dollars or its own credits; few servers do.
+
+    Usages add up, with ``+`` and with `sum`: a count that one of them lacks is that of the other. A sum has no ``raw``.
+    """
+
+    input_tokens: int | None = None
+    cached_input_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_output_tokens: int | None = None
+    total_tokens: int | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    cost: float | None = None
+
+    def __add__(self, other: TokenUsage) -> TokenUsage:
+        if not isinstance(other, TokenUsage):
+            return NotImplemented
+        names = [each.name for each in fields(TokenUsage) if each.name != "raw"]
+        return TokenUsage(**{name: _sum(getattr(self, name), getattr(other, name)) for name in names})
+
+    def __radd__(self, other: int) -> TokenUsage:
+        """The usage itself, where `sum` begins with 0."""
+        return self if other == 0 else NotImplemented
+
+    def to_dict(self) -> dict[str, Any]:
+        """The counts in their tagged form."""
+        return to_tagged(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> TokenUsage:
+        """The counts with the tagged form ``data``. Raises `ConfigError` if it is another one."""
+        return from_tagged(cls, data, raw=as_dict)
+
+
+def _sum(one: float | None, other: float | None) -> Any:
+    return other if one is None else one if other is None else one + other
+
+
+@frozen
+class ClientUsage:
+    """What the calls of a client have taken until now, over all its threads.
+
+    ``calls`` counts the calls whose first request was answered or failed, ``retries`` all their further requests.
+    ``tokens`` is the sum of what servers reported; a call adds to it when its stream ends.
+    """
+
+    calls: int = 0
+    retries: int = 0
+    tokens: TokenUsage = field(default_factory=TokenUsage)
+
+    @property
+    def cost(self) -> float | None:
+        """The sum of the costs that servers reported; None if none did."""
+        return self.tokens.cost
+
+    def to_dict(self) -> dict[str, Any]:
+        """The total in its tagged form."""
+        return to_tagged(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ClientUsage:
+        """The total with the tagged form ``data``. Raises `ConfigError` if it is another one."""
+        return from_tagged(cls, data, tokens=TokenUsage.from_dict)
