@@ -23,6 +23,7 @@ from .._secrets import MASK, Hidden, HiddenQuery, Sealed, concealed, is_secret, 
 from ..errors import ConfigError, MissingEnvVar
 from . import checks, presets
 
+CHAT = "/chat/completions"
 _warned_hosts: set[str] = set()
 
 
@@ -212,8 +213,17 @@ class Provider:
         consists of dots or has control characters.
         """
         path = urlsplit(self.base_url).path.rstrip("/")
-        if not path.endswith("/chat/completions"):
+        if not path.endswith(CHAT):
             path = f"{path}/{_render_path(self.path, model)}".rstrip("/")
+        return self._url(path)
+
+    def endpoint(self, path: str) -> str:
+        """The URL of what the server has at ``path`` beside ``/chat/completions``, such as ``/models``."""
+        base = urlsplit(self.base_url).path.rstrip("/")
+        beside = "" if base.endswith(CHAT) else self.path.partition("/deployments/")[0].removesuffix(CHAT).rstrip("/")
+        return self._url(f"{base.removesuffix(CHAT)}{beside}{path}")
+
+    def _url(self, path: str) -> str:
         parts = urlsplit(self.base_url)  # after what may fail, because a frame would show its query
         present = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
         added = {name: value for name, value in self.query_params.items() if name not in present}
