@@ -19,7 +19,8 @@ MAX_HEADER = 4096  # characters of a value
 class Call:
     """One call of a user: what to send, its cancel scope, and the attempts made for it.
 
-    ``sent_at`` is when the latest began, on the monotonic clock, ``limited`` the seconds waited for rate limits.
+    ``listing`` is the path of a list that is fetched where no prompt is sent, else empty. ``sent_at`` is when
+    the latest began, on the monotonic clock, ``limited`` the seconds waited for rate limits.
     """
 
     prompt: PromptLike
@@ -30,6 +31,7 @@ class Call:
     secrets: Secrets = field(default_factory=Secrets)
     sent_at: float = 0.0
     limited: float = 0.0
+    listing: str = ""
 
     def record_attempt(
         self, status: int | None, request_id: str | None, seconds: float, error: ChatStreamError | None

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from http.client import responses
 from time import time
 from typing import Any
@@ -23,6 +24,7 @@ from ._call import Call
 from ._clock import monotonic
 from ._decode.error_body import error_of_body
 from ._encode.body import encode_json, request_body
+from ._hints import hint_of
 from ._http.reply import Reply
 from ._http.transport import Request, Transport
 from ._redaction import secrets_of
@@ -36,6 +38,7 @@ from .errors import (
     QuotaExceeded,
     UnexpectedStatus,
     excerpt,
+    idle_timeout,
 )
 from .providers.checks import checked_model
 from .providers.provider import Provider
@@ -47,6 +50,8 @@ OWN_HEADERS = {
     "Content-Type": "application/json",
     "User-Agent": f"chatstream/{__version__}",
 }
+
+LISTING_HEADERS = {"Accept": "application/json", "User-Agent": OWN_HEADERS["User-Agent"]}
 
 
 def body_settings(provider: Provider) -> dict[str, Any]:
@@ -97,12 +102,14 @@ class Sender:
         started = scope.elapsed
         call.sent_at = monotonic()
         scope.reset()
-        scope.set_timeout(self.provider.first_event_timeout or self.provider.stream_idle_timeout, IdleTimeout)
+        setting = "first_event_timeout" if self.provider.first_event_timeout else "stream_idle_timeout"
+        seconds: float = getattr(self.provider, setting)
+        scope.set_timeout(seconds, partial(idle_timeout, seconds, setting))
         try:
             reply = self._transport.post(request, scope)
             seconds = scope.elapsed - started
             call.redact_headers(reply)
-            refusal = None if reply.status == 200 else self._refusal(reply)
+            refusal = None if reply.status == 200 else self._refusal(reply, request, call.model)
         except ConfigError as error:
             call.redact(error)
             raise error
@@ -120,20 +127,23 @@ class Sender:
 
     def _request(self, call: Call) -> Request:
         provider = self.provider
-        settings = body_settings(provider)
-        settings["stream_usage"] = provider.stream_usage and not self.refuses_usage
-        body = request_body(call.prompt, model=call.model, fields=call.fields, **settings)
+        url = provider.endpoint(call.listing) if call.listing else provider.url(checked_model(call.model))
+        body, own = (b"", LISTING_HEADERS) if call.listing else (self._body(call), OWN_HEADERS)
         headers = provider.headers()
         given = {name.lower() for name in headers}
-        headers |= {name: value for name, value in OWN_HEADERS.items() if name.lower() not in given}
+        headers |= {name: value for name, value in own.items() if name.lower() not in given}
         key = provider.auth_header()
-        url = provider.url(checked_model(call.model))
         call.secrets = secrets_of(url, headers, key, call.fields, self._transport.given)
         provider.warn_if_plain()
-        return Request(url, headers, encode_json(body), key, provider.connect_timeout)
+        return Request(url, headers, body, key, provider.connect_timeout, "GET" if call.listing else "POST")
 
-    def _refusal(self, reply: Reply) -> UnexpectedStatus:
-        """The error for an answer that is not 200, made from its body and headers."""
+    def _body(self, call: Call) -> bytes:
+        settings = body_settings(self.provider)
+        settings["stream_usage"] = self.provider.stream_usage and not self.refuses_usage
+        return encode_json(request_body(call.prompt, model=call.model, fields=call.fields, **settings))
+
+    def _refusal(self, reply: Reply, request: Request, model: str) -> UnexpectedStatus:
+        """The error for an answer that is not 200, made from its body and headers, and a hint from its request."""
         body = reply.read_body(self._limits.error_body_bytes, BODY_SECONDS).decode("utf-8", "replace")
         detail = error_of_body(body)
         message = detail.message or responses.get(reply.status, "")
@@ -149,11 +159,13 @@ class Sender:
         refusal = kind(reply.status, body, message, detail.code, wait if ever else None)
         refusal.retryable = ever and kind is UnexpectedStatus and is_retryable(reply.status, reply.headers)
         refusal.request_id = reply.request_id
+        given = self._transport.given
+        refusal.hint = hint_of(refusal, request, self.provider, model=model, headers=reply.headers, session=given)
         return refusal
 
     def _usage_refused(self, error: ChatStreamError, call: Call) -> bool:
         """Whether the server has just rejected ``stream_options``, for the first time, and this library added it."""
-        if self.refuses_usage or "stream_options" in call.fields or not self.provider.stream_usage:
+        if self.refuses_usage or call.listing or "stream_options" in call.fields or not self.provider.stream_usage:
             return False
         if not isinstance(error, UnexpectedStatus) or error.status not in (400, 422):
             return False
