@@ -14,6 +14,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from ._clock import monotonic
 from ._decode.aggregate import Collector
@@ -21,7 +22,7 @@ from ._decode.parser import EventParser
 from ._http.cancel_scope import CancelScope
 from ._http.reply import Reply
 from ._timing import Arrivals
-from .errors import ChatStreamError, DeadlineExceeded, IdleTimeout, StreamError
+from .errors import ChatStreamError, DeadlineExceeded, IdleTimeout, StreamError, idle_timeout
 from .providers.provider import Provider
 from .types.events import Completed, Heartbeat, ResponseEvent
 from .types.limits import Limits
@@ -92,6 +93,7 @@ class OpenAttempt:
     def read(self) -> Iterator[ResponseEvent]:
         """The events of the answer, as they arrive."""
         parser, scope, provider, arrivals = self.parser, self._scope, self._provider, self.arrivals
+        idle = partial(idle_timeout, provider.stream_idle_timeout, "stream_idle_timeout")
         seen, brought = 0, True
         scope.exclude(monotonic() - arrivals.headers)  # the caller's own time before it began to read
         try:
@@ -102,7 +104,7 @@ class OpenAttempt:
                         scope.set_timeout(provider.finish_grace, IdleTimeout)
                 elif seen != (signs := parser.payloads + (parser.comments if provider.keepalive_resets_idle else 0)):
                     seen = signs
-                    scope.set_timeout(provider.stream_idle_timeout, IdleTimeout)
+                    scope.set_timeout(provider.stream_idle_timeout, idle)
                 piece = self._read()
                 if piece is None:
                     yield from self._beat()

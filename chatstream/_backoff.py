@@ -120,7 +120,7 @@ def _last_error(error: ChatStreamError, reason: str | None = None) -> ChatStream
     """The same refusal, as the last of several; an error without a status keeps its class."""
     if type(error) is UnexpectedStatus:
         last = RetryLimit(error.status, error.body, error.message, error.code, error.retry_after)
-        last.request_id = error.request_id
+        last.request_id, last.hint = error.request_id, error.hint
         last.reason = reason or last.reason
         return last
     if reason:

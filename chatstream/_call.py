@@ -30,6 +30,7 @@ MAX_HEADER = 4096  # characters of a value
 class Call:
     """One call of a user: what to send, its cancel scope, and the attempts made for it.
 
+    ``listing`` is the path of a list that is fetched where no prompt is sent, else empty.
     ``extra_body`` goes into the body over all else. ``provider`` is that of the client with what the call replaces.
     ``total`` is that of the client. ``sent_at`` is when the latest attempt began, on the monotonic clock, ``limited``
     the seconds waited for rate limits. ``number`` tells the calls of this process apart, ``log`` is None if calls are
@@ -48,6 +49,7 @@ class Call:
     secrets: Secrets = field(default_factory=Secrets)
     sent_at: float = 0.0
     limited: float = 0.0
+    listing: str = ""
     number: int = field(default_factory=count(1).__next__)
     log: CallLog | None = field(default_factory=CallLog.of_call)
 
@@ -63,7 +65,7 @@ class Call:
             provider=self.provider.name,
             model=self.model,
             fields=self.fields,
-            method="POST",
+            method=request.method,
             url=visible_url(request.url),
             headers=visible_headers(request.headers, request.key),
             body=request.body,

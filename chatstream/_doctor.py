@@ -186,8 +186,8 @@ def _record_chunks(answer: Answer, reader: ChunkReader, payloads: Iterable[Paylo
     for chunk in reader.read(seen()):
         answer.chunks.append((scope.elapsed, chunk))
         answer.choices += _choices_of(reader.raw)
-        if chunk.error:
-            answer.error = chunk.error.message
+        if chunk.error or chunk.undecodable:
+            answer.error = chunk.error.message if chunk.error else chunk.undecodable
 
 
 def _choices_of(body: dict[str, Any] | None) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 import math
+from functools import partial
 from http.client import responses
 from time import time
 from typing import Any
@@ -22,6 +23,7 @@ from ._call import Call
 from ._clock import monotonic
 from ._decode.error_body import error_of_body
 from ._encode.body import encode_json, request_body
+from ._hints import hint_of
 from ._http.reply import Reply
 from ._http.transport import Request, Transport
 from ._redaction import secrets_of
@@ -35,6 +37,7 @@ from .errors import (
     QuotaExceeded,
     UnexpectedStatus,
     excerpt,
+    idle_timeout,
 )
 from .providers.checks import checked_model
 from .providers.provider import Provider
@@ -46,6 +49,8 @@ OWN_HEADERS = {
     "Content-Type": "application/json",
     "User-Agent": f"chatstream/{__version__}",
 }
+
+LISTING_HEADERS = {"Accept": "application/json", "User-Agent": OWN_HEADERS["User-Agent"]}
 
 
 def body_settings(provider: Provider) -> dict[str, Any]:
@@ -91,7 +96,9 @@ class Sender:
         started = scope.elapsed
         call.sent_at = monotonic()
         scope.reset()
-        scope.set_timeout(provider.first_event_timeout or provider.stream_idle_timeout, IdleTimeout)
+        setting = "first_event_timeout" if provider.first_event_timeout else "stream_idle_timeout"
+        seconds: float = getattr(provider, setting)
+        scope.set_timeout(seconds, partial(idle_timeout, seconds, setting))
         try:
             reply = self._transport.post(request, scope)
             seconds = scope.elapsed - started
@@ -100,7 +107,7 @@ class Sender:
             call.redact_headers(reply)
             if call.log is not None:
                 call.log.answer(reply)
-            refusal = None if reply.status == 200 else self._refusal(reply)
+            refusal = None if reply.status == 200 else self._refusal(reply, request, call.model)
         except ConfigError as error:
             call.redact(error)
             raise error
@@ -118,25 +125,29 @@ class Sender:
 
     def _request(self, call: Call) -> Request:
         provider = call.provider
-        settings = body_settings(provider)
-        settings["stream_usage"] = provider.stream_usage and not self.refuses_usage
-        body = request_body(call.prompt, model=call.model, fields=call.fields, extra_body=call.extra_body, **settings)
+        url = provider.endpoint(call.listing) if call.listing else provider.url(checked_model(call.model))
+        body, own = (b"", LISTING_HEADERS) if call.listing else (self._body(call), OWN_HEADERS)
         headers = provider.headers()
         given = {name.lower() for name in headers}
-        headers |= {name: value for name, value in OWN_HEADERS.items() if name.lower() not in given}
+        headers |= {name: value for name, value in own.items() if name.lower() not in given}
         key = provider.auth_header()
-        url = provider.url(checked_model(call.model))
         call.secrets = secrets_of(url, headers, key, call.values(), self._transport.given)
         provider.warn_if_plain()
-        return Request(url, headers, encode_json(body), key, provider.connect_timeout)
+        return Request(url, headers, body, key, provider.connect_timeout, "GET" if call.listing else "POST")
 
     def _find_secrets(self, call: Call, request: Request, reply: Reply) -> None:
         """Find the secrets again, with what the auth, the parameters and the cookies of a session have added."""
         url, headers = reply.sent_url or request.url, reply.sent_headers or request.headers
         call.secrets = secrets_of(url, headers, request.key, call.values(), self._transport.given)
 
-    def _refusal(self, reply: Reply) -> UnexpectedStatus:
-        """The error for an answer that is not 200, made from its body and headers."""
+    def _body(self, call: Call) -> bytes:
+        settings = body_settings(call.provider)
+        settings["stream_usage"] = call.provider.stream_usage and not self.refuses_usage
+        body = request_body(call.prompt, model=call.model, fields=call.fields, extra_body=call.extra_body, **settings)
+        return encode_json(body)
+
+    def _refusal(self, reply: Reply, request: Request, model: str) -> UnexpectedStatus:
+        """The error for an answer that is not 200, made from its body and headers, and a hint from its request."""
         body = reply.read_body(self._limits.error_body_bytes, BODY_SECONDS).decode("utf-8", "replace")
         detail = error_of_body(body)
         message = detail.message or responses.get(reply.status, "")
@@ -152,12 +163,14 @@ class Sender:
         refusal = kind(reply.status, body, message, detail.code, wait if ever else None)
         refusal.retryable = ever and kind is UnexpectedStatus and is_retryable(reply.status, reply.headers)
         refusal.request_id = reply.request_id
+        given = self._transport.given
+        refusal.hint = hint_of(refusal, request, self.provider, model=model, headers=reply.headers, session=given)
         return refusal
 
     def _usage_refused(self, error: ChatStreamError, call: Call) -> bool:
         """Whether the server has just rejected ``stream_options``, for the first time, and this library added it."""
         given = "stream_options" in call.fields or "stream_options" in call.extra_body
-        if self.refuses_usage or given or not self.provider.stream_usage:
+        if self.refuses_usage or call.listing or given or not self.provider.stream_usage:
             return False
         if not isinstance(error, UnexpectedStatus) or error.status not in (400, 422):
             return False

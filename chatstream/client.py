@@ -162,6 +162,24 @@ class Client:
         warn_of_typos(fields)
         return {**self.defaults, **fields}
 
+    def models(self, *, deadline: float | None = None) -> list[str]:
+        """The ids of the models that the server lists, in its order. ``deadline`` replaces the client's (seconds).
+
+        Raises what `stream` raises when no answer begins, `ProviderError` for an error that the server reports with
+        status 200, and another `StreamError` for an answer that is no such list.
+        """
+        scope = CancelScope(self.deadline if deadline is None else deadline)
+        self._scopes.add(ref(scope, self._scopes.discard))
+        with imports():
+            check_installed()
+            from ._call import Call
+            from ._models import PATH, listed_models
+
+        sender = self._open()
+        return listed_models(
+            sender, Call((), "", {}, scope, sender.provider, total=self._total, listing=PATH), self.limits
+        )
+
     def _open(self) -> Sender:
         """The sender of all calls; it starts the embedded server on first use, and again if the server has died."""
         with imports():

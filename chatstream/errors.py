@@ -124,9 +124,11 @@ class UnexpectedStatus(ChatStreamError):
 
     ``status`` is the HTTP status, ``body`` its text (at most 64 KiB), ``message`` the sentence found in it,
     ``code`` the server's own code (a text, a number, or None), ``retry_after`` the seconds that it asks to wait.
+    ``hint`` is a sentence of this library on what to do, empty if there is none; the text of the error ends with it.
     """
 
     headline: ClassVar[str] = "unexpected status"
+    hint: str = ""
 
     def __init__(
         self,
@@ -146,7 +148,11 @@ class UnexpectedStatus(ChatStreamError):
     def __str__(self) -> str:
         wait = f" (retry after {self.retry_after:g} s)" if self.retry_after is not None else ""
         named = f", request id: {self.request_id}" if self.request_id else ""
-        return f"{self.headline} {self.status}: {self.message or 'no body'}{wait}{named}"
+        text = f"{self.headline} {self.status}: {self.message or 'no body'}{wait}{named}"
+        if not self.hint:
+            return text
+        text = text.rstrip()
+        return f"{text}{'' if text.endswith(('.', '!', '?')) else '.'} {self.hint}"
 
 
 class RetryLimit(UnexpectedStatus):
@@ -186,6 +192,13 @@ class IdleTimeout(StreamError, TimeoutError):
 
     def __init__(self, message: str = "idle timeout waiting for SSE") -> None:
         super().__init__(message)
+
+
+def idle_timeout(seconds: float, setting: str) -> IdleTimeout:
+    """An `IdleTimeout` with a note, which tracebacks show from Python 3.11 on, that names the setting."""
+    error = IdleTimeout()
+    vars(error)["__notes__"] = [f"nothing came for {seconds:g} s; the limit is {setting} of the Provider"]
+    return error
 
 
 class StreamTruncated(StreamError):

@@ -22,15 +22,15 @@ ROWS = [
     ["cli", "__init__", "_doctor", "testing", "telemetry"],
     ["client"],
     ["_fields", "_stream"],
-    ["_reader"],
+    ["_reader", "_models"],
     ["_sender", "_attempt"],
     ["_backoff", "_timing"],
     ["_call"],
     ["_logging"],
-    ["_encode", "_decode", "_rate_limit", "_event_source", "_hooks", "_totals"],
+    ["_encode", "_decode", "_rate_limit", "_event_source", "_hooks", "_totals", "_hints"],
     ["_retry", "types", "providers", "_http", "_requirements"],
     ["errors", "_redaction"],
-    ["_dataclass", "_secrets", "_locks", "_imports", "_clock", "_field_names", "_missing"],
+    ["_dataclass", "_secrets", "_locks", "_imports", "_clock", "_loopback", "_field_names", "_missing"],
     ["_version"],
 ]
 UPWARDS = {("errors", "types.turn")}  # the one import that points up, for type checkers only

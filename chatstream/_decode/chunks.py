@@ -20,16 +20,9 @@ from ..types.text import all_without_surrogates, has_surrogates
 from .chunk import DONE_WORDS, BodyPayload, ChoiceDelta, Chunk, Payload
 from .error_body import error_detail, make_detail
 from .fastpath import FastPath
-from .fields import (
-    clean_extra,
-)
-from .lenient import (
-    check_containers,
-    count_containers,
-    load,
-    only_object,
-    refuse_containers,
-)
+from .fields import clean_extra
+from .lenient import check_containers, count_containers, load, only_object, refuse_containers
+from .other_wires import other_wire
 from .spelling import read_any, read_fast
 
 FEW_CONTAINERS = 16  # of one chunk, which need not be counted
@@ -95,15 +88,18 @@ class ChunkReader:
             return self._object(payload, data)
         if data.startswith("["):  # Gemini: an error comes as a list of one
             try:
-                if body := only_object(self._load(data)):
+                found = self._load(data)
+                if body := only_object(found):
                     return self._kept(read_any(body), body, data)
+                if found and (foreign := self._foreign("", found[0])):  # Gemini's own stream is a list
+                    return foreign
             except (ValueError, RecursionError):
                 pass
         return self._undecodable(data, "not a JSON object")
 
     def _named(self, payload: Payload) -> Chunk | None:
         """The chunk of a named event: what has choices is a chunk, an error counts (Groq), and all others do not."""
-        data = payload.data
+        data, body = payload.data, None
         if payload.event != "error" and (chunk := self._fast_path.chunk(data)):
             return chunk
         try:
@@ -114,8 +110,13 @@ class ChunkReader:
         except (ValueError, RecursionError):
             found = None
         if payload.event != "error":
-            return None
+            return self._foreign(payload.event, body)
         return Chunk(error=found or make_detail(excerpt(data)))
+
+    def _foreign(self, name: str, body: Any) -> Chunk | None:
+        """The end of an answer that begins as one of another interface; None where chunks came before."""
+        sentence = "" if self._newest else other_wire(name, body)
+        return Chunk(undecodable=sentence) if sentence else None
 
     def _undecodable(self, data: str, reason: str) -> Chunk | None:
         if self._skip_undecodable:
@@ -129,7 +130,7 @@ class ChunkReader:
 
     def _decode(self, data: str) -> Chunk:
         body = self._load(data)
-        return read_fast(body) or self._kept(read_any(body), body, data)
+        return read_fast(body) or self._foreign("", body) or self._kept(read_any(body), body, data)
 
     def _kept(self, chunk: Chunk, body: dict[str, Any], data: str) -> Chunk:
         """The chunk, once it is known that what the answer keeps of it and those before is not too much."""

@@ -18,10 +18,11 @@ from collections.abc import Callable, Iterable, Iterator
 
 from sseclient import SSEClient
 
-from ..errors import MAX_EXCERPT, ProtocolViolation, StreamTooLarge, excerpt
+from ..errors import MAX_EXCERPT, StreamTooLarge
 from ..types.limits import Limits
 from .chunk import DONE_WORDS, BodyPayload, Payload, PlainPayload
 from .lenient import check_containers
+from .other_wires import not_a_stream, other_wire_of_line
 
 BOM = b"\xef\xbb\xbf"
 BLANK = b" \t\r\n" + BOM
@@ -219,9 +220,12 @@ class BodyDecoder:
         """Keep a body that begins like JSON, until a field in it shows that it is an event stream after all."""
         assert self._body is not None
         searched = max(len(self._body) - 8, 0)
+        is_first_line = b"\n" in piece and b"\n" not in self._body[:MAX_BLANK]
         self._body += piece
         if len(self._body) > self._limits.event_bytes:
             raise StreamTooLarge(f"the answer is longer than {self._limits.event_bytes} bytes (Limits.event_bytes)")
+        if is_first_line and other_wire_of_line(line := bytes(self._body).partition(b"\n")[0]):
+            return (PlainPayload("message", line.decode("utf-8", "replace")),)
         if self._is_page or FIELD_LINE.search(self._body, searched) is None:
             return ()
         body, self._body = bytes(self._body), None
@@ -277,15 +281,6 @@ class BodyDecoder:
         cut_in_name = name == head and any(field.startswith(name) for field in FIELDS)
         if not (self._dispatched or name in FIELDS or cut_in_name):
             raise not_a_stream("a text", head)
-
-
-def not_a_stream(kind: str, body: bytes) -> ProtocolViolation:
-    """The error for an answer that is no event stream, with the beginning of it."""
-    text = excerpt(body.decode("utf-8", "replace").strip())
-    return ProtocolViolation(
-        f"the answer is {kind}, not an event stream; does the base URL end where the API begins "
-        f"(often in /v1)? It starts with: {text!r}"
-    )
 
 
 def _with_newlines(piece: bytes, after_cr: bool) -> tuple[bytes, bool]:

@@ -151,7 +151,9 @@ class CancelScope:
         self.check()
 
     def _expired(self) -> ChatStreamError:
-        return DeadlineExceeded("the deadline passed") if self._deadline <= monotonic() else self._make_error()
+        if self._deadline > monotonic():
+            return self._make_error()
+        return DeadlineExceeded(f"the deadline passed ({self._deadline - self.started:.3g} s for all attempts)")
 
     def _stop(self, error: ChatStreamError) -> ChatStreamError:
         with self._lock:

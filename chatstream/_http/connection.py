@@ -24,6 +24,7 @@ from urllib3.util import wait_for_read
 
 from .._clock import monotonic
 from ..errors import ConnectionFailed
+from .advice import WRITE_HTTP
 from .cancel_scope import CancelScope
 from .connecting import Address, connect_any, connect_within, resolve, wait_to_write
 from .response import Exchange, ScopedResponse, current_exchange, running_exchange
@@ -43,10 +44,11 @@ class ScopedConnection(HTTPConnection):
 
     def connect(self) -> None:
         """Connect, with the tunnel and TLS, within the connect timeout."""
-        scope = running_exchange().scope
+        exchange = running_exchange()
+        exchange.connecting, scope = True, exchange.scope
         if not isinstance(self.timeout, (int, float)):  # the caller's own request, without a timeout
             return super().connect()
-        with scope.limit(self.timeout, partial(_no_connection, self.host, self.timeout)):
+        with scope.limit(self.timeout, partial(_no_connection, self, self.timeout)):
             try:
                 super().connect()
             except TimeoutError:
@@ -70,7 +72,7 @@ class ScopedConnection(HTTPConnection):
         try:
             return resolve(host, port, scope)
         except (socket.gaierror, UnicodeError) as error:
-            raise NameResolutionError(host, self, socket.gaierror(str(error))) from None
+            raise NameResolutionError(host, self, socket.gaierror(str(error))) from error
 
     def _open(self, address: Address, seconds: float) -> socket.socket:
         scope = running_exchange().scope
@@ -140,8 +142,12 @@ class ScopedConnection(HTTPConnection):
         return True
 
 
-def _no_connection(host: str, seconds: float) -> ConnectionFailed:
-    return ConnectionFailed(f"no connection with {host} within {seconds:g} s (connect_timeout)")
+def _no_connection(connection: ScopedConnection, seconds: float) -> ConnectionFailed:
+    connected = connection.sock is not None  # and silent, to TLS or to the request for a tunnel
+    peer = connection.host if connection.proxy is None else f"the proxy {connection.host}"
+    what = f"no answer from {peer}" if connected else f"no connection with {peer}"
+    hint = WRITE_HTTP if connected and connection.proxy is None else ""
+    return ConnectionFailed(f"{what} within {seconds:g} s (connect_timeout){hint}")
 
 
 class ScopedTLSConnection(ScopedConnection, HTTPSConnection):

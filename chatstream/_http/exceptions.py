@@ -4,7 +4,7 @@ Rules:
 - Only what the network raises is converted. An exception of the caller's own, raised by a signal handler, a hook or
   ``auth``, and a programming error stay as they are.
 - The error of the scope comes next: a socket that was shut down or timed out fails in many ways, for one reason.
-- Only the text of the innermost cause is kept: the exceptions themselves hold the request, and with it the key.
+- Only a sentence about the innermost cause is kept: the exceptions themselves hold the request, and with it the key.
 - A peer that closes means truncation or a failed connection; a peer that breaks HTTP is a protocol violation.
 """
 
@@ -13,7 +13,8 @@ from __future__ import annotations
 import http.client
 import re
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -26,54 +27,108 @@ from ..errors import (
     IdleTimeout,
     ProtocolViolation,
     StreamTruncated,
-    excerpt,
 )
+from .advice import advice
 from .callers import raised_by, raised_by_signal_handler, raised_while_reading
+from .descriptions import describe, lacks_tls, plain, rejection
 from .response import Exchange
 
-UNSENDABLE = (
-    requests.exceptions.InvalidURL,
-    requests.exceptions.MissingSchema,
-    requests.exceptions.InvalidSchema,
-    requests.exceptions.InvalidHeader,
-    requests.exceptions.InvalidProxyURL,
-    urllib3.exceptions.LocationParseError,
-    UnicodeError,
+UNSENDABLE: Sequence[tuple[Any, str]] = (
+    (requests.exceptions.InvalidProxyURL, "the URL of its proxy is none; check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"),
+    (urllib3.exceptions.ProxySchemeUnknown, "the URL of its proxy has a scheme that is none of http, https and socks5"),
+    (requests.exceptions.InvalidHeader, "one of its headers can't be sent"),
+    (
+        (
+            requests.exceptions.InvalidURL,
+            requests.exceptions.MissingSchema,
+            requests.exceptions.InvalidSchema,
+            urllib3.exceptions.LocationValueError,
+            UnicodeError,
+        ),
+        "its URL is none; check base_url",
+    ),
 )
 NETWORK = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError, UnicodeError)  # requests' are OSErrors
 WRAPPERS = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError)
 CLOSED_MEANWHILE = (ValueError, AttributeError)  # what a read raises whose response another thread closes
 MISSING_SOCKS = 'a SOCKS proxy needs PySocks: pip install "chatstream-py[socks]"'
-REFUSED_TUNNEL = r"Tunnel connection failed: 4(?!08|29)"  # forbidden, or a wrong password
+TUNNEL = r"Tunnel connection failed: (.*)"
+RETRYABLE_TUNNEL = ("408", "429", "5")  # any other answer forbids the tunnel, or wants a password
+PROXY_PASSWORD = "its URL needs a user and the right password, as in http://user:password@host:port"
 NOT_HTTP = (http.client.BadStatusLine, http.client.LineTooLong, http.client.UnknownProtocol)
 
 
 def map_send_error(
-    error: BaseException, exchange: Exchange, url: str, callbacks: Iterable[object] = ()
+    error: BaseException, exchange: Exchange, url: str, callbacks: Iterable[object] = (), proxy: str = ""
 ) -> BaseException:
-    """The error for what failed before the headers of the answer arrived. ``callbacks`` are functions of the caller."""
+    """The error for what failed before the headers of the answer arrived. ``callbacks`` are functions of the caller,
+    ``proxy`` is the proxy that was to be used, as `proxy_of` names it."""
     if decided := _not_of_the_network(error, exchange, callbacks):
         return decided
     host = urlsplit(url).netloc
-    if isinstance(error, requests.exceptions.InvalidSchema) and "SOCKS" in str(error):
-        return ConfigError(MISSING_SOCKS)
-    if isinstance(error, UNSENDABLE):
-        return ConfigError(f"the request to {host!r} can't be sent ({type(error).__name__}): check URL, headers, proxy")
-    if type(error) is OSError:  # raised by requests for a CA bundle that does not exist
-        return ConfigError(f"TLS can't be set up, check REQUESTS_CA_BUNDLE and verify: {error}")
+    if unsendable := _unsendable(error, host):
+        return unsendable
     causes = _causes(error)
-    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
-        return failed(f"the certificate of {host} was rejected: {_describe(causes[-1])}", retryable=False)
+    if _is_of_proxy(error, exchange, proxy):
+        return _proxy_failed(causes, host, proxy)
+    if rejected := rejection(causes, host):
+        return failed(f"the certificate of {host} was rejected: {rejected}", retryable=False)
+    what = describe(causes) + ("" if proxy else advice(url, causes, exchange.connecting))
     if isinstance(error, requests.exceptions.SSLError):
-        return failed(f"no TLS with {host}: {_describe(causes[-1])}", retryable=_closed_by_peer(causes))
-    if isinstance(error, requests.exceptions.ProxyError) and not exchange.sent:  # otherwise the server behind it failed
-        refused = any(re.search(REFUSED_TUNNEL, str(cause)) for cause in causes)
-        return failed(f"the proxy before {host} failed: {_describe(causes[-1])}", retryable=not refused)
+        return failed(f"no TLS with {host}: {what}", retryable=_closed_by_peer(causes))
     if _is_not_http(causes):
-        return ProtocolViolation(f"{host} does not speak HTTP/1.1: {_describe(causes[-1])}")
+        return ProtocolViolation(f"{host} does not speak HTTP/1.1: {what}")
     if exchange.sent and isinstance(error, requests.exceptions.ReadTimeout):
         return IdleTimeout()
-    return failed(f"no response from {host}: {_describe(causes[-1])}")
+    if isinstance(causes[-1], TimeoutError) and exchange.sending and not exchange.sent:
+        what = "the server did not read the request in time (connect_timeout)"
+    return failed(f"no response from {host}: {what}")
+
+
+def _unsendable(error: BaseException, host: str) -> ConfigError | None:
+    """The error for a request that can't be sent as it is, without what it holds; None if it was sent."""
+    if isinstance(error, requests.exceptions.InvalidSchema) and "SOCKS" in str(error):
+        return ConfigError(MISSING_SOCKS)
+    for kinds, reason in UNSENDABLE:
+        if isinstance(error, kinds):
+            return ConfigError(f"the request to {host!r} can't be sent: {reason}")
+    if type(error) is OSError:  # raised by requests for a CA bundle that does not exist
+        return ConfigError(f"TLS can't be set up, check REQUESTS_CA_BUNDLE and session.verify: {plain(error)}")
+    return None
+
+
+def _is_of_proxy(error: BaseException, exchange: Exchange, proxy: str) -> bool:
+    """Whether a proxy failed, and not the server behind it."""
+    if isinstance(error, requests.exceptions.SSLError) or exchange.sent:
+        return False
+    return isinstance(error, requests.exceptions.ProxyError) or (exchange.connecting and bool(proxy))
+
+
+def _proxy_failed(causes: list[BaseException], host: str, proxy: str) -> ConnectionFailed:
+    last = causes[-1]
+    tunnel = re.search(TUNNEL, str(last))
+    retryable = _closed_by_peer(causes) or not (isinstance(last, ssl.SSLError) or _is_not_http(causes))
+    what = describe(causes, "it")
+    if tunnel:
+        what = f"it answered {tunnel[1]}"
+        retryable = tunnel[1].startswith(RETRYABLE_TUNNEL)
+    elif rejected := rejection(causes, "the proxy"):
+        what = f"its certificate was rejected: {rejected}"
+    elif lacks_tls(last):
+        what += "; write http:// in its URL"
+    if what.startswith("it answered 407") or type(last).__name__ == "SOCKS5AuthError":  # PySocks may be missing
+        what, retryable = f"{what}; {PROXY_PASSWORD}", False
+    return failed(f"the proxy before {host} failed: {what}{_named(proxy)}", retryable)
+
+
+def wrong_proxy_password(url: str, proxy: str) -> ConnectionFailed:
+    """The error for a 407 that came as an answer."""
+    reason = f"it answered 407 Proxy Authentication Required; {PROXY_PASSWORD}"
+    return failed(f"the proxy before {urlsplit(url).netloc} failed: {reason}{_named(proxy)}", retryable=False)
+
+
+def _named(proxy: str) -> str:
+    return f" (the proxy is {proxy})" if proxy else ""
 
 
 def map_read_error(error: BaseException, exchange: Exchange) -> BaseException:
@@ -84,12 +139,13 @@ def map_read_error(error: BaseException, exchange: Exchange) -> BaseException:
     if isinstance(error, urllib3.exceptions.ReadTimeoutError):
         return IdleTimeout()
     if isinstance(error, urllib3.exceptions.DecodeError):
-        return ProtocolViolation(f"the body is not what its Content-Encoding says: {_describe(causes[-1])}")
+        return ProtocolViolation(f"the body is not what its Content-Encoding says: {plain(causes[-1])}")
     ended = exchange.response is None or exchange.response.file.ended
-    broken = any(isinstance(cause, http.client.IncompleteRead) for cause in causes) and not ended
-    if broken or any(isinstance(cause, http.client.LineTooLong) for cause in causes):
-        return ProtocolViolation(f"the chunked framing of the body is broken: {_describe(causes[-1])}")
-    return StreamTruncated(f"the connection broke off ({_describe(causes[-1])})")
+    too_long = any(isinstance(cause, http.client.LineTooLong) for cause in causes)
+    if too_long or (not ended and any(isinstance(cause, http.client.IncompleteRead) for cause in causes)):
+        what = describe(causes) if too_long else "a chunk has no valid size or no line end"
+        return ProtocolViolation(f"the chunked framing of the body is broken: {what}")
+    return StreamTruncated(f"the connection broke off: {describe(causes)}")
 
 
 def _not_of_the_network(
@@ -137,9 +193,3 @@ def _is_not_http(causes: list[BaseException]) -> bool:
     if any(isinstance(cause, ConnectionError) for cause in causes):  # RemoteDisconnected is a BadStatusLine too
         return False
     return any(isinstance(cause, NOT_HTTP) or type(cause) is http.client.HTTPException for cause in causes)
-
-
-def _describe(error: BaseException) -> str:
-    """The type and text of an exception, without a password that a URL in it may carry."""
-    text = re.sub(r"//[^\s'\"]*@", "//***@", str(error))  # up to the last @, which a password may contain, too
-    return excerpt(f"{type(error).__name__}: {text}" if text else type(error).__name__)

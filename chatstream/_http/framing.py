@@ -22,6 +22,7 @@ BLANKS = b" \t"
 LINE_END = b"\r\n"
 STATUS_LINE = re.compile(rb"HTTP/[0-9.]+[ \t]+([0-9]{3})(?!\S)")
 FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:([^\0\r\n]*(?:\r?\n[ \t][^\0\r\n]*)*)\r?\n")
+NO_ANSWER = "no answer followed an interim one"
 LENGTH_NAME, CODING_NAME = b"content-length", b"transfer-encoding"
 LENGTH = re.compile(rb"[0-9]{1,18}")
 CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]+)[ \t]*(?:;[^\r\n]*)?\r\n")
@@ -44,7 +45,7 @@ def read_head(file: io.BufferedReader) -> bytes:
         interim = True
         status_line = _read_line(file, "status line")
     if interim:
-        raise BadStatusLine("no answer followed an interim one")
+        raise BadStatusLine(NO_ANSWER)
     return b""
 
 

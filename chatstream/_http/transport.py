@@ -1,4 +1,4 @@
-"""One POST → its answer.
+"""One POST or GET → its answer.
 
     Transport.post ─▶ Reply: status, headers, bytes
 
@@ -25,6 +25,7 @@ from .._locks import ForkSafeLock
 from .._secrets import HiddenQuery
 from ..errors import ConfigError, ConnectionFailed, ProtocolViolation
 from . import exceptions
+from .advice import proxy_of
 from .cancel_scope import CancelScope
 from .reply import Reply
 from .response import Exchange, current_exchange
@@ -55,6 +56,7 @@ class Request:
     body: bytes = field(repr=False)
     key: tuple[str, str] | None = field(default=None, repr=False)
     connect_timeout: float = 10.0
+    method: str = "POST"
 
 
 class Transport:
@@ -91,10 +93,11 @@ class Transport:
             exchange = Exchange(scope, fresh)
             token = current_exchange.set(exchange)
             try:
-                return _checked(Reply(self._send(request, scope), exchange))
+                return self._checked(Reply(self._send(request, scope), exchange), request.url)
             except BaseException as error:
                 exchange.abandon()
-                failure = exceptions.map_send_error(error, exchange, request.url, self._callbacks())
+                proxy = proxy_of(self._session, request.url)
+                failure = exceptions.map_send_error(error, exchange, request.url, self._callbacks(), proxy)
             finally:
                 current_exchange.reset(token)
                 scope.socket.release()
@@ -126,14 +129,14 @@ class Transport:
         if is_replaced(session, "request"):  # it may add what else identifies the caller, as OAuth2Session does
             options |= {"data": request.body, "hooks": {"response": [*response_hooks(session), hook]}, "stream": True}
             return session.request(
-                "POST", request.url, headers=dict(request.headers), auth=self._auth(request, session), **options
+                request.method, request.url, headers=dict(request.headers), auth=self._auth(request, session), **options
             )
         prepared = self._prepare(request, session)
         prepared.hooks["response"].append(hook)
         return lent.send(prepared, **options, **session.merge_environment_settings(prepared.url, {}, True, None, None))
 
     def _prepare(self, request: Request, session: requests.Session) -> requests.PreparedRequest:
-        unprepared = requests.Request("POST", request.url, dict(request.headers), data=request.body)
+        unprepared = requests.Request(request.method, request.url, dict(request.headers), data=request.body)
         unprepared.auth = self._auth(request, session)
         if self.given is None:
             unprepared.headers["Accept-Encoding"] = ENCODINGS
@@ -142,6 +145,18 @@ class Transport:
         if unprepared.auth is session.auth:
             prepared.hooks["response"].insert(0, keep_unauthorized)
         return prepared
+
+    def _checked(self, reply: Reply, url: str) -> Reply:
+        """Refuse answers without a stream: a proxy's own, an interim one that is the last, a compressed transfer."""
+        framing = reply.headers.get("Transfer-Encoding", "chunked").lower()
+        if reply.status == 407:  # through a tunnel it is an exception of requests
+            reply.close()
+            raise exceptions.wrong_proxy_password(url, proxy_of(self._session, url))
+        if reply.status < 200 or reply.status in (204, 205) or framing not in ("chunked", "identity"):
+            reply.close()
+            what = f"status {reply.status}" if framing == "chunked" else f"Transfer-Encoding: {framing}"
+            raise ProtocolViolation(f"the server answered with {what}, which carries no stream")
+        return reply
 
     def _auth(self, request: Request, session: requests.Session) -> Any:
         """What identifies the caller: the key of the provider, else what its session has."""
@@ -199,16 +214,3 @@ def _same_origin(url: str, location: str) -> str | None:
     except ValueError:  # no URL, or no UTF-8
         return None
     return HiddenQuery(target) if is_same and 0 < len(location) <= MAX_LOCATION else None
-
-
-def _checked(reply: Reply) -> Reply:
-    """Refuse answers that carry no stream: a proxy's own, an interim one that is the last, a compressed transfer."""
-    if reply.status == 407:  # through a tunnel it is an exception of requests
-        reply.close()
-        raise exceptions.failed("the proxy wants another name or password (407)", retryable=False)
-    framing = reply.headers.get("Transfer-Encoding", "chunked").lower()
-    if reply.status < 200 or reply.status in (204, 205) or framing not in ("chunked", "identity"):
-        reply.close()
-        what = f"status {reply.status}" if framing == "chunked" else f"Transfer-Encoding: {framing}"
-        raise ProtocolViolation(f"the server answered with {what}, which carries no stream")
-    return reply

@@ -10,7 +10,6 @@ Rules:
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from typing import Any, Literal, overload
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from .._dataclass import frozen
+from .._loopback import is_loopback
 from .._secrets import (
     MASK,
     Hidden,
@@ -32,6 +32,7 @@ from .._secrets import (
 from ..errors import ConfigError, MissingEnvVar
 from . import checks, presets
 
+CHAT = "/chat/completions"
 _warned_hosts: set[str] = set()
 
 
@@ -224,8 +225,17 @@ class Provider:
         consists of dots or has control characters.
         """
         path = urlsplit(self.base_url).path.rstrip("/")
-        if not path.endswith("/chat/completions"):
+        if not path.endswith(CHAT):
             path = f"{path}/{_render_path(self.path, model)}".rstrip("/")
+        return self._url(path)
+
+    def endpoint(self, path: str) -> str:
+        """The URL of what the server has at ``path`` beside ``/chat/completions``, such as ``/models``."""
+        base = urlsplit(self.base_url).path.rstrip("/")
+        beside = "" if base.endswith(CHAT) else self.path.partition("/deployments/")[0].removesuffix(CHAT).rstrip("/")
+        return self._url(f"{base.removesuffix(CHAT)}{beside}{path}")
+
+    def _url(self, path: str) -> str:
         parts = urlsplit(self.base_url)  # after what may fail, because a frame would show its query
         present = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
         added = {name: value for name, value in self.query_params.items() if name not in present}
@@ -236,7 +246,7 @@ class Provider:
         """Emit a `UserWarning`, once per host and process, if a key would cross the network without encryption."""
         parts = urlsplit(without_query(self.base_url))
         host = parts.hostname or ""
-        if parts.scheme == "https" or _is_loopback(host) or host in _warned_hosts or not self._sends_key(environ):
+        if parts.scheme == "https" or is_loopback(host) or host in _warned_hosts or not self._sends_key(environ):
             return
         _warned_hosts.add(host)
         warnings.warn(
@@ -276,13 +286,6 @@ def _render_path(path: str, model: str) -> str:
     if not (model.isprintable() and model.strip(" .")):  # "." and ".." would change the path itself
         raise ConfigError("this provider has the model in its URL: give a model, printable and not blank")
     return path.strip("/").replace("{model}", quote(model, safe=""))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")  # RFC 6761, section 6.3
 
 
 def _field_repr(name: str, value: Any) -> str:

@@ -30,7 +30,7 @@ PAGE = [head(headers={"Content-Type": "text/html"}), chunk(b"<html>\n<title>Sign
         (ANSWER, ["--deadline", "-1"], "deadline is a number of seconds above 0"),
         (ANSWER, ["--temperature", "nan"], "temperature can't be written as JSON"),
         (refusal("Incorrect API key."), [], "unexpected status 401: Incorrect API key."),
-        (refusal("Two\r\nlines\n"), [], "unexpected status 401: Two lines\n"),
+        (refusal("Two\r\nlines\n"), [], "unexpected status 401: Two lines. The key was that of "),
         (status(503, "busy"), [], "retries spent after 5 attempts, last status 503: busy"),
         (PAGE, [], "stream disconnected before completion: "),
         ([head(), error_event("overloaded"), end()], [], "stream disconnected before completion: overloaded"),

@@ -146,7 +146,9 @@ def test_stdin_is_read_as_utf_8_whatever_the_locale(openai_server: Any) -> None:
 def test_an_error_is_printed_to_an_ascii_stderr_with_backslash_escapes(shell: Any) -> None:
     command = shell(refusal("Schlüssel \x1b[1m fehlt"))
     command.environ |= {"PYTHONIOENCODING": "ascii"}
-    assert command.run() == (1, b"", b"chatstream: unexpected status 401: Schl\\xfcssel \\u241b[1m fehlt\n")
+    code, out, err = command.run()
+    assert (code, out) == (1, b"")
+    assert err.startswith(b"chatstream: unexpected status 401: Schl\\xfcssel \\u241b[1m fehlt. ")
 
 
 def test_a_lone_surrogate_is_written_to_a_pipe_as_a_replacement_character(

@@ -36,7 +36,7 @@ from chatstream import (
     UnexpectedStatus,
     doctor,
 )
-from chatstream._http import exceptions
+from chatstream._http import descriptions
 from chatstream._redaction import Secrets
 from chatstream._secrets import Hidden, is_secret, looks_like_key
 from chatstream.cli.main import main
@@ -377,9 +377,9 @@ def test_what_a_model_writes_and_what_is_no_secret_is_not_changed(gateway):
 def test_a_key_that_is_renewed_in_the_environment_is_found_in_the_next_answer(gateway, monkeypatch):
     client = gateway(*[status(401, f"{KEY} {KEY[::-1]}")] * 2, api_key=None, env_key="GATEWAY_KEY")
     monkeypatch.setenv("GATEWAY_KEY", KEY)
-    assert str(error_of(client)).endswith(f"*** {KEY[::-1]}")
+    assert f": *** {KEY[::-1]}." in str(error_of(client))
     monkeypatch.setenv("GATEWAY_KEY", KEY[::-1])
-    assert str(error_of(client)).endswith(f"{KEY} ***")
+    assert f": {KEY} ***." in str(error_of(client))
 
 
 def test_a_secret_in_the_query_of_the_base_url_is_found_too(serve):
@@ -390,7 +390,7 @@ def test_a_secret_in_the_query_of_the_base_url_is_found_too(serve):
     )
     client = Client(Provider("acme", f"{server.url}?key={quote(QUERY, safe='')}&v=1"), model="m1")
     error = error_of(client)
-    assert str(error) == "unexpected status 401: bad *** ***"
+    assert str(error) == "unexpected status 401: bad *** ***. The key was the one in the query of the URL."
     assert_hidden(seen(error) + repr(client) + repr(vars(client)))
     assert_hidden(seen(error_of(client)))
 
@@ -821,4 +821,4 @@ def test_a_text_that_needs_no_escape_is_logged_as_it_is(gateway, logs, short_wai
 
 @pytest.mark.parametrize("url", ["http://me:{}@h:1", "http://me:a/{}@h", "https://me:a@{}@h/x y", "//{}@h"])
 def test_no_password_of_a_url_is_in_the_text_of_an_exception(url):
-    assert_hidden(exceptions._describe(OSError(f"no way to {url.format(PASSWORD)}, sorry")), PASSWORD)
+    assert_hidden(descriptions.plain(OSError(f"no way to {url.format(PASSWORD)}, sorry")), PASSWORD)

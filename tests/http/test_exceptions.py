@@ -17,6 +17,7 @@ from chatstream._http.cancel_scope import CancelScope
 from chatstream._http.exceptions import map_read_error, map_send_error
 from chatstream._http.response import Exchange
 
+POOL = "HTTPSConnectionPool(host='a', port=1)"
 URL = "https://me:secret@api.example.com/v1"
 
 
@@ -53,22 +54,23 @@ def test_the_error_of_the_scope_takes_precedence_over_the_exception(map_error):
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "check"),
     [
-        requests.exceptions.InvalidURL("//me:secret@"),
-        requests.exceptions.MissingSchema(),
-        requests.exceptions.InvalidHeader("Authorization: secret"),
-        requests.exceptions.InvalidProxyURL("//me:secret@"),
-        urllib3.exceptions.LocationParseError("//me:secret@"),
-        UnicodeEncodeError("idna", "secret", 0, 1, "too long"),
+        (requests.exceptions.InvalidURL("//me:secret@"), "check base_url"),
+        (requests.exceptions.MissingSchema(), "check base_url"),
+        (requests.exceptions.InvalidHeader("Authorization: secret"), "headers"),
+        (requests.exceptions.InvalidProxyURL("//me:secret@"), "check HTTP_PROXY"),
+        (urllib3.exceptions.ProxySchemeUnknown("secret"), "proxy has a scheme"),
+        (urllib3.exceptions.LocationParseError("//me:secret@"), "check base_url"),
+        (UnicodeEncodeError("idna", "secret", 0, 1, "too long"), "check base_url"),
     ],
-    ids=lambda error: type(error).__name__,
+    ids=lambda value: type(value).__name__,
 )
-def test_an_invalid_request_becomes_a_config_error_that_does_not_repeat_its_content(error):
+def test_an_invalid_request_becomes_a_config_error_that_says_what_to_check_and_repeats_none_of_it(error, check):
     mapped = error_of_sending(error)
     assert type(mapped) is ConfigError
     assert "api.example.com" in str(mapped)
-    assert type(error).__name__ in str(mapped)
+    assert check in str(mapped)
     assert "secret" not in str(mapped)
 
 
@@ -130,7 +132,7 @@ def test_a_connection_closed_without_a_response_becomes_connection_failed():
     cause = http.client.RemoteDisconnected("closed without response")
     mapped = error_of_sending(requests.ConnectionError(ProtocolError("aborted", cause)))
     assert (type(mapped), mapped.retryable) == (ConnectionFailed, True)
-    assert "closed without response" in str(mapped)
+    assert "the server closed the connection without an answer" in str(mapped)
 
 
 def test_a_read_timeout_becomes_idle_timeout_only_if_the_request_was_sent():
@@ -143,11 +145,72 @@ def test_the_message_is_that_of_the_innermost_cause():
     inner = NewConnectionError(None, "[Errno 111] Connection refused")
     error = requests.ConnectionError(MaxRetryError(None, "/", inner))
     error.__cause__ = error  # a cycle must not loop forever
-    assert "[Errno 111] Connection refused" in str(error_of_sending(error))
+    assert str(error_of_sending(error)).endswith(": Connection refused")
 
 
-def test_an_exception_without_a_message_is_described_by_its_class():
-    assert str(error_of_sending(requests.ConnectionError(ConnectionResetError()))).endswith("ConnectionResetError")
+def test_an_error_of_the_system_is_described_by_its_text():
+    error = requests.ConnectionError(ProtocolError("aborted", OSError(113, "No route to host")))
+    assert str(error_of_sending(error)) == "no response from api.example.com: no route to host"
+
+
+def test_an_exception_without_a_message_is_described_by_what_its_class_means():
+    mapped = error_of_sending(requests.ConnectionError(ConnectionResetError()))
+    assert str(mapped) == "no response from api.example.com: the server closed the connection (reset)"
+    assert (
+        str(error_of_sending(requests.ConnectionError())) == "no response from api.example.com: the connection failed"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"{POOL}: Max retries exceeded with url: /?key=secret (Caused by no luck)", "no luck"),
+        (
+            "NewConnectionError('<urllib3.connection.HTTPConnection object at 0x7f>: No way: [Errno 5] x')",
+            "'no way: x'",
+        ),
+        ("foreign.ReadTimeoutError: The read failed", "the read failed"),
+        ("IncompleteRead(3 bytes read)", "3 bytes read"),
+        ("ConnectionResetError(104)", "104"),
+        ("TimeoutError", "the connection failed"),
+    ],
+)
+def test_a_text_that_nobody_knows_is_shown_without_names_of_classes(text, shown):
+    mapped = str(error_of_sending(requests.ConnectionError(text)))
+    assert mapped.lower() == f"no response from api.example.com: {shown}"
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("TLSV1_ALERT_PROTOCOL_VERSION", "no version of TLS in common"),
+        ("TLSV1_UNRECOGNIZED_NAME", "does not know this name of a host"),
+        ("TLSV1_ALERT_UNKNOWN_CA", "session.cert"),
+        ("TLSV1_ALERT_INTERNAL_ERROR", "tlsv1 alert internal error"),
+        ("RECORD_LAYER_FAILURE", "write http:// in base_url"),
+        ("", "no words"),
+    ],
+)
+def test_a_tls_error_is_described_by_what_its_reason_means(reason, said):
+    cause = ssl.SSLError("no words")
+    cause.reason = reason
+    assert said in str(error_of_sending(requests.exceptions.SSLError(cause)))
+
+
+def test_names_that_urllib3_compares_itself_are_a_rejected_certificate_too():
+    cause = urllib3.util.ssl_match_hostname.CertificateError("hostname 'a' doesn't match 'b'")
+    mapped = error_of_sending(requests.exceptions.SSLError(MaxRetryError(None, "/", cause)))
+    assert (type(mapped), mapped.retryable) == (ConnectionFailed, False)
+    assert "is for another name than api.example.com" in str(mapped)
+
+
+@pytest.mark.parametrize("code", [18, 19, 20, 21])
+def test_every_reason_not_to_trust_a_certificate_names_the_bundle_and_the_session(code):
+    cause = ssl.SSLCertVerificationError("no")
+    cause.verify_code, cause.verify_message = code, "no"
+    mapped = str(error_of_sending(requests.exceptions.SSLError(cause)))
+    assert "REQUESTS_CA_BUNDLE" in mapped
+    assert "session.verify" in mapped
 
 
 def test_a_read_timeout_of_urllib3_becomes_idle_timeout():
@@ -185,4 +248,4 @@ def test_a_connection_reset_while_reading_becomes_stream_truncated():
         ProtocolError("broken", ConnectionResetError(104, "reset by peer")), response=response(ended=False)
     )
     assert type(mapped) is StreamTruncated
-    assert "reset by peer" in str(mapped)
+    assert str(mapped).endswith("the connection broke off: the server closed the connection (reset)")

@@ -51,7 +51,7 @@ USED = {
     "urllib3.connection.HTTPConnection": (
         connection,
         (
-            *("_new_conn", "_dns_host", "host", "port", "timeout", "socket_options", "sock", "response_class"),
+            *("_new_conn", "_dns_host", "host", "port", "timeout", "socket_options", "sock", "response_class", "proxy"),
             *("connect", "request", "send", "_tunnel"),
         ),
     ),
