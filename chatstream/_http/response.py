@@ -39,8 +39,8 @@ class Exchange:
         self.scope = scope
         self.fresh = fresh  # take no connection that served another request
         self.reused = False  # the connection served another request before
-        self.connecting = False  # a connection of this library is being made, for all it takes before the request
-        self.sending = False  # the request is being sent, or was sent, over such a connection
+        self.connecting: bool = False  # a connection of this library is being made, for all it takes before the request
+        self.sending: bool = False  # the request is being sent, or was sent, over such a connection
         self.sent = False  # the whole request was sent
         self.response: ScopedResponse | None = None
         self._connection: HTTPConnection | None = None
@@ -49,7 +49,8 @@ class Exchange:
     def acquire(self, connection: HTTPConnection) -> None:
         """Own a connection for one request: more than one where a session answers a refusal itself (digest)."""
         self._connection = connection
-        self.connecting, self.sending = False, True
+        self.connecting = False
+        self.sending = True
         self._released = threading.Lock()
         self.scope.attach(connection.sock)
 
