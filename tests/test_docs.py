@@ -381,6 +381,13 @@ def test_every_attribute_that_the_docs_name_exists(path: Path) -> None:
 MODULES = ["chatstream", *(each.name for each in pkgutil.walk_packages(chatstream.__path__, "chatstream."))]
 
 
+def test_every_test_that_the_docs_name_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", "".join(path.read_text("utf-8") for path in PAGES)))
+    sources = "".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name in sorted(named) if f"def {name}(" not in sources] == []
+    assert len(named) > 40
+
+
 @pytest.mark.parametrize("name", [name for name in MODULES if not name.endswith("__main__")])
 @pytest.mark.usefixtures("session")
 def test_the_examples_in_the_docstrings_of_a_module_are_true(name: str) -> None:
