@@ -248,18 +248,7 @@ for _event in get_args(ResponseEvent):
     explain_missing(_event, {"delta": _BY_CLASS, "text": _BY_CLASS, "choices": _NO_CHUNK, "content": _NO_CHUNK})
 
 _EVENTS: dict[str, Callable[[Mapping[str, Any]], ResponseEvent]] = {
-    tag_of(each): each.from_dict
-    for each in (
-        Created,
-        OutputTextDelta,
-        ReasoningDelta,
-        RefusalDelta,
-        FunctionCallDelta,
-        ContentPartDone,
-        OutputItemDone,
-        Completed,
-        Heartbeat,
-    )
+    tag_of(each): each.from_dict for each in get_args(ResponseEvent)
 }
 
 
