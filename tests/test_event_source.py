@@ -185,7 +185,10 @@ def test_the_error_event_shows_the_message_of_the_server_on_one_line_and_never_t
 
 def test_a_deadline_ends_a_body_with_an_error_event(serve, connect):
     body = connect(serve([head(), delta("Well"), stall()])).stream("Hi", deadline=0.5).sse(heartbeat=0.1)
-    assert parsed(body)[-1] == ("error", {"type": "DeadlineExceeded", "message": "the deadline passed"})
+    assert parsed(body)[-1] == (
+        "error",
+        {"type": "DeadlineExceeded", "message": "the deadline passed (0.5 s for all attempts)"},
+    )
 
 
 def test_cancelling_the_stream_ends_its_body_with_an_error_event(open_stream):

@@ -110,7 +110,8 @@ def checked_header(value: str, source: str) -> str:
 
 
 def checked_model(model: str) -> str:
-    """``model``. Raises `ConfigError` if it is a key, given by mistake."""
+    """``model``. Raises `ConfigError` if it is no str, or a key that was given by mistake."""
+    _require(isinstance(model, str), f"model must be a str, not {type(model).__name__}")
     _require(not has_key_prefix(model), "model must be the name of a model, not the key (that is api_key)")
     return model
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import requests
 import requests.adapters
-import urllib3.connection
 from proxy_server import ProxyServer, http_connect, silent, socks5
 from support import THREE, cancelled, server_context, within
 
@@ -357,7 +357,9 @@ def test_a_socks_proxy_without_pysocks_raises_config_error_that_says_what_to_ins
     assert 'pip install "chatstream-py[socks]"' in str(error)
 
 
-def test_socket_options_that_name_a_transport_are_understood(client_of, serve, monkeypatch):
+def test_socket_options_that_name_a_transport_are_understood(client_of, serve):
     options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1, "tcp"), (socket.IPPROTO_UDP, 1, 1, "udp")]
-    monkeypatch.setattr(urllib3.connection.HTTPConnection, "default_socket_options", options)
-    assert client_of(serve(OK)).stream("Hi").collect().text == "fine"
+    with requests.Session() as session:
+        adapter: Any = session.get_adapter("http://127.0.0.1/")
+        adapter.poolmanager.connection_pool_kw["socket_options"] = options
+        assert client_of(serve(OK), session=session).stream("Hi").collect().text == "fine"

@@ -249,6 +249,22 @@ def test_a_broken_prompt_or_turn_raises_a_config_error(data):
         {"prompt": Prompt, "turn": Turn}[data["type"]].from_dict(data)
 
 
+def test_turns_models_and_functions_of_a_prompt_are_kept_as_what_they_stand_for():
+    class Model:
+        def model_dump(self, **options: object) -> dict[str, object]:
+            return {"role": "user", "content": "Hi"}
+
+    def add(a: int) -> int:
+        """Add one."""
+        return a + 1
+
+    answer = Message("assistant", "Hello")
+    prompt = Prompt(input=[Turn((answer,)), Model()], tools=[add])  # type: ignore[list-item]
+    read = Prompt.from_dict(json.loads(json.dumps(prompt.to_dict())))
+    assert read.input == [answer, {"role": "user", "content": "Hi"}]
+    assert read.tools == [Tool.from_function(add)]  # a tool is compared without its function
+
+
 @pytest.mark.parametrize("prompt", [Prompt(input=[5]), Prompt(tools=[5])], ids=["item", "tool"])  # type: ignore[list-item]
 def test_a_prompt_with_something_that_can_not_be_sent_has_no_tagged_form(prompt):
     with pytest.raises(ConfigError):
