@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .callers import raised_by_signal_handler
+from .callers import caused_by_signal_handler
 from .cancel_scope import CancelScope
 
 LOOKUP_POLL = 0.02  # seconds between two looks at the scope during a lookup
@@ -32,12 +32,12 @@ def resolve(host: str, port: int | None, scope: CancelScope) -> list[Address]:
     except (OSError, UnicodeError):
         pass  # a name
     results: list[list[Address]] = []
-    failures: list[Exception] = []
+    failures: list[BaseException] = []
 
     def look_up() -> None:
         try:
             results.append(_lookup(host, port))
-        except Exception as error:
+        except BaseException as error:
             failures.append(error)
 
     thread = threading.Thread(target=look_up, name="chatstream-resolver", daemon=True)
@@ -67,7 +67,7 @@ def connect_any(
             return connect(address, scope.remaining() / (len(addresses) - position))
         except OSError as error:
             scope.check()
-            if raised_by_signal_handler(error):
+            if caused_by_signal_handler(error):
                 raise
             failure = error
     raise failure

@@ -161,7 +161,7 @@ def local_provider() -> Provider:
     Raises `ConfigError` if llama.cpp, the model or a Python interpreter for the server is missing, and
     `ConnectionFailed` if the server fails to start.
     """
-    with _Shared.lock:
+    with _Shared.lock.current:
         _Shared.server = server = (_Shared.server or LocalServer()).start()
         return server.provider
 
