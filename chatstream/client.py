@@ -187,7 +187,7 @@ class Client:
             from ._sender import Sender
 
         provider = _running() if self._is_local else self.provider
-        with self._lock.current:
+        with self._lock:
             if self._sender is None or self._sender.provider != provider:
                 self._transport = self._transport or Transport(self._session, direct=self._is_local)
                 self._sender = Sender(provider, self._transport, self.limits)
@@ -279,7 +279,7 @@ def shared_client(provider: str | Provider) -> Client:
     """
     provider = hidden(provider)
     resolved = resolve(provider)
-    with _sharing.current:
+    with _sharing:
         client = _shared[resolved] = _shared.pop(resolved) if resolved in _shared else Client(resolved)
         dropped = _shared.pop(next(iter(_shared))) if len(_shared) > MOST_SHARED else None
     if dropped is not None:
