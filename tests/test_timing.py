@@ -132,7 +132,7 @@ def test_tokens_per_second_are_the_output_tokens_over_the_time_between_first_and
     stream = open_stream([head(), *THREE[:1], pause(0.3), *THREE[1:], finish(usage=USAGE), done(), end()])
     assert stream.timing.tokens_per_second is None
     stream.collect()
-    assert 50 < timing_of(stream).tokens_per_second < 101
+    assert 50 < timing_of(stream).tokens_per_second < 130  # 100, if no event arrives late
 
 
 def test_tokens_per_second_are_none_without_token_usage(open_stream):
