@@ -51,7 +51,15 @@ THIRD_PARTY = {
     "urllib3": {"_http"},
     "sseclient": {"_decode"},
 }
-OPTIONAL = {"tomli", "tomllib", "pydantic", "jiter", "orjson", "socks", "opentelemetry"}  # used where they are installed
+OPTIONAL = {
+    "tomli",
+    "tomllib",
+    "pydantic",
+    "jiter",
+    "orjson",
+    "socks",
+    "opentelemetry",
+}  # used where they are installed
 SETTINGS = {"Client", "Provider"}  # classes that may be longer, because each setting takes a line
 LONGEST_MODULE, LONGEST_FUNCTION, LONGEST_CLASS = 300, 35, 150  # lines
 PURE = ("_decode", "_encode", "types", "_retry")  # no I/O, no clock of their own, no logging

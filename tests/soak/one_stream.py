@@ -16,9 +16,10 @@ from scenarios import ALL_ATTEMPTS, SCENARIOS, AnswerSpec
 from tally import Tally
 
 from chatstream import Client, ResponseStream, Turn
-from chatstream.errors import Cancelled, ChatStreamError, DeadlineExceeded, IdleTimeout
+from chatstream.errors import Cancelled, ChatStreamError, DeadlineExceeded, IdleTimeout, StreamClosed
 from chatstream.types.events import FunctionCallDelta, OutputTextDelta
 
+OWN_END = {"cancel": Cancelled.__name__, "close": StreamClosed.__name__}  # the error of what the caller does
 ALWAYS_ALLOWED = {DeadlineExceeded.__name__, IdleTimeout.__name__}  # a busy server is slow in every scenario
 USES = {  # what the caller does with the stream, and how often
     "iterate": 6,
@@ -181,7 +182,7 @@ def check_error(plan: Plan, error: ChatStreamError, tally: Tally) -> None:
     """The scenario allows the error, and nothing in it belongs to another request."""
     name = type(error).__name__
     allowed = SCENARIOS[plan.spec.scenario].outcomes | ALWAYS_ALLOWED
-    if name not in allowed and not (plan.use == "cancel" and name == Cancelled.__name__):
+    if name not in allowed and name != OWN_END.get(plan.use):
         tally.add_violation("every fault ends in its own error", f"{plan}: {name}: {error}")
     foreign_markers = set(re.findall(r"<\d+>", str(error))) - {plan.spec.marker}
     if foreign_markers or error.request_id not in (None, plan.spec.marker):
