@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import ssl
 import threading
 import time
@@ -27,6 +28,11 @@ KEY = "sk-Zq7-the-key"
 WORDS = ["one ", "two ", "three "]
 THREE: Script = [delta(word) for word in WORDS]
 REST: Script = [finish(), done(), end()]
+
+
+def id_of(value: object) -> str:
+    """How a parameter is named in the name of its test: its repr without addresses, so that all runs share names."""
+    return re.sub(" at 0x[0-9a-f]+", "", repr(value))
 
 
 def body(text: str) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 
 import pytest
 import requests
-from support import KEY, within
+from support import KEY, id_of, within
 
 import chatstream
 from chatstream import (
@@ -460,7 +460,7 @@ TURN = Turn((Reasoning("so"), Message("assistant", "Hello.")))
         (TURN, [{"role": "assistant", "content": "Hello."}]),
         (Prompt(input=[*HI, TURN]), [*HI, {"role": "assistant", "content": "Hello."}]),
     ],
-    ids=str,
+    ids=id_of,
 )
 def test_a_prompt_is_read_as_it_is_meant_and_may_be_given_as_messages(serve, connect, prompt, messages):
     server = serve(OK)
@@ -494,7 +494,7 @@ def test_the_messages_of_pydantic_models_are_sent_without_their_empty_fields(ser
         ([Dumps], r"input\[0\] is type"),
         ([Prompt("Be brief.")], r"input\[0\] is Prompt"),
     ],
-    ids=str,
+    ids=id_of,
 )
 def test_a_model_that_is_no_message_is_refused(connect, prompt, message):
     with pytest.raises(ConfigError, match=message):

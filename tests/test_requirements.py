@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import subprocess
 import sys
@@ -42,9 +43,10 @@ def test_the_installed_packages_pass_and_are_looked_at_once(monkeypatch):
 
 
 def test_the_bounds_are_those_that_the_package_declares():
-    declared = (ROOT / "setup.cfg").read_text("utf-8")
-    for package, first, next_major in _requirements.NEEDED.values():
-        assert f"    {package}>={'.'.join(map(str, first))},<{next_major}\n" in declared
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg", "utf-8")
+    checked = {f"{name}>={'.'.join(map(str, first))},<{below}" for name, first, below in _requirements.NEEDED.values()}
+    assert checked == set(settings["options"]["install_requires"].split())
 
 
 @pytest.mark.parametrize("name", ["urllib3", "requests"])

@@ -8,7 +8,7 @@ Rules:
 - An interpreter is looked for on PATH, then among the versions of pyenv. One that is not found is named and left out.
 - The oldest dependencies are those of the library and of its extras `json`, `speed` and `otel`. The tools of the tests
   are new.
-- Tests that compare times are left out (the mark `timing`), because several runs go side by side.
+- Tests that compare times are left out (the mark `timing`), because the tests of a run go side by side.
 """
 
 from __future__ import annotations
@@ -21,21 +21,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from threading import Lock
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 900  # seconds that one run may take
 EXAMPLES = {"CHATSTREAM_EXAMPLES": "0.2"}  # the laws are tried with all their examples by `make test`
-TESTS = ["-q", "-m", "not e2e and not soak and not timing", "-p", "no:cacheprovider"]
+TESTS = ["-q", "--numprocesses", "4", "-m", "not e2e and not soak and not timing", "-p", "no:cacheprovider"]
 RUNTIME_EXTRAS = ("json", "speed", "otel")
 DEPENDENCIES = ("oldest", "newest")
 SHOWN = ("requests", "urllib3", "sseclient-py", "orjson", "jiter")
-
-_installing_the_project = Lock()  # an editable installation writes into the source tree
 
 
 @dataclass(frozen=True)
@@ -131,8 +128,7 @@ def _install(run: Run, folder: Path) -> None:
     pip = [_python_of(folder), "-m", "pip", "--disable-pip-version-check", "install", "-qq", "--use-pep517"]
     constraints = folder / "constraints.txt"
     constraints.write_text("\n".join(oldest_dependencies() if run.dependencies == "oldest" else []), encoding="utf-8")
-    with _installing_the_project:
-        subprocess.run([*pip, "--constraint", str(constraints), "--editable", f"{ROOT}[test]"], check=True)
+    subprocess.run([*pip, "--constraint", str(constraints), "--editable", f"{ROOT}[test]"], check=True)
 
 
 def _python_of(folder: Path) -> str:
@@ -149,10 +145,10 @@ def _versions(folder: Path) -> str:
 # ── runs ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def perform(run: Run, below: Path, options: list[str]) -> bool:
-    """Runs the suite once and prints its summary; whether it passed."""
+def perform(run: Run, made: Future[Path], below: Path, options: list[str]) -> bool:
+    """Runs the suite once in the environment made for it, and prints its summary; whether it passed."""
     try:
-        folder = environment(run, below)
+        folder = made.result()
     except subprocess.CalledProcessError as error:
         print(f"{run.name:12}  failed: no environment could be made: {error}", flush=True)
         return False
@@ -215,7 +211,6 @@ def main() -> int:
         action="store_true",
         help="one run for each Python: the oldest dependencies on the oldest Python found, the newest on the others",
     )
-    parser.add_argument("--jobs", type=int, choices=(1, 2, 3, 4), default=2, help="runs at a time (default: 2)")
     parser.add_argument(
         "--environments",
         type=Path,
@@ -233,8 +228,9 @@ def main() -> int:
     below.mkdir(parents=True, exist_ok=True)
     runs = planned(found_interpreters(), options.quick, options.only, options.skip)
     print("runs:", *(run.name for run in runs), flush=True)
-    with ThreadPoolExecutor(options.jobs) as pool:
-        passed = list(pool.map(lambda run: perform(run, below, options.pytest), runs))
+    with ThreadPoolExecutor(1) as ahead:  # while one run tests, the environment of the next is made
+        made = [ahead.submit(environment, run, below) for run in runs]
+        passed = [perform(run, each, below, options.pytest) for run, each in zip(runs, made, strict=True)]
     print(f"{sum(passed)} of {len(runs)} runs passed")
     return 0 if runs and all(passed) else 1
 

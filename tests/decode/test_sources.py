@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import WORDS, body, text_of
+from support import WORDS, body, id_of, text_of
 
 from chatstream import ConfigError, OutputTextDelta, StreamTruncated, read_events
 from chatstream.testing import text_answer
@@ -130,7 +130,7 @@ def test_another_source_raises_a_config_error_that_says_what_to_give(source, rea
         list(read_events(source))
 
 
-@pytest.mark.parametrize("source", [RECORDED.decode(), Path("a"), io.StringIO(), None, 7, {}], ids=repr)
+@pytest.mark.parametrize("source", [RECORDED.decode(), Path("a"), io.StringIO(), None, 7, {}], ids=id_of)
 def test_a_wrong_source_is_refused_by_the_call_itself_not_by_the_loop(source):
     with pytest.raises(ConfigError):
         read_events(source)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import pydantic
 import pytest
+from support import id_of
 
 from chatstream import ConfigError, FunctionCall, FunctionCallOutput, InputImage, InputText
 
@@ -142,7 +143,7 @@ class Odd(pydantic.BaseModel):
         (cyclic(), "the output of f can't be written as JSON: it contains itself, or is nested too deeply"),
         ([IMAGE, 3], 'expected a dict with the key "type", not 3'),
     ],
-    ids=repr,
+    ids=id_of,
 )
 def test_a_value_without_a_json_form_is_refused_with_its_place(value, message):
     with pytest.raises(ConfigError, match=message):

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Dict, List, Literal, Optional, Union  # noqa:
 
 import pydantic
 import pytest
+from support import id_of
 
 from chatstream import FunctionCall, InvalidArguments
 from chatstream.errors import ConfigError
@@ -268,7 +269,7 @@ renamed = functools.update_wrapper(functools.partial(find, 0), get_weather)
         (cached, "cached", "Cached.", ["city"], {"city": "a"}, "a"),
         (awaited, "awaited", None, ["city"], {"city": "a"}, "a"),
     ],
-    ids=repr,
+    ids=id_of,
 )
 def test_whatever_can_be_called_is_a_tool(  # noqa: PLR0917
     function, name, description, required, arguments, result
