@@ -230,7 +230,8 @@ def stream(
     """
     with _importing():
         from ._secrets import concealed, hidden, hidden_secrets, hidden_table
-        from .client import check_fields, shared_client
+        from ._shared import shared_client
+        from .client import check_fields
 
     # Each of them may be a key, given by mistake, or hold one.
     provider, model, fields = hidden(provider), concealed(model), hidden_secrets(fields)

@@ -267,26 +267,6 @@ def check_fields(fields: Mapping[str, Any]) -> None:
     PLACES.check_fields(fields)
 
 
-MOST_SHARED = 16  # clients; each keeps connections for reuse
-_shared: dict[Provider, Client] = {}  # the one used last comes last
-_sharing = ForkSafeLock()
-
-
-def shared_client(provider: str | Provider) -> Client:
-    """The client behind `chatstream.stream`: one for each provider, so that its connections are used again.
-
-    Only the clients used last are kept. The connections of another one are closed; its open streams go on.
-    """
-    provider = hidden(provider)
-    resolved = resolve(provider)
-    with _sharing:
-        client = _shared[resolved] = _shared.pop(resolved) if resolved in _shared else Client(resolved)
-        dropped = _shared.pop(next(iter(_shared))) if len(_shared) > MOST_SHARED else None
-    if dropped is not None:
-        dropped.close()
-    return client
-
-
 def _unpickled(
     provider: Provider, model: str | None, deadline: float | None, limits: Limits, defaults: Mapping[str, Any]
 ) -> Client:

@@ -34,14 +34,14 @@ from chatstream import (
     RetryInfo,
     StreamTooLarge,
     UnexpectedStatus,
+    _shared,
 )
-from chatstream import client as client_module
 from chatstream._attempt import OpenAttempt
 from chatstream._http.cancel_scope import CancelScope
 from chatstream._http.transport import Transport
 from chatstream._reader import CallReader
 from chatstream._sender import Call, Sender
-from chatstream.client import shared_client
+from chatstream._shared import shared_client
 from chatstream.providers import local
 from chatstream.testing import FaultServer, delta, done, end, finish, head, stall, status, text_answer
 
@@ -299,16 +299,16 @@ def test_300_providers_used_one_after_the_other_by_chatstream_stream_keep_few_de
 @pytest.fixture
 def no_shared_clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """`chatstream.stream` with clients of its own, which are closed at the end."""
-    monkeypatch.setattr(client_module, "_shared", {})
+    monkeypatch.setattr(_shared, "_shared", {})
     yield
-    for each in client_module._shared.values():
+    for each in _shared._shared.values():
         each.close()
 
 
 @pytest.mark.usefixtures("no_shared_clients")
 def test_the_shared_clients_used_last_are_kept_and_those_of_other_providers_are_closed(serve):
     server = serve(OK)
-    providers = [Provider(f"p{number}", server.url) for number in range(client_module.MOST_SHARED + 1)]
+    providers = [Provider(f"p{number}", server.url) for number in range(_shared.MOST_SHARED + 1)]
 
     def call(provider: Provider) -> None:
         assert chatstream.stream("Hi", model="m1", provider=provider).collect().text == "fine"
@@ -332,7 +332,7 @@ def test_an_open_stream_of_a_shared_client_goes_on_when_the_client_is_dropped(se
     texts = stream.text()
     assert next(texts) == "one "
     others = serve(OK)
-    for number in range(client_module.MOST_SHARED):
+    for number in range(_shared.MOST_SHARED):
         chatstream.stream("Hi", model="m1", provider=Provider(f"p{number}", others.url)).collect()
     gate.set()
     assert list(texts) == ["two"]

@@ -32,7 +32,7 @@ import pytest
 
 import chatstream
 import chatstream.cli.main as cli
-from chatstream import Provider, _retry, client
+from chatstream import Provider, _retry, _shared
 from chatstream.providers import local, presets
 from chatstream.testing import FaultServer, Script, Wire, done, end, event, head
 
@@ -176,8 +176,8 @@ def session(model: FaultServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-docs")
     monkeypatch.setattr(_retry, "FIRST_DELAY", 0.002)
     yield
-    while client._shared:
-        client._shared.popitem()[1].close()
+    while _shared._shared:
+        _shared._shared.popitem()[1].close()
 
 
 # ── sessions ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -33,7 +33,8 @@ from chatstream import (
     UnexpectedStatus,
 )
 from chatstream._field_names import KNOWN, PLACE_OF, typo_of
-from chatstream.client import PLACES, shared_client
+from chatstream._shared import shared_client
+from chatstream.client import PLACES
 from chatstream.testing import delta, done, end, finish, head, pause, stall, status, text_answer
 
 pytestmark = pytest.mark.usefixtures("short_waits")

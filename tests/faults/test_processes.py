@@ -272,7 +272,7 @@ def test_a_child_leaves_the_idle_connections_of_its_parent_alone(gate):
 
 def test_a_child_calls_and_closes_although_another_thread_held_every_lock_at_the_fork(gate):
     program = """
-    from chatstream import client as client_module
+    from chatstream import _shared
     from chatstream.providers import local
 
     stream = client.stream("Hi")
@@ -285,7 +285,7 @@ def test_a_child_calls_and_closes_although_another_thread_held_every_lock_at_the
         client._sender.backoff._rate_limit._lock,
         stream._reader.call.scope._lock,
         stream._reader.call.scope.socket._lock,
-        client_module._sharing,
+        _shared._sharing,
         local._Shared.lock,
     ]
     held, go_on = threading.Event(), threading.Event()
