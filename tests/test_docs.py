@@ -38,7 +38,7 @@ from chatstream.testing import FaultServer, Script, Wire, done, end, event, head
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
 
 def page_name(path: Path) -> str:
