@@ -144,7 +144,7 @@ class Client:
             from ._reader import CallReader
             from ._stream import ResponseStream
 
-        sender = self._open()
+        sender = self._open(scope)
         provider = for_call(sender.provider, headers, timeouts)
         chosen = model or self.model or provider.model or ""
         call = Call(prompt, chosen, fields, scope, provider, self._hooks, body, self._total)
@@ -175,18 +175,18 @@ class Client:
             from ._call import Call
             from ._models import PATH, listed_models
 
-        sender = self._open()
+        sender = self._open(scope)
         return listed_models(
             sender, Call((), "", {}, scope, sender.provider, total=self._total, listing=PATH), self.limits
         )
 
-    def _open(self) -> Sender:
+    def _open(self, scope: CancelScope) -> Sender:
         """The sender of all calls; it starts the embedded server on first use, and again if the server has died."""
         with imports():
             from ._http.transport import Transport
             from ._sender import Sender
 
-        provider = _running() if self._is_local else self.provider
+        provider = _running(scope) if self._is_local else self.provider
         with self._lock:
             if self._sender is None or self._sender.provider != provider:
                 self._transport = self._transport or Transport(self._session, direct=self._is_local)
@@ -247,11 +247,11 @@ class Client:
         return made
 
 
-def _running() -> Provider:
+def _running(scope: CancelScope) -> Provider:
     with imports():
         from .providers.local import local_provider
 
-    return local_provider()
+    return local_provider(scope.sleep)
 
 
 _CALL = "client.stream(messages, model=…) sends a request"
