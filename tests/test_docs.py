@@ -38,6 +38,11 @@ from chatstream.testing import FaultServer, Script, Wire, done, end, event, head
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+OPTIONAL = {  # what a page imports → the package that it needs
+    r"(import|from) opentelemetry": "opentelemetry.sdk",
+    r"from pydantic": "pydantic",
+    r"import .*partial_json": "jiter",
+}
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
 
@@ -270,8 +275,9 @@ def check_command(arguments: list[str]) -> None:
 def test_the_blocks_of_a_page_print_the_output_that_it_shows(path: Path) -> None:
     if needs_local_model(path) and find_spec("xllamacpp") is None and not os.environ.get("CHATSTREAM_REQUIRE_E2E"):
         pytest.skip("llama.cpp (xllamacpp) is not installed")
-    if any("import opentelemetry" in block.text or "from opentelemetry" in block.text for block in blocks(path)):
-        pytest.importorskip("opentelemetry.sdk")
+    for imports, package in OPTIONAL.items():
+        if any(re.search(imports, block.text) for block in blocks(path) if not block.has_note("host")):
+            pytest.importorskip(package)
     for block, shown, printed in run_page(path):
         assert matches(shown, printed), f"{page_name(path)}:{block.line} shows\n{shown}\nbut prints\n{printed}"
 
