@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 from celery_worker import celery_worker
 from environments import ROOT
 from support import REST, THREE, WORDS
+from web_hosts import WebHost
 
-from chatstream.testing import cut, delta, head, pause, status
+from chatstream.testing import cut, delta, forever, head, pause, status
 
 PROGRAMS = Path(__file__).parent / "programs"
 TEXT = "".join(WORDS)
@@ -88,3 +90,103 @@ def test_a_celery_task_that_is_refused_fails_at_once_with_the_error(model, call_
     assert (found["state"], found["type"]) == ("FAILURE", "UnexpectedStatus"), found
     assert "No such model." in found["result"]
     assert len(server.requests) == 1
+
+
+# ── Gradio ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def gradio(page: Path, environment: Any, run: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A function that starts the chat of the page and asks it once; returns what a user sees."""
+    for name, value in {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    hosts = []
+
+    def ask(how: str = "whole") -> Any:
+        start = "import page; page.demo.launch(server_port=@port)"
+        hosts.append(WebHost(["-c", start], environment("gradio"), page.parent))
+        return run("gradio", "gradio_page.py", f"http://127.0.0.1:{hosts[-1].port}", how)
+
+    yield ask
+    for host in hosts:
+        host.close()
+
+
+on_the_gradio_page = pytest.mark.parametrize("page", ["Gradio"], indirect=True)
+
+
+@on_the_gradio_page
+def test_a_gradio_chat_shows_an_answer_while_it_arrives(model, gradio):
+    server = model([head(), delta("one "), pause(0.5), delta("two "), pause(0.5), delta("three "), *REST])
+    found = gradio()
+    assert (found["shown"][-1], found["error"]) == (TEXT, None), found
+    assert "one " in found["shown"]
+    assert server.requests[0].json["messages"] == [{"role": "user", "content": "Open?"}]
+
+
+@on_the_gradio_page
+def test_a_gradio_chat_shows_the_error_of_a_broken_answer(model, gradio):
+    model([head(), *THREE, cut()])
+    found = gradio()
+    assert "stream disconnected before completion" in found["error"], found
+
+
+@on_the_gradio_page
+def test_a_gradio_chat_closes_the_connection_to_the_model_when_its_user_stops_the_answer(model, gradio):
+    server = model([head(), delta("one "), forever(delta("more "), pause(0.1))])
+    assert gradio("leave")["shown"] == ["one "]
+    assert server.client_closed(within=5)
+
+
+# ── Streamlit ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def streamlit(page: Path, environment: Any, run: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A function that starts the application of the page, and asks it one question after the other."""
+    monkeypatch.setenv("STREAMLIT_BROWSER_GATHER_USAGE_STATS", "false")
+    options = ["--server.port", "@port", "--server.address", "127.0.0.1", "--server.headless", "true"]
+    hosts = []
+
+    def ask(*questions: str) -> Any:
+        hosts.append(WebHost(["-m", "streamlit", "run", str(page), *options], environment("streamlit"), page.parent))
+        return run("streamlit", "streamlit_page.py", str(hosts[-1].port), *questions)
+
+    yield ask
+    for host in hosts:
+        host.close()
+
+
+on_the_streamlit_page = pytest.mark.parametrize("page", ["Streamlit"], indirect=True)
+
+
+@on_the_streamlit_page
+def test_a_streamlit_application_shows_an_answer_while_it_arrives_and_keeps_the_conversation(model, streamlit):
+    whole = [head(), *(step for text in THREE for step in (text, pause(0.3))), *REST]
+    server = model(whole)
+    found = streamlit("Open?", "Really?")
+    assert "shown" in found, found
+    first, second = found["shown"]
+    assert first["texts"] == ["Open?", TEXT]
+    assert any("one" in text and "three" not in text for text in first["seen"])
+    assert second["texts"] == ["Open?", TEXT, "Really?", TEXT]
+    assert [message["content"] for message in server.requests[1].json["messages"]] == ["Open?", TEXT, "Really?"]
+
+
+@on_the_streamlit_page
+def test_a_streamlit_application_shows_the_error_of_a_broken_answer_and_goes_on(model, streamlit):
+    server = model([head(), *THREE, cut()], [head(), *THREE, *REST])
+    found = streamlit("Open?", "Really?")
+    assert "shown" in found, found
+    first, second = found["shown"]
+    assert "stream disconnected before completion" in first["errors"][0]
+    assert second["texts"] == ["Really?", TEXT]
+    assert [message["content"] for message in server.requests[1].json["messages"]] == ["Really?"]
+
+
+@on_the_streamlit_page
+def test_a_streamlit_application_closes_the_connection_to_the_model_when_its_user_presses_stop(model, streamlit):
+    server = model([head(), *THREE, forever(delta("more "), pause(0.1))])
+    found = streamlit("stop")
+    assert "shown" in found, found
+    assert server.client_closed(within=2)
