@@ -54,8 +54,8 @@ class Client:
       attempts.
     - ``on_request`` is called with a `RequestInfo` before each request, ``on_retry`` with a `RetryInfo` before each
       wait, ``on_turn`` with a `CallInfo` after each call, however it ends. ``on_wait`` is called with the seconds since
-      the call began, once a second or each ``heartbeat``, while it connects, waits for headers or waits to retry. What
-      they raise ends the call and is passed on.
+      the call began, once a second or each ``heartbeat``, while it starts the local server, connects, waits for headers
+      or waits to retry. What they raise ends the call and is passed on.
     - ``session``: a `requests.Session` of your own, with its proxies and certificates. ``limits`` bounds what is read.
 
     Raises `ConfigError` for settings that can't work.

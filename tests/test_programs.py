@@ -320,9 +320,9 @@ def test_the_spinner_stands_before_the_client_does_anything(load, capsys):
 # ── asyncio ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("place", SILENCES)
+@pytest.mark.parametrize("place", ["before the headers", *SILENCES])
 def test_cancelling_the_task_that_reads_an_answer_closes_the_connection(model, load, place):
-    server = model(SILENCES[place])
+    server = model(SILENCES.get(place, [stall()]))
     texts = load("use-from-asyncio.md")["texts"]
     received: list[str] = []
 
@@ -332,7 +332,7 @@ def test_cancelling_the_task_that_reads_an_answer_closes_the_connection(model, l
 
     async def main() -> None:
         task = asyncio.create_task(read())
-        while len(received) < ("first" not in place) * 3 or not server.requests:
+        while len(received) < ("before" not in place) * 3 or not server.requests:
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.2)  # until the thread waits for the next event
         task.cancel()
@@ -342,6 +342,25 @@ def test_cancelling_the_task_that_reads_an_answer_closes_the_connection(model, l
 
     with within(3):
         asyncio.run(main())
+
+
+def test_cancelling_the_task_during_a_pause_before_a_retry_sends_no_other_request(model, load):
+    server = model(status(503, headers={"Retry-After": "1"}))
+    texts = load("use-from-asyncio.md")["texts"]
+
+    async def main() -> None:
+        task = asyncio.ensure_future(anext(texts("Hi")))
+        while not server.requests:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(1.2)
+
+    with within(3):
+        asyncio.run(main())
+    assert len(server.requests) == 1
 
 
 def test_leaving_an_asynchronous_loop_closes_the_connection(model, load):
