@@ -13,7 +13,7 @@ from environments import ROOT
 from support import REST, THREE, WORDS
 from web_hosts import WebHost
 
-from chatstream.testing import cut, delta, forever, head, pause, status
+from chatstream.testing import cut, delta, forever, head, pause, stall, status
 
 PROGRAMS = Path(__file__).parent / "programs"
 TEXT = "".join(WORDS)
@@ -102,10 +102,12 @@ def gradio(page: Path, environment: Any, run: Any, monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv(name, value)
     hosts = []
 
-    def ask(how: str = "whole") -> Any:
+    def ask(*questions: str) -> Any:
         start = "import page; page.demo.launch(server_port=@port)"
         hosts.append(WebHost(["-c", start], environment("gradio"), page.parent))
-        return run("gradio", "gradio_page.py", f"http://127.0.0.1:{hosts[-1].port}", how)
+        found = run("gradio", "gradio_page.py", f"http://127.0.0.1:{hosts[-1].port}", *questions)
+        assert "shown" in found, found
+        return found["shown"]
 
     yield ask
     for host in hosts:
@@ -116,25 +118,28 @@ on_the_gradio_page = pytest.mark.parametrize("page", ["Gradio"], indirect=True)
 
 
 @on_the_gradio_page
-def test_a_gradio_chat_shows_an_answer_while_it_arrives(model, gradio):
-    server = model([head(), delta("one "), pause(0.5), delta("two "), pause(0.5), delta("three "), *REST])
-    found = gradio()
-    assert (found["shown"][-1], found["error"]) == (TEXT, None), found
-    assert "one " in found["shown"]
-    assert server.requests[0].json["messages"] == [{"role": "user", "content": "Open?"}]
+def test_a_gradio_chat_shows_an_answer_while_it_arrives_and_keeps_the_conversation(model, gradio):
+    server = model([head(), *(step for text in THREE for step in (text, pause(0.3))), *REST])
+    first, second = gradio("Open?", "Really?")
+    assert first == second
+    assert (first["values"][-1], first["error"]) == (TEXT, None)
+    assert len(first["values"]) >= 2
+    assert [message["content"] for message in server.requests[1].json["messages"]] == ["Open?", TEXT, "Really?"]
 
 
 @on_the_gradio_page
-def test_a_gradio_chat_shows_the_error_of_a_broken_answer(model, gradio):
-    model([head(), *THREE, cut()])
-    found = gradio()
-    assert "stream disconnected before completion" in found["error"], found
+def test_a_gradio_chat_shows_the_error_of_a_broken_answer_and_goes_on(model, gradio):
+    model([head(), *THREE, cut()], [head(), *THREE, *REST])
+    first, second = gradio("Open?", "Really?")
+    assert "stream disconnected before completion" in first["error"]
+    assert (second["values"][-1], second["error"]) == (TEXT, None)
 
 
 @on_the_gradio_page
-def test_a_gradio_chat_closes_the_connection_to_the_model_when_its_user_stops_the_answer(model, gradio):
-    server = model([head(), delta("one "), forever(delta("more "), pause(0.1))])
-    assert gradio("leave")["shown"] == ["one "]
+@pytest.mark.parametrize("rest", [[forever(delta("more "), pause(0.1))], [stall()]], ids=["more text", "silence"])
+def test_a_gradio_chat_closes_the_connection_to_the_model_when_its_user_stops_the_answer(model, gradio, rest):
+    server = model([head(), delta("one "), *rest])
+    assert gradio("stop")[0]["values"] == ["one "]
     assert server.client_closed(within=5)
 
 
@@ -150,7 +155,9 @@ def streamlit(page: Path, environment: Any, run: Any, monkeypatch: pytest.Monkey
 
     def ask(*questions: str) -> Any:
         hosts.append(WebHost(["-m", "streamlit", "run", str(page), *options], environment("streamlit"), page.parent))
-        return run("streamlit", "streamlit_page.py", str(hosts[-1].port), *questions)
+        found = run("streamlit", "streamlit_page.py", str(hosts[-1].port), *questions)
+        assert "shown" in found, found
+        return found["shown"]
 
     yield ask
     for host in hosts:
@@ -164,9 +171,7 @@ on_the_streamlit_page = pytest.mark.parametrize("page", ["Streamlit"], indirect=
 def test_a_streamlit_application_shows_an_answer_while_it_arrives_and_keeps_the_conversation(model, streamlit):
     whole = [head(), *(step for text in THREE for step in (text, pause(0.3))), *REST]
     server = model(whole)
-    found = streamlit("Open?", "Really?")
-    assert "shown" in found, found
-    first, second = found["shown"]
+    first, second = streamlit("Open?", "Really?")
     assert first["texts"] == ["Open?", TEXT]
     assert any("one" in text and "three" not in text for text in first["seen"])
     assert second["texts"] == ["Open?", TEXT, "Really?", TEXT]
@@ -176,9 +181,7 @@ def test_a_streamlit_application_shows_an_answer_while_it_arrives_and_keeps_the_
 @on_the_streamlit_page
 def test_a_streamlit_application_shows_the_error_of_a_broken_answer_and_goes_on(model, streamlit):
     server = model([head(), *THREE, cut()], [head(), *THREE, *REST])
-    found = streamlit("Open?", "Really?")
-    assert "shown" in found, found
-    first, second = found["shown"]
+    first, second = streamlit("Open?", "Really?")
     assert "stream disconnected before completion" in first["errors"][0]
     assert second["texts"] == ["Really?", TEXT]
     assert [message["content"] for message in server.requests[1].json["messages"]] == ["Really?"]
@@ -187,6 +190,5 @@ def test_a_streamlit_application_shows_the_error_of_a_broken_answer_and_goes_on(
 @on_the_streamlit_page
 def test_a_streamlit_application_closes_the_connection_to_the_model_when_its_user_presses_stop(model, streamlit):
     server = model([head(), *THREE, forever(delta("more "), pause(0.1))])
-    found = streamlit("stop")
-    assert "shown" in found, found
+    streamlit("stop")
     assert server.client_closed(within=2)

@@ -1,7 +1,7 @@
-"""Asks the chat of the page docs/howto/gradio.md, as a browser does: ``gradio_page.py URL whole|leave``.
+"""Uses the chat of the page docs/howto/gradio.md as a browser does: ``gradio_page.py URL QUESTION…``.
 
-Prints the values that it shows, one after the other, and the error that it shows at the end. To leave is to take the
-first value, and to cancel the rest.
+It asks one question after the other, and prints the values that the page shows for each, and the error if there is one.
+After the first value for the question ``stop`` it cancels the rest.
 """
 
 import json
@@ -9,19 +9,25 @@ import sys
 
 from gradio_client import Client
 
-url, how = sys.argv[1:]
+SECONDS = 20
+
+
+def ask(client, question):
+    job = client.submit(question, api_name="/answer")
+    shown, error = [], None
+    try:
+        for value in job:
+            if value not in shown:
+                shown.append(value)
+            if question == "stop":
+                job.cancel()
+                return {"values": shown, "error": None}
+        job.result(timeout=SECONDS)
+    except Exception as failure:
+        error = str(failure)
+    return {"values": shown, "error": error}
+
+
+url, *questions = sys.argv[1:]
 client = Client(url, verbose=False)
-job = client.submit("Open?", api_name="/chat")
-shown = []
-try:
-    for value in job:
-        if value not in shown:
-            shown.append(value)
-        if how == "leave":
-            job.cancel()
-            break
-    job.result(timeout=20) if how == "whole" else None
-    error = None
-except Exception as failure:
-    error = str(failure)
-print(json.dumps({"shown": shown, "error": error}))
+print(json.dumps({"shown": [ask(client, question) for question in questions]}))
