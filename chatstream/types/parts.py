@@ -12,7 +12,6 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from os import PathLike
 from typing import Any, Union
 
 from .._dataclass import frozen
@@ -151,7 +150,7 @@ def as_parts(content: Content, text_type: type[InputText] | type[OutputText]) ->
 def _as_part(part: ContentPart | str | Mapping[str, Any], text_type: type[InputText] | type[OutputText]) -> ContentPart:
     if isinstance(part, (InputText, InputImage, InputAudio, InputFile, OutputText, OutputImage, Refusal, Other)):
         return part
-    if isinstance(part, (PathLike, bytes, bytearray)):
+    if isinstance(part, (bytes, bytearray)) or hasattr(part, "__fspath__"):
         raise ConfigError(
             f"a part of a message can't be {part!r:.80}: InputImage, InputAudio and InputFile have from_file(path) and "
             "from_bytes(data)"
