@@ -154,6 +154,7 @@ def _text_deltas(text: str) -> list[dict[str, Any]]:
 
 
 def _call_deltas(names: list[str], cities: list[str]) -> list[dict[str, Any]]:
+    """A call for each city; the tools take turns."""
     deltas = []
     for index, city in enumerate(cities):
         start, rest = '{"city": ', f'"{city}"}}'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,7 +56,7 @@ def page(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 @pytest.fixture
 def call_task(page: Path, environment: Any, redis: str, run: Any) -> Any:
     """A function that calls the task of the page once, and returns what happened."""
-    variables = {"REDIS": redis, "PYTHONPATH": f"{page.parent}:{PROGRAMS}"}
+    variables = {"REDIS": redis, "PYTHONPATH": f"{page.parent}{os.pathsep}{PROGRAMS}"}
 
     def call() -> Any:
         with celery_worker(environment("workers"), "page", variables):
