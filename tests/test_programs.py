@@ -230,8 +230,8 @@ def test_the_program_that_measures_tokens_per_second_reports_what_is_known(model
             stream.collect()
             report(stream)
             printed.append(capsys.readouterr().out.splitlines())
-    assert re.fullmatch(r"30 tokens in (0\.9|1\.\d) s, the first text after 0\.[3-6] s", printed[0][0])
-    assert 20 < int(printed[0][1].removesuffix(" tokens per second")) <= 51
+    assert re.fullmatch(r"30 tokens in [01]\.\d s, the first text after 0\.\d s", printed[0][0])
+    assert 10 < int(printed[0][1].removesuffix(" tokens per second")) < 300  # 50, on a machine that is not busy
     assert printed[1][0].startswith("30 tokens in 0.")
     assert printed[2:] == [[], []]
 
