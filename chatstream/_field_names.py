@@ -49,24 +49,26 @@ _PLACES = {
     ),
     'give the key to a client, Client(api_key="…"), or put it into the environment variable of its provider': (
         "api_key admin_api_key api_token azure_ad_token azure_ad_token_provider bearer_token credentials "
-        "openai_api_key password token"
+        "key openai_api_key password token"
     ),
     "deadline=… limits the whole call, stream_idle_timeout=… the time between two events (both in seconds)": (
         "timeout idle_timeout read_timeout request_timeout stream_timeout time_limit timeouts"
     ),
     "retries are settings of the provider, Client(Provider(…, request_max_retries=…, stream_max_retries=…))": (
-        "max_retries num_retries retries retry retry_policy"
+        "backoff backoff_factor max_retries max_retry_delay num_retries retries retry retry_delay retry_policy"
     ),
     "headers of one call are extra_headers={…}, those of all calls Provider(…, http_headers={…})": (
-        "headers custom_headers default_headers http_headers"
+        "headers custom_headers default_headers http_headers user_agent"
     ),
-    'it is a header, Provider(…, http_headers={"OpenAI-Organization": …, "OpenAI-Project": …})': "organization project",
+    'it is a header, Provider(…, http_headers={"OpenAI-Organization": …, "OpenAI-Project": …})': (
+        "organization openai_organization organization_id project"
+    ),
     "parameters of the URL belong to the provider, Provider(…, query_params={…})": (
         "extra_query api_version default_query params"
     ),
     "proxies, certificates and the like belong to a requests.Session, Client(session=…)": (
         "http_client allow_redirects auth cert cookies event_hooks follow_redirects http2 max_redirects mounts proxies "
-        "proxy ssl_verify transport trust_env verify verify_ssl"
+        "openai_proxy proxy ssl_context ssl_verify transport trust_env verify verify_ssl"
     ),
     "fields are keyword arguments of the call, and extra_body={…} sends any other": "data json model_kwargs",
     "instructions are part of the prompt, Prompt(instructions, input)": (
@@ -78,7 +80,7 @@ _PLACES = {
     'images and files are parts of a message, Message("user", ["What is this?", InputImage(url)])': (
         "attachments file files image image_url image_urls images"
     ),
-    "the name of the model is model=…": "deployment_id engine model_id model_name",
+    "the name of the model is model=…": "azure_deployment deployment deployment_id engine model_id model_name",
     "nothing is called back, so loop over the stream: for event in client.stream(…)": (
         "callback callbacks event_handler on_chunk on_event on_text on_token stream_callback"
     ),
@@ -86,6 +88,7 @@ _PLACES = {
     'the provider belongs to the client, Client("groq"), or to the one-liner chatstream.stream(…, provider="groq")': (
         "provider api_type custom_llm_provider"
     ),
+    "there is nothing like it here, so leave it out": "_strict_response_validation webhook_secret",
     "log lines go to the logger of the name chatstream": "debug logger verbose",
 }
 PLACE_OF = {name: place for place, names in _PLACES.items() for name in names.split()}

@@ -8,6 +8,7 @@ Rules:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from copy import copy
 from types import TracebackType
@@ -54,8 +55,8 @@ class Client:
       attempts.
     - ``on_request`` is called with a `RequestInfo` before each request, ``on_retry`` with a `RetryInfo` before each
       wait, ``on_turn`` with a `CallInfo` after each call, however it ends. ``on_wait`` is called with the seconds since
-      the call began, once a second or each ``heartbeat``, while it connects, waits for headers or waits to retry. What
-      they raise ends the call and is passed on.
+      the call began, once a second or each ``heartbeat``, while it starts the local server, connects, waits for headers
+      or waits to retry. What they raise ends the call and is passed on.
     - ``session``: a `requests.Session` of your own, with its proxies and certificates. ``limits`` bounds what is read.
 
     Raises `ConfigError` for settings that can't work.
@@ -144,7 +145,7 @@ class Client:
             from ._reader import CallReader
             from ._stream import ResponseStream
 
-        sender = self._open()
+        sender = self._open(scope.sleep)
         provider = for_call(sender.provider, headers, timeouts)
         chosen = model or self.model or provider.model or ""
         call = Call(prompt, chosen, fields, scope, provider, self._hooks, body, self._total)
@@ -175,18 +176,21 @@ class Client:
             from ._call import Call
             from ._models import PATH, listed_models
 
-        sender = self._open()
+        sender = self._open(scope.sleep)
         return listed_models(
             sender, Call((), "", {}, scope, sender.provider, total=self._total, listing=PATH), self.limits
         )
 
-    def _open(self) -> Sender:
-        """The sender of all calls; it starts the embedded server on first use, and again if the server has died."""
+    def _open(self, sleep: Callable[[float], object] = time.sleep) -> Sender:
+        """The sender of all calls; it starts the embedded server on first use, and again if the server has died.
+
+        ``sleep`` waits between two looks at a server that starts.
+        """
         with imports():
             from ._http.transport import Transport
             from ._sender import Sender
 
-        provider = _running() if self._is_local else self.provider
+        provider = _running(sleep) if self._is_local else self.provider
         with self._lock:
             if self._sender is None or self._sender.provider != provider:
                 self._transport = self._transport or Transport(self._session, direct=self._is_local)
@@ -247,11 +251,11 @@ class Client:
         return made
 
 
-def _running() -> Provider:
+def _running(sleep: Callable[[float], object]) -> Provider:
     with imports():
         from .providers.local import local_provider
 
-    return local_provider()
+    return local_provider(sleep)
 
 
 _CALL = "client.stream(messages, model=…) sends a request"

@@ -182,7 +182,7 @@ def test_the_default_provider_is_openai_with_the_key_from_the_environment(serve,
 def test_each_call_to_the_local_server_uses_its_current_address(serve, monkeypatch):
     servers = [serve(OK), serve(OK)]
     addresses = iter([servers[0].url, servers[0].url, servers[1].url])
-    monkeypatch.setattr(local, "local_provider", lambda: Provider("local", next(addresses), model="m1"))
+    monkeypatch.setattr(local, "local_provider", lambda sleep: Provider("local", next(addresses), model="m1"))
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     with Client("local") as client:
         for _ in range(3):

@@ -38,6 +38,11 @@ from chatstream.testing import FaultServer, Script, Wire, done, end, event, head
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+OPTIONAL = {  # what a page imports → the package that it needs
+    r"(import|from) opentelemetry": "opentelemetry.sdk",
+    r"from pydantic": "pydantic",
+    r"import .*partial_json": "jiter",
+}
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
 
@@ -113,7 +118,7 @@ def answer(body: dict[str, Any]) -> Script:
     question = str(last["content"])
     if body.get("tools") and last["role"] == "user":
         cities = [city for city in CITIES if city in question]
-        choices = [_call_deltas(body["tools"][0]["function"]["name"], cities)]
+        choices = [_call_deltas([tool["function"]["name"] for tool in body["tools"]], cities)]
     elif body.get("response_format"):
         cold = '{"city": "Oslo", "degrees": 4}'
         is_list = "value" in body["response_format"]["json_schema"]["schema"]["properties"]
@@ -147,11 +152,12 @@ def _text_deltas(text: str) -> list[dict[str, Any]]:
     return [{"content": word} for word in re.findall(r"\s*\S+", text)]
 
 
-def _call_deltas(name: str, cities: list[str]) -> list[dict[str, Any]]:
+def _call_deltas(names: list[str], cities: list[str]) -> list[dict[str, Any]]:
+    """A call for each city; the tools take turns."""
     deltas = []
     for index, city in enumerate(cities):
         start, rest = '{"city": ', f'"{city}"}}'
-        function = {"name": name, "arguments": start}
+        function = {"name": names[index % len(names)], "arguments": start}
         deltas.append({"tool_calls": [{"index": index, "id": f"call_{index + 1}", "function": function}]})
         deltas.append({"tool_calls": [{"index": index, "function": {"arguments": rest}}]})
     return deltas
@@ -269,8 +275,9 @@ def check_command(arguments: list[str]) -> None:
 def test_the_blocks_of_a_page_print_the_output_that_it_shows(path: Path) -> None:
     if needs_local_model(path) and find_spec("xllamacpp") is None and not os.environ.get("CHATSTREAM_REQUIRE_E2E"):
         pytest.skip("llama.cpp (xllamacpp) is not installed")
-    if any("import opentelemetry" in block.text or "from opentelemetry" in block.text for block in blocks(path)):
-        pytest.importorskip("opentelemetry.sdk")
+    for imports, package in OPTIONAL.items():
+        if any(re.search(imports, block.text) for block in blocks(path) if not block.has_note("host")):
+            pytest.importorskip(package)
     for block, shown, printed in run_page(path):
         assert matches(shown, printed), f"{page_name(path)}:{block.line} shows\n{shown}\nbut prints\n{printed}"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -196,6 +197,25 @@ REFUSED: dict[str, tuple[Mistake, str]] = {
         lambda client: client.stream(with_image("cat.png")),
         "the image_url 'cat.png' is neither a URL nor a data: URL: give https://…, or the image itself as "
         "data:image/png;base64,…",
+    ),
+    "a path among the parts of a message": (
+        lambda client: client.stream([Message("user", ["What is this?", Path("cat.png")])]),  # type: ignore[list-item]
+        "a part of a message can't be [...]Path('cat.png'): InputImage, InputAudio and InputFile have from_file(path) "
+        "and from_bytes(data)",
+    ),
+    "bytes among the parts of a message": (
+        lambda client: client.stream([Message("user", ["What is this?", b"GIF89a"])]),  # type: ignore[list-item]
+        "a part of a message can't be b'GIF89a': InputImage, InputAudio and InputFile have from_file(path) and "
+        "from_bytes(data)",
+    ),
+    "a key as another library calls it": (
+        lambda client: client.stream("Hi", key=KEY),
+        'key=*** is not a field of a request: give the key to a client, Client(api_key="…"), or put it into the '
+        "environment variable of its provider",
+    ),
+    "an option that is found nowhere here": (
+        lambda client: client.stream("Hi", _strict_response_validation=True),
+        "_strict_response_validation=True is not a field of a request: there is nothing like it here, so leave it out",
     ),
 }
 

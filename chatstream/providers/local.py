@@ -19,6 +19,7 @@ import importlib.util
 import os
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -97,24 +98,25 @@ class LocalServer:
         """The process id while the server runs, else None."""
         return self._child.process.pid if self._child and self._child.process.poll() is None else None
 
-    def start(self) -> LocalServer:
+    def start(self, sleep: Callable[[float], object] = time.sleep) -> LocalServer:
         """Start the server unless it runs, and return when it answers. Threads may call it at the same time.
 
+        ``sleep`` is called between two looks at the server, with seconds; what it raises ends the start.
         Raises `ConnectionFailed`, with the end of the server's log, if it ends or is not ready in ``start_timeout``.
         """
         with self._starting:
             if self.pid is None:
-                self._start()
+                self._start(sleep)
         return self
 
-    def _start(self) -> None:
+    def _start(self, sleep: Callable[[float], object]) -> None:
         self.stop()  # releases the process and the pipe of a server that died
         self._provider = None
         self._child = child = Child(key := secrets.token_urlsafe(32))
         _running.add(self)
         try:
             child.configure(self._options())
-            url = f"http://{self._await_ready(child)}/v1"
+            url = f"http://{self._await_ready(child, sleep)}/v1"
             self._provider = replace(Provider.named("local"), base_url=url, model=self.model, api_key=key)
         except BaseException:
             self.stop()
@@ -137,7 +139,7 @@ class LocalServer:
         names = ("model", "chat_template", "n_ctx", "n_parallel", "threads")
         return {"model_path": str(self.model_path)} | {name: getattr(self, name) for name in names}
 
-    def _await_ready(self, child: Child) -> str:
+    def _await_ready(self, child: Child, sleep: Callable[[float], object]) -> str:
         """Host and port of the server, once it answers there."""
         deadline = monotonic() + self.start_timeout
         while not ((address := child.address()) and _is_healthy(address)):
@@ -146,7 +148,7 @@ class LocalServer:
                 raise _failure(f"ended with exit code {child.process.returncode}", child)
             if monotonic() > deadline:
                 raise _failure(f"was not ready within {self.start_timeout:g} s", child)
-            time.sleep(0.02)
+            sleep(0.02)
         return address
 
 
@@ -160,14 +162,15 @@ class _Shared:
 _running: set[LocalServer] = set()
 
 
-def local_provider() -> Provider:
+def local_provider(sleep: Callable[[float], object] = time.sleep) -> Provider:
     """The provider of this process's own server. The first call starts it, and a later call restarts it if it died.
+    ``sleep`` is that of `LocalServer.start`.
 
     Raises `ConfigError` if llama.cpp, the model or a Python interpreter for the server is missing, and
     `ConnectionFailed` if the server fails to start.
     """
     with _Shared.lock:
-        _Shared.server = server = (_Shared.server or LocalServer()).start()
+        _Shared.server = server = (_Shared.server or LocalServer()).start(sleep)
         return server.provider
 
 

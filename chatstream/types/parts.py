@@ -150,6 +150,11 @@ def as_parts(content: Content, text_type: type[InputText] | type[OutputText]) ->
 def _as_part(part: ContentPart | str | Mapping[str, Any], text_type: type[InputText] | type[OutputText]) -> ContentPart:
     if isinstance(part, (InputText, InputImage, InputAudio, InputFile, OutputText, OutputImage, Refusal, Other)):
         return part
+    if isinstance(part, (bytes, bytearray)) or hasattr(part, "__fspath__"):
+        raise ConfigError(
+            f"a part of a message can't be {part!r:.80}: InputImage, InputAudio and InputFile have from_file(path) and "
+            "from_bytes(data)"
+        )
     return text_type(part) if isinstance(part, str) else part_from_dict(part)
 
 

@@ -485,9 +485,9 @@ def test_cancel_of_a_client_reaches_a_call_that_still_imports_and_sets_up(serve,
     client = connect(serve(text_answer(*WORDS)))
     set_up = client._open
 
-    def cancelled_meanwhile() -> Any:
+    def cancelled_meanwhile(sleep: Any) -> Any:
         client.cancel()
-        return set_up()
+        return set_up(sleep)
 
     monkeypatch.setattr(client, "_open", cancelled_meanwhile)
     with pytest.raises(Cancelled):

@@ -23,7 +23,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from support import within
 
+from chatstream import Cancelled, Client, UnexpectedStatus
 from chatstream.errors import ConfigError, ConnectionFailed
 from chatstream.providers import local, local_child
 from chatstream.providers.local import LocalServer, find_model, local_provider
@@ -102,6 +104,7 @@ ELSEWHERE = """
         def __init__(self, params):
             self.listening_address = ADDRESS
 """
+SLOW = HEALTHY.replace("Server.keys = params.api_keys", "__import__('time').sleep(0.5)")
 HANGS = """
     import time
 
@@ -611,6 +614,44 @@ def test_threads_share_one_server(llama_cpp: Callable[[str], None]) -> None:
         (found[0].name, shared.base_url, "Tiny-1M.Q4"),
     }
     shared.stop()
+
+
+@pytest.mark.usefixtures("short_waits")
+def test_on_wait_is_called_while_the_server_starts(llama_cpp: Callable[[str], None]) -> None:
+    llama_cpp(SLOW)
+    waits: list[float] = []
+    client = Client("local", on_wait=waits.append)
+    with pytest.raises(UnexpectedStatus):  # the stand-in streams nothing
+        client.stream("Hi", heartbeat=0.05)
+    assert len([seconds for seconds in waits if seconds < 0.5]) >= 3
+    assert local._Shared.server is not None
+    local._Shared.server.stop()
+
+
+def test_what_on_wait_raises_while_the_server_starts_ends_the_call_and_the_server(
+    llama_cpp: Callable[[str], None],
+) -> None:
+    llama_cpp(HANGS)
+    refusal = ValueError("mine")
+
+    def refuse(seconds: float) -> None:
+        raise refusal
+
+    with pytest.raises(ValueError, match="mine") as caught:
+        Client("local", on_wait=refuse).stream("Hi", heartbeat=0.05)
+    assert caught.value is refusal
+    assert not local._running
+
+
+def test_a_call_that_starts_the_server_can_be_cancelled(llama_cpp: Callable[[str], None]) -> None:
+    llama_cpp(HANGS)
+    client = Client("local")
+    timer = threading.Timer(0.3, client.cancel)
+    timer.start()
+    with within(2), pytest.raises(Cancelled):
+        client.stream("Hi")
+    timer.join()
+    assert not local._running
 
 
 SHARED = (

@@ -23,6 +23,8 @@ PACKAGES = {
     # gunicorn's gevent worker and kombu need packaging without asking for it
     "web": ("gunicorn", "flask", "django", "fastapi", "uvicorn", "gevent", "eventlet", "packaging"),
     "workers": ("celery[redis]", "rq", "PySocks", "packaging"),
+    "streamlit": ("streamlit",),
+    "gradio": ("gradio",),
     "mocks": (
         *("vcrpy", "responses", "requests-mock", "pook", "requests-cache"),
         *("requests-toolbelt", "freezegun", "time-machine"),

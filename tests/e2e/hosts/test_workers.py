@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from celery_worker import celery_worker
 from environments import Environments
 from support import REST, THREE, WORDS
 
 from chatstream.testing import FaultServer, Step, Wire, chunk, delta, forever, head, pause, stall, status
 
 PROGRAMS = Path(__file__).parent / "programs"
-READY_SECONDS = 30.0
 WAITS = {
     "waiting for the headers": ([stall()], None),
     "waiting for the first event": ([head(), stall()], ""),
@@ -41,38 +37,10 @@ def echo() -> Step:
 def celery(environment: Environments, redis: str) -> Iterator[dict[str, str]]:
     """The variables of a Celery worker with two processes, which were forked after a first call of their client."""
     python = environment("workers")
-    with FaultServer([head(), echo(), *REST]) as warm, tempfile.TemporaryFile() as log:
+    with FaultServer([head(), echo(), *REST]) as warm:
         variables = {"REDIS": redis, "WARM_PORT": str(warm.port), "PYTHONPATH": str(PROGRAMS)}
-        options = [
-            "--pool",
-            "prefork",
-            "--concurrency",
-            "2",
-            "--without-gossip",
-            "--without-mingle",
-            "--loglevel",
-            "INFO",
-        ]
-        process = subprocess.Popen(
-            [str(python), "-m", "celery", "--app", "celery_tasks", "worker", *options],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=os.environ | variables,
-        )
-
-        def printed() -> str:
-            log.seek(0)
-            return log.read().decode("utf-8", "replace")
-
-        until = time.monotonic() + READY_SECONDS
-        while " ready." not in printed():
-            assert process.poll() is None, printed()
-            assert time.monotonic() < until, printed()
-            time.sleep(0.1)
-        yield variables
-        process.terminate()
-        process.wait(20)
+        with celery_worker(python, "celery_tasks", variables):
+            yield variables
 
 
 def test_the_processes_of_a_celery_pool_get_their_own_answers_from_a_client_used_before_the_fork(celery, run):
