@@ -102,7 +102,7 @@ class LocalServer:
 
         Raises `ConnectionFailed`, with the end of the server's log, if it ends or is not ready in ``start_timeout``.
         """
-        with self._starting:
+        with self._starting.current:
             if self.pid is None:
                 self._start()
         return self
@@ -166,7 +166,7 @@ def local_provider() -> Provider:
     Raises `ConfigError` if llama.cpp, the model or a Python interpreter for the server is missing, and
     `ConnectionFailed` if the server fails to start.
     """
-    with _Shared.lock:
+    with _Shared.lock.current:
         _Shared.server = server = (_Shared.server or LocalServer()).start()
         return server.provider
 

@@ -5,8 +5,10 @@ They reach the caller unchanged and at once, the connection is closed, and nothi
 
 from __future__ import annotations
 
+import gzip
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,12 +17,14 @@ from typing import Any
 
 import pytest
 import requests
-from requests.auth import AuthBase
-from support import REST, THREE, within
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase, HTTPDigestAuth
+from support import REST, THREE, body, within
+from urllib3.util import Retry
 
-from chatstream import Client, ConnectionFailed, _retry
+from chatstream import Client, ConnectionFailed, DeadlineExceeded, _retry
 from chatstream._http.callers import raised_by
-from chatstream.testing import FaultServer, chunk, cut, forever, head, pause, stall, status, text_answer, unread
+from chatstream.testing import FaultServer, chunk, cut, forever, head, pause, send, stall, status, text_answer, unread
 
 OK = text_answer("fine")
 
@@ -40,12 +44,13 @@ raised = pytest.mark.parametrize("error", RAISED.values(), ids=RAISED)
 
 
 @contextmanager
-def alarm(error: Exception, seconds: float = 0.2) -> Iterator[None]:
+def alarm(error: Exception, seconds: float = 0.2, handler: Any = None) -> Iterator[None]:
     """Raise the error from a signal handler after ``seconds``, and expect it, the very same, from the block."""
 
-    def handler(number: int, frame: Any) -> None:
+    def raising(number: int, frame: Any) -> None:
         raise error
 
+    handler = handler or raising
     before = signal.signal(signal.SIGALRM, handler)
     try:
         with within(seconds + 0.2, least=seconds):
@@ -56,6 +61,12 @@ def alarm(error: Exception, seconds: float = 0.2) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert caught.value is error
+
+
+@pytest.fixture
+def session() -> Iterator[requests.Session]:
+    with requests.Session() as session:
+        yield session
 
 
 @pytest.fixture(params=["http", "https"])
@@ -178,6 +189,99 @@ def test_an_exception_of_a_signal_handler_passes_during_an_upload(connect, serve
         connect(serve([unread(), stall()])).stream("x" * 15_000_000)
 
 
+@raised
+@pytest.mark.parametrize("encoding", ["gzip", "identity"])
+def test_an_exception_of_a_signal_handler_passes_while_the_size_of_a_chunk_is_awaited(start, error, encoding):
+    begun = [chunk(gzip.compress(body("one"))), stall()] if encoding == "gzip" else [*THREE, send(b"1"), stall()]
+    server, client = start([head(headers={"Content-Encoding": encoding}), *begun])
+    stream = client.stream("Hi")
+    with alarm(error):
+        for _ in stream:
+            pass
+    assert stream.turn.text.startswith("one")
+    assert server.client_closed()
+
+
+@raised
+def test_an_exception_of_a_signal_handler_passes_while_a_401_is_read_that_digest_will_answer(start, session, error):
+    session.auth = HTTPDigestAuth("me", "secret")
+    challenge = {"WWW-Authenticate": 'Digest realm="r", nonce="n", qop="auth", algorithm=MD5'}
+    server, client = start([head(401, challenge), chunk(b"no"), stall()], OK, session=session, api_key=None)
+    with alarm(error):
+        client.stream("Hi")
+    assert server.client_closed()
+    assert len(server.requests) == 1
+
+
+@raised
+def test_the_retries_of_an_adapter_do_not_repeat_a_request_that_a_signal_handler_has_ended(start, session, error):
+    for prefix in ("http://", "https://"):
+        session.mount(prefix, HTTPAdapter(max_retries=Retry(3, allowed_methods=None)))
+    server, client = start([stall()], session=session)
+    with alarm(error):
+        client.stream("Hi")
+    assert server.client_closed()
+    assert len(server.requests) == 1
+
+
+@raised
+def test_the_retries_of_an_adapter_do_not_repeat_a_connect_that_a_signal_handler_has_ended(
+    connect, session, unanswered_port, error
+):
+    session.mount("http://", HTTPAdapter(max_retries=3))
+    with alarm(error):
+        connect(f"http://127.0.0.1:{unanswered_port}/v1", session=session).stream("Hi")
+
+
+@pytest.mark.parametrize("error", [*RAISED.values(), AttributeError("too long")], ids=[*RAISED, "an-attribute-error"])
+def test_an_exception_of_a_signal_handler_passes_while_a_place_in_a_pool_is_awaited(serve, connect, session, error):
+    session.mount("http://", HTTPAdapter(pool_maxsize=1, pool_block=True))
+    client = connect(serve([head(), stall()], OK), session=session)
+    first = client.stream("Hi")
+    with alarm(error):
+        client.stream("Hi")
+    first.close()
+    assert [client.stream("Hi").collect().text for _ in range(2)] == ["fine", "fine"]
+    with client.stream("Hi"), pytest.raises(DeadlineExceeded):  # the pool has no more places than before
+        client.stream("Hi", deadline=0.2)
+
+
+@raised
+@pytest.mark.parametrize("script", [[stall()], [head(), *THREE, stall()]], ids=["headers", "events"])
+def test_an_exception_of_a_signal_handler_passes_that_has_set_another_one_first(start, error, script):
+    def handler(*given: Any) -> None:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        raise error
+
+    server, client = start(script)
+    with alarm(error, handler=handler):
+        client.stream("Hi").collect()
+    assert server.client_closed()
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("reads", [0, 1], ids=["headers", "events"])
+def test_a_timeout_long_before_that_of_the_socket_passes_at_once(serve, connect, monkeypatch, reads):
+    """As `gevent.Timeout` raises it, with an exception of the caller's choice."""
+    error, receive, reader, received = TimeoutError("too long"), socket.socket.recv_into, threading.current_thread(), []
+
+    def interrupted(sock: socket.socket, *args: Any) -> int:
+        if threading.current_thread() is not reader:
+            return receive(sock, *args)
+        if len(received) == reads:
+            raise error
+        received.append(sock)
+        return receive(sock, *args)
+
+    server = serve([head(), stall()])
+    client = connect(server)
+    monkeypatch.setattr(socket.socket, "recv_into", interrupted, raising=False)
+    with within(0.5), pytest.raises(TimeoutError) as caught:
+        client.stream("Hi").collect()
+    assert caught.value is error
+    assert len(server.requests) == 1
+
+
 def test_a_signal_handler_that_returns_disturbs_nothing(start):
     handled: list[int] = []
     before = signal.signal(signal.SIGALRM, lambda number, frame: handled.append(number))
@@ -193,12 +297,6 @@ def test_a_signal_handler_that_returns_disturbs_nothing(start):
 
 
 # ── what a session of the caller calls ──────────────────────────────────────────────────────────────────────────
-
-
-@pytest.fixture
-def session() -> Iterator[requests.Session]:
-    with requests.Session() as session:
-        yield session
 
 
 class FailingAuth(AuthBase):
@@ -263,6 +361,33 @@ def test_an_exception_of_the_auth_of_a_session_passes(start, session, error):
         client.stream("Hi")
     assert caught.value is error
     assert server.requests == []
+
+
+class CheckingAuth(AuthBase):
+    """An ``auth`` that looks at each answer."""
+
+    def __init__(self, check: Callable[[requests.Response], object]) -> None:
+        self.check = check
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.register_hook("response", self.look_at)
+        return request
+
+    def look_at(self, response: requests.Response, **options: Any) -> None:
+        self.check(response)
+
+
+@pytest.mark.parametrize(
+    ("check", "kind"),
+    [(requests.Response.raise_for_status, requests.HTTPError), (requests.Response.json, requests.JSONDecodeError)],
+    ids=["raise-for-status", "json"],
+)
+def test_what_an_auth_finds_wrong_with_an_answer_passes(start, session, check, kind):
+    session.auth = CheckingAuth(check)
+    server, client = start(status(403, "no"), session=session, api_key=None)
+    with pytest.raises(kind):
+        client.stream("Hi")
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("error", [SoftTimeLimit("adapter"), ValueError("adapter"), ZeroDivisionError("adapter")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import signal
 import sys
@@ -14,6 +15,8 @@ from functools import partial
 from typing import Any
 
 import pytest
+import requests
+from requests.adapters import HTTPAdapter
 from support import REST, THREE, WORDS, text_of, wait_for, within
 
 from chatstream import (
@@ -28,7 +31,9 @@ from chatstream import (
     Turn,
     _clock,
 )
+from chatstream._http.connection import ScopedPool
 from chatstream._http.reply import Reply
+from chatstream._locks import ForkSafeLock
 from chatstream.testing import chunk, delta, done, end, event, finish, forever, head, pause, stall, text_answer
 
 TEXT = "".join(WORDS)
@@ -501,3 +506,66 @@ def test_a_client_forgets_its_calls_when_they_are_over(serve, connect):
     assert len(client._scopes) <= 1
     client.cancel()
     assert OutputTextDelta("one ") in list(client.stream("Hi"))
+
+
+@pytest.mark.parametrize("block", [False, True], ids=["a-new-connection", "a-pool-that-blocks"])
+def test_a_call_that_begins_while_another_thread_closes_the_client_is_answered(serve, connect, monkeypatch, block):
+    with requests.Session() as session:
+        session.mount("http://", HTTPAdapter(pool_block=block))
+        client = connect(serve(text_answer("fine")), session=session, request_max_retries=0)
+        urlopen = ScopedPool.urlopen
+
+        def closed_first(pool: ScopedPool, *args: Any, **options: Any) -> Any:
+            client.close()
+            return urlopen(pool, *args, **options)
+
+        monkeypatch.setattr(ScopedPool, "urlopen", closed_first)
+        assert [client.stream("Hi").collect().text for _ in range(2)] == ["fine", "fine"]
+
+
+# ── exceptions that another thread raises here ──────────────────────────────────────────────────────────────────
+
+
+class Stop(Exception):
+    """What a task queue or a web framework raises in a thread that is to end."""
+
+
+def raise_in(thread: threading.Thread, kind: type[BaseException]) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(kind))
+
+
+def test_an_exception_that_another_thread_raises_at_any_moment_leaves_no_lock_taken():
+    lock, stopped = ForkSafeLock(), list[Stop]()
+
+    def work() -> None:
+        while len(stopped) < 300:
+            try:
+                while True:
+                    with lock.current:
+                        pass
+            except Stop as error:
+                stopped.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    for count in range(1, 301):
+        raise_in(thread, Stop)
+        while len(stopped) < count:
+            time.sleep(0)
+        assert lock.current.acquire(timeout=2)
+        lock.current.release()
+    thread.join()
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_an_exception_that_another_thread_raises_ends_a_call_and_passes(serve_both, connect, count):
+    server = serve_both([head(), *THREE[:count], forever(chunk(b": ping\n\n"), pause(0.01))])
+    stream = connect(server).stream("Hi")
+    timer = threading.Timer(0.2, raise_in, [threading.current_thread(), Stop])
+    with within(0.5, least=0.2):
+        timer.start()
+        with pytest.raises(Stop):
+            stream.collect()
+    assert stream.turn.text == "one two three " * bool(count)
+    assert server.client_closed()
+    assert len(server.requests) == 1
