@@ -20,14 +20,14 @@ from typing import Any
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ClosedPoolError, EmptyPoolError, NameResolutionError, NewConnectionError
+from urllib3.util import wait_for_read
 
 from .._clock import monotonic
 from ..errors import ConnectionFailed
 from .advice import WRITE_HTTP
-from .callers import raised_by_signal_handler
 from .cancel_scope import CancelScope
 from .connecting import Address, connect_any, connect_within, resolve, wait_to_write
-from .response import Exchange, ScopedResponse, current_exchange, has_arrived, running_exchange
+from .response import Exchange, ScopedResponse, current_exchange, running_exchange
 
 SEND_SIZE = 16384  # bytes sent before the scope is asked again: one TLS record
 WAKE_SECONDS = 0.02  # a thread that waits for a place in a pool looks so often whether its call was cancelled
@@ -115,18 +115,8 @@ class ScopedConnection(HTTPConnection):
             self.sock.settimeout(self._allowed(scope))
             try:
                 super().send(data[start : start + SEND_SIZE])
-            except OSError as error:
-                if self._may_be_answered(error):
-                    raise BrokenPipeError(str(error)) from error  # after which urllib3 reads the answer
-                raise
-
-    def _may_be_answered(self, error: OSError) -> bool:
-        """Whether the server has stopped reading the request, and may have said why: that it is too large, say."""
-        if self._exchange is None or self._exchange.scope.error is not None or raised_by_signal_handler(error):
-            return False
-        if isinstance(error, TimeoutError) and self._wraps:
-            return False  # what has arrived may belong to TLS alone
-        return has_arrived(self.sock, 0)
+            except ssl.SSLEOFError as error:  # the server reads no more, and may have said why
+                raise BrokenPipeError(str(error)) from error  # after which urllib3 looks for its answer
 
     def _allowed(self, scope: CancelScope) -> float:
         left = scope.remaining()
@@ -137,25 +127,20 @@ class ScopedConnection(HTTPConnection):
         if self.sock is None:
             self.connect()
         exchange.reused, self._is_new = not self._is_new, False
-        self._exchange, exchange.sent = exchange, False
+        self._exchange = exchange
         exchange.acquire(self)
         super().request(*args, **kwargs)
         exchange.sent = True
 
-    @property
-    def is_connected(self) -> bool:
-        """Whether a pool may lend it again; asked by urllib3."""
-        return self.sock is not None and not has_arrived(self.sock, 0)
-
     def release(self) -> bool:
         """Give the connection up; False if no exchange has it, or if the exchange did so before.
 
-        It is closed if the peer closed it, has sent more than its answer, or did not read the whole request.
+        It is closed if the peer closed it, or has sent more than its answer.
         """
         exchange, self._exchange = self._exchange, None
         if exchange is None or not exchange.release():
             return False
-        if self.sock is not None and (not exchange.sent or has_arrived(self.sock, 0)):
+        if self.sock is not None and wait_for_read(self.sock, 0):
             self.close()
         return True
 
@@ -194,32 +179,28 @@ class ScopedPool(HTTPConnectionPool):
     def _get_conn(self, timeout: float | None = None) -> Any:
         exchange = running_exchange()
         try:
-            connection = self._wait_for_conn(exchange) if self.block else super()._get_conn(timeout)
-        except ClosedPoolError as error:  # by `Client.close` in another thread
-            if self.pool is not None:  # urllib3 takes the AttributeError of a signal handler for a closed pool
-                raise error.__context__ or error from None
+            connection = self._wait_for_conn(exchange.scope) if self.block else super()._get_conn(timeout)
+        except ClosedPoolError:  # by `Client.close` in another thread
             connection = self._new_conn()
         if exchange.fresh:
             connection.close()
         return connection
 
-    def _wait_for_conn(self, exchange: Exchange) -> Any:
+    def _wait_for_conn(self, scope: CancelScope) -> Any:
         """A connection of a pool that makes no more than so many."""
-        exchange.has_place = False
         while True:
             try:
-                connection = super()._get_conn(min(WAKE_SECONDS, exchange.scope.next_wait()))
+                return super()._get_conn(min(WAKE_SECONDS, scope.next_wait()))
             except EmptyPoolError:
-                if exchange.scope.error is not None:
+                if scope.error is not None:
                     raise
-            else:
-                exchange.has_place = True
-                return connection
+            except ClosedPoolError:
+                raise
+            except Exception as error:  # after any other one, urllib3 gives back a place that was never taken
+                raise EmptyPoolError(self, str(error)) from error
 
     def _put_conn(self, conn: Any) -> None:
         """Take a connection back as soon as its body was read, but not one that was given up: that one is closed."""
-        if conn is None and not running_exchange().has_place:
-            return  # an exception has ended the wait for a place, and urllib3 gives back what was never taken
         is_running = conn is not None and conn._exchange is not None
         if conn is None or conn.release():
             super()._put_conn(conn)

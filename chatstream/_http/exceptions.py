@@ -49,7 +49,8 @@ UNSENDABLE: Sequence[tuple[Any, str]] = (
     ),
 )
 NETWORK = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError, UnicodeError)  # requests' are OSErrors
-NOT_NETWORK = (requests.exceptions.HTTPError, requests.exceptions.InvalidJSONError)  # of who looks at an answer
+# the last two come of who looks at an answer, as an auth may
+NOT_NETWORK = (ChatStreamError, requests.exceptions.HTTPError, requests.exceptions.InvalidJSONError)
 WRAPPERS = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError)
 CLOSED_MEANWHILE = (ValueError, AttributeError)  # what a read raises whose response another thread closes
 MISSING_SOCKS = 'a SOCKS proxy needs PySocks: pip install "chatstream-py[socks]"'
@@ -167,13 +168,14 @@ def _not_of_the_network(
         return next((each for each in theirs if not isinstance(each, WRAPPERS)), theirs[-1])
     if isinstance(error, (*NETWORK, *CLOSED_MEANWHILE)) and (stopped := exchange.scope.error):
         return stopped
-    return None if isinstance(error, NETWORK) and not isinstance(error, (ChatStreamError, *NOT_NETWORK)) else error
+    return None if isinstance(error, NETWORK) and not isinstance(error, NOT_NETWORK) else error
 
 
 def _is_early_timeout(error: BaseException, exchange: Exchange) -> bool:
     """Whether a timeout while reading is not the socket's, of which none leaves `ScopedFile`."""
-    own = isinstance(error, TimeoutError) and not isinstance(error, ChatStreamError)
-    return own and raised_while_reading(error, exchange.response)
+    if not isinstance(error, TimeoutError) or isinstance(error, ChatStreamError):
+        return False
+    return raised_while_reading(error, exchange.response)
 
 
 def failed(message: str, retryable: bool = True) -> ConnectionFailed:

@@ -15,21 +15,22 @@ import http.client
 import io
 import math
 import re
-import select
 import socket
 import threading
 from contextvars import ContextVar
 from typing import Any
 
 from urllib3.connection import HTTPConnection
+from urllib3.util import wait_for_read
 from urllib3.util.ssltransport import SSLTransport
 
+from .._clock import monotonic
 from .callers import raised_by_signal_handler
-from .cancel_scope import LONGEST_WAIT, CancelScope, shut_down
+from .cancel_scope import CancelScope, shut_down
 from .framing import LINE_END, MAX_LINE, chunk_size, read_head
 
 BUFFER_SIZE = 32768  # bytes taken from a socket at once; each open stream holds such a buffer
-TOO_EARLY = 0.1  # seconds before its time, when a timeout is not the socket's but, say, a `gevent.Timeout`
+TOO_EARLY = 0.1  # seconds before the socket's time; a timeout is not the socket's then, but `gevent.Timeout`, say
 CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 
 
@@ -43,7 +44,6 @@ class Exchange:
         self.connecting: bool = False  # a connection of this library is being made, for all it takes before the request
         self.sending: bool = False  # the request is being sent, or was sent, over such a connection
         self.sent = False  # the whole request was sent
-        self.has_place = True  # in a pool that makes no more connections than so many
         self.response: ScopedResponse | None = None
         self._connection: HTTPConnection | None = None
         self._released = threading.Lock()
@@ -86,18 +86,6 @@ def has_decrypted(sock: socket.socket | SSLTransport) -> bool:
     return bool(getattr(sock, "pending", int)())
 
 
-def has_arrived(sock: socket.socket | SSLTransport, seconds: float) -> bool:
-    """Whether the socket has bytes, or its end, within ``seconds``.
-
-    urllib3's own function looks once whether there is ``poll``, which eventlet may take away later.
-    """
-    if not hasattr(select, "poll"):
-        return bool(select.select([sock], [], [], seconds)[0])
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))
-
-
 class ScopedFile(io.RawIOBase):
     """The raw side of a response. ``ended`` says that the peer sent its FIN, ``peeking`` forbids reading the socket."""
 
@@ -119,26 +107,22 @@ class ScopedFile(io.RawIOBase):
             return None
         size = None
         while size is None:
-            share = left = self._scope.remaining()
-            if self._scope.waits.active:
-                share, left = self._scope.next_wait(), self._scope.remaining()
-            if self._timeout > share:
-                self._timeout = share
-                self._socket.settimeout(share)
+            left = self._scope.next_wait() if self._scope.waits.active else self._scope.remaining()
+            if self._timeout > left:
+                self._timeout = left
+                self._socket.settimeout(left)
+            began = monotonic()
             try:
                 size = self._socket.recv_into(buffer)
             except (TimeoutError, BlockingIOError) as error:  # whether the time is over is for the scope to say
-                if raised_by_signal_handler(error) or self._is_too_early(left):
+                too_early = error.errno is None and monotonic() - began < self._timeout - TOO_EARLY
+                if too_early or raised_by_signal_handler(error):
                     raise
                 self._timeout = math.inf
         if not size:
             self._scope.check()  # a cancelled socket ends just as one that the peer closed
             self.ended = True
         return size
-
-    def _is_too_early(self, left: float) -> bool:
-        """Whether a wait that began with ``left`` seconds has ended before the time of the socket."""
-        return left < LONGEST_WAIT and left - self._scope.remaining() < self._timeout - TOO_EARLY
 
     def buffered(self, reader: io.BufferedReader) -> bytes:
         """What ``reader``, which reads from this file, holds already."""
@@ -152,7 +136,7 @@ class ScopedFile(io.RawIOBase):
         """Whether the socket has bytes, or its end, within ``seconds``."""
         if has_decrypted(self._socket):
             return True
-        return has_arrived(self._socket, min(seconds, self._scope.remaining()))
+        return wait_for_read(self._socket, min(seconds, self._scope.remaining()))
 
     def has_unread(self, reader: io.BufferedReader) -> bool:
         """Whether the buffer of ``reader``, or TLS, holds bytes that nobody has read."""

@@ -5,6 +5,7 @@ They reach the caller unchanged and at once, the connection is closed, and nothi
 
 from __future__ import annotations
 
+import errno
 import gzip
 import signal
 import socket
@@ -22,7 +23,7 @@ from requests.auth import AuthBase, HTTPDigestAuth
 from support import REST, THREE, body, within
 from urllib3.util import Retry
 
-from chatstream import Client, ConnectionFailed, DeadlineExceeded, _retry
+from chatstream import ChatStreamError, Client, ConnectionFailed, DeadlineExceeded, StreamTruncated, _retry
 from chatstream._http.callers import raised_by
 from chatstream.testing import FaultServer, chunk, cut, forever, head, pause, send, stall, status, text_answer, unread
 
@@ -233,7 +234,7 @@ def test_the_retries_of_an_adapter_do_not_repeat_a_connect_that_a_signal_handler
         connect(f"http://127.0.0.1:{unanswered_port}/v1", session=session).stream("Hi")
 
 
-@pytest.mark.parametrize("error", [*RAISED.values(), AttributeError("too long")], ids=[*RAISED, "an-attribute-error"])
+@raised
 def test_an_exception_of_a_signal_handler_passes_while_a_place_in_a_pool_is_awaited(serve, connect, session, error):
     session.mount("http://", HTTPAdapter(pool_maxsize=1, pool_block=True))
     client = connect(serve([head(), stall()], OK), session=session)
@@ -260,26 +261,44 @@ def test_an_exception_of_a_signal_handler_passes_that_has_set_another_one_first(
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("reads", [0, 1], ids=["headers", "events"])
-def test_a_timeout_long_before_that_of_the_socket_passes_at_once(serve, connect, monkeypatch, reads):
+@pytest.fixture(params=[0, 1], ids=["headers", "events"])
+def interrupt(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[OSError], None]:
+    """A function that lets a read of this thread raise an error: that of the headers, or the next one."""
+    receive, reader, received = socket.socket.recv_into, threading.current_thread(), list[int]()
+
+    def raise_once(error: OSError) -> None:
+        def interrupted(sock: socket.socket, *args: Any) -> int:
+            if threading.current_thread() is not reader:
+                return receive(sock, *args)
+            received.append(0)
+            if len(received) == request.param + 1:
+                raise error
+            return 0 if len(received) > request.param else receive(sock, *args)
+
+        monkeypatch.setattr(socket.socket, "recv_into", interrupted, raising=False)
+
+    return raise_once
+
+
+def test_a_timeout_long_before_that_of_the_socket_passes_at_once(serve, connect, interrupt):
     """As `gevent.Timeout` raises it, with an exception of the caller's choice."""
-    error, receive, reader, received = TimeoutError("too long"), socket.socket.recv_into, threading.current_thread(), []
-
-    def interrupted(sock: socket.socket, *args: Any) -> int:
-        if threading.current_thread() is not reader:
-            return receive(sock, *args)
-        if len(received) == reads:
-            raise error
-        received.append(sock)
-        return receive(sock, *args)
-
-    server = serve([head(), stall()])
+    error, server = TimeoutError("too long"), serve([head(), stall()])
     client = connect(server)
-    monkeypatch.setattr(socket.socket, "recv_into", interrupted, raising=False)
+    interrupt(error)
     with within(0.5), pytest.raises(TimeoutError) as caught:
         client.stream("Hi").collect()
     assert caught.value is error
+    assert server.client_closed()
     assert len(server.requests) == 1
+
+
+def test_a_connection_that_the_system_gives_up_is_an_error_of_the_network(serve, connect, interrupt):
+    """As keep-alive probes without an answer end it: the system's error is a `TimeoutError`, too."""
+    client = connect(serve([head(), stall()]), request_max_retries=0, stream_max_retries=0)
+    interrupt(OSError(errno.ETIMEDOUT, "Connection timed out"))
+    with within(0.5), pytest.raises(ChatStreamError) as caught:
+        client.stream("Hi").collect()
+    assert isinstance(caught.value, (StreamTruncated, ConnectionFailed))
 
 
 def test_a_signal_handler_that_returns_disturbs_nothing(start):

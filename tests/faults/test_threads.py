@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import signal
 import sys
@@ -33,7 +32,6 @@ from chatstream import (
 )
 from chatstream._http.connection import ScopedPool
 from chatstream._http.reply import Reply
-from chatstream._locks import ForkSafeLock
 from chatstream.testing import chunk, delta, done, end, event, finish, forever, head, pause, stall, text_answer
 
 TEXT = "".join(WORDS)
@@ -521,51 +519,3 @@ def test_a_call_that_begins_while_another_thread_closes_the_client_is_answered(s
 
         monkeypatch.setattr(ScopedPool, "urlopen", closed_first)
         assert [client.stream("Hi").collect().text for _ in range(2)] == ["fine", "fine"]
-
-
-# ── exceptions that another thread raises here ──────────────────────────────────────────────────────────────────
-
-
-class Stop(Exception):
-    """What a task queue or a web framework raises in a thread that is to end."""
-
-
-def raise_in(thread: threading.Thread, kind: type[BaseException]) -> None:
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(kind))
-
-
-def test_an_exception_that_another_thread_raises_at_any_moment_leaves_no_lock_taken():
-    lock, stopped = ForkSafeLock(), list[Stop]()
-
-    def work() -> None:
-        while len(stopped) < 300:
-            try:
-                while True:
-                    with lock.current:
-                        pass
-            except Stop as error:
-                stopped.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    for count in range(1, 301):
-        raise_in(thread, Stop)
-        while len(stopped) < count:
-            time.sleep(0)
-        assert lock.current.acquire(timeout=2)
-        lock.current.release()
-    thread.join()
-
-
-@pytest.mark.parametrize("count", [0, 3])
-def test_an_exception_that_another_thread_raises_ends_a_call_and_passes(serve_both, connect, count):
-    server = serve_both([head(), *THREE[:count], forever(chunk(b": ping\n\n"), pause(0.01))])
-    stream = connect(server).stream("Hi")
-    timer = threading.Timer(0.2, raise_in, [threading.current_thread(), Stop])
-    with within(0.5, least=0.2):
-        timer.start()
-        with pytest.raises(Stop):
-            stream.collect()
-    assert stream.turn.text == "one two three " * bool(count)
-    assert server.client_closed()
-    assert len(server.requests) == 1

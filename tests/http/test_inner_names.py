@@ -52,13 +52,13 @@ USED = {
         connection,
         (
             *("_new_conn", "_dns_host", "host", "port", "timeout", "socket_options", "sock", "response_class", "proxy"),
-            *("connect", "request", "send", "_tunnel", "is_connected"),
+            *("connect", "request", "send", "_tunnel"),
         ),
     ),
     "urllib3.connection.HTTPSConnection": (lambda: urllib3.connection.HTTPSConnection, ("_connect_tls_proxy",)),
     "urllib3.HTTPConnectionPool": (
         lambda: urllib3.HTTPConnectionPool("127.0.0.1"),
-        ("_get_conn", "_put_conn", "_new_conn", "ConnectionCls", "block", "pool"),
+        ("_get_conn", "_put_conn", "_new_conn", "ConnectionCls", "block"),
     ),
     "urllib3.PoolManager": (urllib3.PoolManager, ("pool_classes_by_scheme", "pools", "connection_pool_kw")),
     "urllib3.HTTPResponse": (urllib3.HTTPResponse, ("read1", "release_conn", "connection", "_fp", "_sock_shutdown")),
