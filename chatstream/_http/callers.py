@@ -51,7 +51,8 @@ def raised_while_reading(error: BaseException, response: HTTPResponse | None) ->
     """Whether the exception passed through a method of ``response``, or of urllib3's response around it."""
     owners = [frame.f_locals.get("self") for frame in _frames(error)]
     return response is not None and any(
-        each is response or (isinstance(each, urllib3.HTTPResponse) and each._fp is response) for each in owners
+        each is response or (isinstance(each, urllib3.HTTPResponse) and getattr(each, "_fp", None) is response)
+        for each in owners
     )
 
 

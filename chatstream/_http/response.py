@@ -163,11 +163,11 @@ class ScopedResponse(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         exchange = running_exchange()
-        exchange.response = self
         self.fp.close()
         self.file: ScopedFile = ScopedFile(sock, exchange.scope)
         self.fp = io.BufferedReader(self.file, BUFFER_SIZE)
         self.bare_chunks: bool = False
+        exchange.response = self
 
     def begin(self) -> None:
         """Read the head. Raises `http.client.HTTPException` if it could be read in two ways."""

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPDigestAuth
 from support import REST, THREE, body, within
@@ -25,6 +26,7 @@ from urllib3.util import Retry
 
 from chatstream import ChatStreamError, Client, ConnectionFailed, DeadlineExceeded, StreamTruncated, _retry
 from chatstream._http.callers import raised_by
+from chatstream._http.response import ScopedFile
 from chatstream.testing import FaultServer, chunk, cut, forever, head, pause, send, stall, status, text_answer, unread
 
 OK = text_answer("fine")
@@ -299,6 +301,25 @@ def test_a_connection_that_the_system_gives_up_is_an_error_of_the_network(serve,
     with within(0.5), pytest.raises(ChatStreamError) as caught:
         client.stream("Hi").collect()
     assert isinstance(caught.value, (StreamTruncated, ConnectionFailed))
+
+
+@raised
+@pytest.mark.parametrize("made", [urllib3.response.BaseHTTPResponse, ScopedFile], ids=["urllib3", "the-file"])
+def test_an_exception_of_a_signal_handler_passes_while_an_answer_is_half_made(start, monkeypatch, error, made):
+    def handler(number: int, frame: Any) -> None:
+        raise error
+
+    server, client = start([head(), stall()])
+    monkeypatch.setattr(made, "__init__", lambda *fields, **options: signal.raise_signal(signal.SIGALRM))
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        with pytest.raises(type(error)) as caught:
+            client.stream("Hi")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert caught.value is error
+    assert server.client_closed()
+    assert len(server.requests) == 1
 
 
 def test_a_signal_handler_that_returns_disturbs_nothing(start):
