@@ -12,8 +12,10 @@ Rules:
 
 from __future__ import annotations
 
+import queue
 import socket
 import ssl
+import time
 from functools import partial
 from typing import Any
 
@@ -171,10 +173,37 @@ class ScopedTLSConnection(ScopedConnection, HTTPSConnection):
         return outer
 
 
+class ConnectionStack:
+    """What a pool keeps its connections in: a `queue.LifoQueue` without the lock that an exception of a signal handler
+    may leave taken, because ``with`` takes it in Python. The next call would wait for it for ever."""
+
+    def __init__(self, maxsize: int) -> None:
+        self._kept: list[Any] = []
+        self._maxsize = maxsize
+
+    def get(self, block: bool, timeout: float | None = None) -> Any:
+        """The connection put last; with ``block`` also one that is put within ``timeout`` seconds."""
+        if block and not self._kept:
+            time.sleep(timeout or 0)
+        try:
+            return self._kept.pop()
+        except IndexError:
+            raise queue.Empty from None
+
+    def put(self, connection: Any, block: bool = False) -> None:
+        if len(self._kept) >= self._maxsize:
+            raise queue.Full
+        self._kept.append(connection)
+
+    def qsize(self) -> int:
+        return len(self._kept)
+
+
 class ScopedPool(HTTPConnectionPool):
     """A pool that connects anew where a fresh connection is wanted."""
 
     ConnectionCls = ScopedConnection
+    QueueCls: Any = ConnectionStack
 
     def _get_conn(self, timeout: float | None = None) -> Any:
         exchange = running_exchange()

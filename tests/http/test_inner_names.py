@@ -58,7 +58,7 @@ USED = {
     "urllib3.connection.HTTPSConnection": (lambda: urllib3.connection.HTTPSConnection, ("_connect_tls_proxy",)),
     "urllib3.HTTPConnectionPool": (
         lambda: urllib3.HTTPConnectionPool("127.0.0.1"),
-        ("_get_conn", "_put_conn", "_new_conn", "ConnectionCls", "block"),
+        ("_get_conn", "_put_conn", "_new_conn", "ConnectionCls", "QueueCls", "block"),
     ),
     "urllib3.PoolManager": (urllib3.PoolManager, ("pool_classes_by_scheme", "pools", "connection_pool_kw")),
     "urllib3.HTTPResponse": (urllib3.HTTPResponse, ("read1", "release_conn", "connection", "_fp", "_sock_shutdown")),
