@@ -47,20 +47,30 @@ raised = pytest.mark.parametrize("error", RAISED.values(), ids=RAISED)
 
 
 @contextmanager
-def alarm(error: Exception, seconds: float = 0.2, handler: Any = None) -> Iterator[None]:
-    """Raise the error from a signal handler after ``seconds``, and expect it, the very same, from the block."""
+def alarm(
+    error: Exception, server: FaultServer | None = None, seconds: float = 0.2, handler: Any = None
+) -> Iterator[None]:
+    """Raise the error from a signal handler ``seconds`` after the server has got a request, if there is one, and expect
+    it, the very same, from the block."""
 
     def raising(number: int, frame: Any) -> None:
         raise error
 
-    handler = handler or raising
-    before = signal.signal(signal.SIGALRM, handler)
+    def ring() -> None:
+        while server is not None and not server.requests and not ended.wait(0.005):
+            pass
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    ended, ringing = threading.Event(), threading.Thread(target=ring)
+    before = signal.signal(signal.SIGALRM, handler or raising)
     try:
         with within(seconds + 0.2, least=seconds):
-            signal.setitimer(signal.ITIMER_REAL, seconds)
+            ringing.start()
             with pytest.raises(type(error)) as caught:
                 yield
     finally:
+        ended.set()
+        ringing.join()
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert caught.value is error
@@ -93,7 +103,7 @@ def start(request: pytest.FixtureRequest, serve: Any, connect: Any) -> Callable[
 @raised
 def test_an_exception_of_a_signal_handler_passes_while_the_headers_are_awaited(start, error):
     server, client = start([stall()])
-    with alarm(error):
+    with alarm(error, server):
         client.stream("Hi")
     assert server.client_closed()
     assert len(server.requests) == 1
@@ -104,7 +114,7 @@ def test_an_exception_of_a_signal_handler_passes_while_the_headers_are_awaited(s
 def test_an_exception_of_a_signal_handler_passes_while_events_are_awaited(start, error, before):
     server, client = start([head(), *before, stall()])
     stream = client.stream("Hi")
-    with alarm(error):
+    with alarm(error, server):
         for _ in stream:
             pass
     assert stream.turn.text == "one two three " * bool(before)
@@ -116,7 +126,7 @@ def test_an_exception_of_a_signal_handler_passes_while_events_are_awaited(start,
 def test_an_exception_of_a_signal_handler_passes_while_comments_arrive(start, error):
     server, client = start([head(), *THREE, forever(chunk(b": ping\n\n"), pause(0.01))])
     stream = client.stream("Hi")
-    with alarm(error):
+    with alarm(error, server):
         stream.collect()
     assert stream.turn.text == "one two three "
     assert server.client_closed()
@@ -125,7 +135,7 @@ def test_an_exception_of_a_signal_handler_passes_while_comments_arrive(start, er
 @raised
 def test_an_exception_of_a_signal_handler_passes_while_a_heartbeat_is_awaited(start, error):
     server, client = start([head(), *THREE, stall()])
-    with alarm(error):
+    with alarm(error, server):
         for _ in client.stream("Hi", heartbeat=0.05):
             pass
     assert server.client_closed()
@@ -134,7 +144,7 @@ def test_an_exception_of_a_signal_handler_passes_while_a_heartbeat_is_awaited(st
 @raised
 def test_an_exception_of_a_signal_handler_passes_while_the_body_of_a_refusal_is_read(start, error):
     server, client = start([head(400), chunk(b"{"), stall()])
-    with alarm(error):
+    with alarm(error, server):
         client.stream("Hi")
     assert server.client_closed()
     assert len(server.requests) == 1
@@ -144,7 +154,7 @@ def test_an_exception_of_a_signal_handler_passes_while_the_body_of_a_refusal_is_
 def test_an_exception_of_a_signal_handler_passes_while_the_rest_of_an_answer_is_drained(start, error):
     server, client = start([head(), *THREE, *REST[:-1], stall()])
     stream = client.stream("Hi")
-    with alarm(error):
+    with alarm(error, server):
         for _ in stream:
             pass
     assert stream.turn.text == "one two three "
@@ -156,7 +166,7 @@ def test_an_exception_of_a_signal_handler_passes_during_the_delay_before_a_retry
     monkeypatch.setattr(_retry, "FIRST_DELAY", 30.0)
     monkeypatch.setattr(_retry, "MAX_DELAY", 30.0)
     server, client = start(status(503))
-    with alarm(error):
+    with alarm(error, server):
         client.stream("Hi")
     assert len(server.requests) == 1
 
@@ -188,7 +198,7 @@ def test_an_exception_of_a_signal_handler_passes_during_a_lookup(connect, monkey
 
 @raised
 def test_an_exception_of_a_signal_handler_passes_during_an_upload(connect, serve, error):
-    with alarm(error, 0.5):
+    with alarm(error, seconds=0.5):
         connect(serve([unread(), stall()])).stream("x" * 15_000_000)
 
 
@@ -198,7 +208,7 @@ def test_an_exception_of_a_signal_handler_passes_while_the_size_of_a_chunk_is_aw
     begun = [chunk(gzip.compress(body("one"))), stall()] if encoding == "gzip" else [*THREE, send(b"1"), stall()]
     server, client = start([head(headers={"Content-Encoding": encoding}), *begun])
     stream = client.stream("Hi")
-    with alarm(error):
+    with alarm(error, server):
         for _ in stream:
             pass
     assert stream.turn.text.startswith("one")
@@ -210,7 +220,7 @@ def test_an_exception_of_a_signal_handler_passes_while_a_401_is_read_that_digest
     session.auth = HTTPDigestAuth("me", "secret")
     challenge = {"WWW-Authenticate": 'Digest realm="r", nonce="n", qop="auth", algorithm=MD5'}
     server, client = start([head(401, challenge), chunk(b"no"), stall()], OK, session=session, api_key=None)
-    with alarm(error):
+    with alarm(error, server):
         client.stream("Hi")
     assert server.client_closed()
     assert len(server.requests) == 1
@@ -221,7 +231,7 @@ def test_the_retries_of_an_adapter_do_not_repeat_a_request_that_a_signal_handler
     for prefix in ("http://", "https://"):
         session.mount(prefix, HTTPAdapter(max_retries=Retry(3, allowed_methods=None)))
     server, client = start([stall()], session=session)
-    with alarm(error):
+    with alarm(error, server):
         client.stream("Hi")
     assert server.client_closed()
     assert len(server.requests) == 1
@@ -257,7 +267,7 @@ def test_an_exception_of_a_signal_handler_passes_that_has_set_another_one_first(
         raise error
 
     server, client = start(script)
-    with alarm(error, handler=handler):
+    with alarm(error, server, handler=handler):
         client.stream("Hi").collect()
     assert server.client_closed()
     assert len(server.requests) == 1
