@@ -57,15 +57,18 @@ def alarm(
         raise error
 
     def ring() -> None:
+        begun.wait()
         while server is not None and not server.requests and not ended.wait(0.005):
             pass
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
-    ended, ringing = threading.Event(), threading.Thread(target=ring)
+    begun, ended = threading.Event(), threading.Event()
+    ringing = threading.Thread(target=ring, daemon=True)
     before = signal.signal(signal.SIGALRM, handler or raising)
     try:
+        ringing.start()
         with within(seconds + 0.2, least=seconds):
-            ringing.start()
+            begun.set()
             with pytest.raises(type(error)) as caught:
                 yield
     finally:
