@@ -21,7 +21,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPDigestAuth
-from support import REST, THREE, body, within
+from support import REST, THREE, SchedulingDelay, body, within
 from urllib3.util import Retry
 
 from chatstream import ChatStreamError, Client, ConnectionFailed, DeadlineExceeded, StreamTruncated, _retry
@@ -60,22 +60,26 @@ def alarm(
         begun.wait()
         while server is not None and not server.requests and not ended.wait(0.005):
             pass
+        armed.append(time.monotonic())
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
+    armed: list[float] = []
     begun, ended = threading.Event(), threading.Event()
     ringing = threading.Thread(target=ring, daemon=True)
     before = signal.signal(signal.SIGALRM, handler or raising)
     try:
         ringing.start()
-        with within(seconds + 0.2, least=seconds):
+        with SchedulingDelay() as delay:
             begun.set()
             with pytest.raises(type(error)) as caught:
                 yield
+            took = time.monotonic() - armed[0]
     finally:
         ended.set()
         ringing.join()
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+    assert seconds * 0.8 <= took <= seconds + 0.2 + delay.seconds
     assert caught.value is error
 
 
