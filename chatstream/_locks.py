@@ -7,22 +7,22 @@ import threading
 
 
 class ForkSafeLock:
-    """A reentrant lock, for ``with``; each process has its own, and so has each copy."""
+    """A reentrant lock for each process, and for each copy: ``with lock.current``."""
 
     __slots__ = ("_locks",)
 
     def __init__(self) -> None:
         self._locks: dict[int, threading.RLock] = {}  # by process
 
-    def __enter__(self) -> None:
-        process = os.getpid()
-        lock = self._locks.get(process) or self._locks.setdefault(process, threading.RLock())
-        lock.acquire()
+    @property
+    def current(self) -> threading.RLock:
+        """The lock of this process.
 
-    def __exit__(self, *error: object) -> None:
-        lock = self._locks.get(os.getpid())
-        if lock is not None:  # a signal handler may fork inside the block
-            lock.release()
+        ``with`` takes and releases it in C, so that no exception of a signal handler or of another thread leaves it
+        taken. That could happen inside an ``__enter__`` in Python.
+        """
+        process = os.getpid()
+        return self._locks.get(process) or self._locks.setdefault(process, threading.RLock())
 
     def __reduce__(self) -> tuple[type[ForkSafeLock], tuple[()]]:
         return ForkSafeLock, ()

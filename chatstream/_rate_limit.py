@@ -45,7 +45,7 @@ class RateLimit:
 
     def pause(self, seconds: float, sent_at: float) -> None:
         """Hold back all requests for ``seconds``, because one sent at ``sent_at`` was refused."""
-        with self._lock:
+        with self._lock.current:
             now = monotonic()
             if not self.paused_since(sent_at):
                 self._paused_at = now
@@ -56,7 +56,7 @@ class RateLimit:
     def admitted(self, sent_at: float) -> None:
         """Shorten the interval, because a request sent at ``sent_at`` was answered."""
         if self._interval:
-            with self._lock:
+            with self._lock.current:
                 if not self.paused_since(sent_at):
                     shorter = self._interval * SHORTENED
                     self._interval = shorter if shorter >= SHORTEST_INTERVAL else 0.0
@@ -81,11 +81,11 @@ class RateLimit:
                     log.info("waiting %.3g s for the end of the server's rate limit", paused)
                 scope.sleep(min(delay, left, scope.remaining()))
         finally:
-            with self._lock:
+            with self._lock.current:
                 self._waiting.remove(scope.started)
 
     def _enter(self, began: float) -> None:
-        with self._lock:
+        with self._lock.current:
             if self._process != os.getpid():  # forked: the threads of these calls do not exist here
                 self._process = os.getpid()
                 self._waiting.clear()
@@ -93,7 +93,7 @@ class RateLimit:
 
     def _delay(self, began: float) -> tuple[float, float]:
         """Seconds until the pause ends, and seconds until the call may send or should ask again."""
-        with self._lock:
+        with self._lock.current:
             now = monotonic()
             before = bisect_left(self._waiting, began)
             first = max(self._paused_until, self._next_at)

@@ -116,12 +116,12 @@ class RetryBudget:
 
     def deposit(self) -> None:
         """Return a quarter of a token, because a call begins."""
-        with self._lock:
+        with self._lock.current:
             self._tokens = min(self._tokens + self.PER_CALL, self._capacity)
 
     def take(self) -> bool:
         """Take one token for a retry; False if there is none."""
-        with self._lock:
+        with self._lock.current:
             if self._tokens < 1:
                 return False
             self._tokens -= 1

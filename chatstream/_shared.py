@@ -20,7 +20,7 @@ def shared_client(provider: str | Provider) -> Client:
     """
     provider = hidden(provider)
     resolved = resolve(provider)
-    with _sharing:
+    with _sharing.current:
         client = _shared[resolved] = _shared.pop(resolved) if resolved in _shared else Client(resolved)
         dropped = _shared.pop(next(iter(_shared))) if len(_shared) > MOST_SHARED else None
     if dropped is not None:

@@ -17,7 +17,7 @@ class UsageTotal:
 
     def add_attempt(self, number: int) -> None:
         """Count a request: the first one of a call, or a retry."""
-        with self._lock:
+        with self._lock.current:
             before = self.usage
             if number == 1:
                 self.usage = replace(before, calls=before.calls + 1)
@@ -27,5 +27,5 @@ class UsageTotal:
     def add_tokens(self, tokens: TokenUsage | None) -> None:
         """Add what a server has reported, if it has, for an answer that is over."""
         if tokens is not None:
-            with self._lock:
+            with self._lock.current:
                 self.usage = replace(self.usage, tokens=self.usage.tokens + tokens)

@@ -191,7 +191,7 @@ class Client:
             from ._sender import Sender
 
         provider = _running(sleep) if self._is_local else self.provider
-        with self._lock:
+        with self._lock.current:
             if self._sender is None or self._sender.provider != provider:
                 self._transport = self._transport or Transport(self._session, direct=self._is_local)
                 self._sender = Sender(provider, self._transport, self.limits)

@@ -10,6 +10,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from .._imports import imports
+from .callers import caused_by_signal_handler
 from .connection import ScopedPool, ScopedTLSPool
 from .response import running_exchange
 
@@ -17,7 +18,14 @@ POOLS = {"http": ScopedPool, "https": ScopedTLSPool}
 
 
 class ScopedRetry(Retry):
-    """The retries that the owner of an adapter wants, with waits that the scope limits."""
+    """The retries that the owner of an adapter wants, with waits that the scope limits; none after an exception of a
+    signal handler."""
+
+    def increment(self, *args: Any, **kwargs: Any) -> Any:
+        error = kwargs.get("error")
+        if error is not None and caused_by_signal_handler(error):
+            raise error
+        return super().increment(*args, **kwargs)
 
     def sleep(self, response: Any = None) -> None:
         scope = running_exchange().scope

@@ -54,7 +54,7 @@ class UnscopedBody:
         self._read = _read_kept(response) if consumed else _read_raw(response)
         self._socket = None if consumed else _socket_of(response.raw)
         if self._socket is not None:
-            scope.attach(self)  # type: ignore[arg-type]  # `shutdown` is all that the scope calls
+            scope.attach(self)  # type: ignore[arg-type]  # it has what the scope calls
 
     def read1(self, size: int) -> bytes:
         """The next bytes. Late ones are returned too: the scope keeps its error, and the next read raises it."""
@@ -71,6 +71,10 @@ class UnscopedBody:
         """Wake the thread that reads. Called by `CancelScope.cancel`."""
         if self._has_connection():
             self._socket.shutdown(how)  # type: ignore[union-attr]
+
+    def detach(self) -> int:
+        """The descriptor, for a child process that inherited it to close; -1 if there is none."""
+        return self._socket.detach() if self._has_connection() else -1  # type: ignore[union-attr]
 
     def _has_connection(self) -> bool:
         """Whether the socket serves this response; after its end it may serve another one."""

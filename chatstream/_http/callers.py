@@ -16,9 +16,29 @@ from typing import Any
 import urllib3
 
 
+def causes_of(error: BaseException) -> list[BaseException]:
+    """The error and its causes: urllib3 and requests wrap them in ``reason``, in ``args``, and by ``raise from``."""
+    found = [error]
+    while True:
+        last = found[-1]
+        # PySocks has it in socket_err; a context may be the caller's
+        inner_names = [getattr(last, name, None) for name in ("reason", "socket_err")]
+        wrapped = [*inner_names, *reversed(last.args), last.__cause__]
+        inner = next((each for each in wrapped if isinstance(each, BaseException) and each not in found), None)
+        if inner is None:
+            return found
+        found.append(inner)
+
+
+def caused_by_signal_handler(error: BaseException) -> bool:
+    """Whether the exception, or one of its causes, comes from a signal handler."""
+    return any(map(raised_by_signal_handler, causes_of(error)))
+
+
 def raised_by_signal_handler(error: BaseException) -> bool:
-    """Whether the exception comes from a handler that is installed."""
-    return raised_by(error, (signal.getsignal(number) for number in signal.valid_signals()))
+    """Whether the exception comes from a handler that is installed, or was until it ran: many set another one first."""
+    frames = list(_frames(error))
+    return any(map(_is_given, frames[1:], frames)) or raised_by(error, map(signal.getsignal, signal.valid_signals()))
 
 
 def raised_by(error: BaseException, functions: Iterable[object]) -> bool:
@@ -31,8 +51,15 @@ def raised_while_reading(error: BaseException, response: HTTPResponse | None) ->
     """Whether the exception passed through a method of ``response``, or of urllib3's response around it."""
     owners = [frame.f_locals.get("self") for frame in _frames(error)]
     return response is not None and any(
-        each is response or (isinstance(each, urllib3.HTTPResponse) and each._fp is response) for each in owners
+        each is response or (isinstance(each, urllib3.HTTPResponse) and getattr(each, "_fp", None) is response)
+        for each in owners
     )
+
+
+def _is_given(frame: FrameType, caller: FrameType) -> bool:
+    """Whether a function got the frame of its caller, as signal handlers do."""
+    values = frame.f_locals.values()
+    return any(each is caller for value in values for each in (value if type(value) is tuple else (value,)))
 
 
 def _frames(error: BaseException) -> Iterator[FrameType]:

@@ -16,10 +16,10 @@ import math
 import os
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from os import getpid
-from threading import Lock
 from typing import Any
 
 from .._clock import monotonic
@@ -58,7 +58,7 @@ class CancelScope:
         self._timeout_at = math.inf
         self._end = self._deadline  # the earlier of the two
         self._make_error: Callable[[], ChatStreamError] = DeadlineExceeded
-        self._waking = Lock()  # released to wake `sleep`
+        self._waking = threading.Lock()  # released to wake `sleep`
         self._waking.acquire()
         self._lock = ForkSafeLock()  # reentrant: a signal handler may cancel the thread that it interrupts
         self._process = getpid()
@@ -79,7 +79,7 @@ class CancelScope:
 
     def reset(self) -> None:
         """Forget an error and a timeout of one attempt; the deadline and a cancellation still hold."""
-        with self._lock:
+        with self._lock.current:
             self._error = None
             self._timeout_at, self._end = math.inf, self._deadline
             if self.cancelled:
@@ -156,7 +156,7 @@ class CancelScope:
         return DeadlineExceeded(f"the deadline passed ({self._deadline - self.started:.3g} s for all attempts)")
 
     def _stop(self, error: ChatStreamError) -> ChatStreamError:
-        with self._lock:
+        with self._lock.current:
             self._error = self._error or error
         return self._error
 
@@ -194,7 +194,7 @@ class SocketHolder:
 
     def replace(self, sock: socket.socket | None, owned: bool = False) -> None:
         """Hold another socket, or none."""
-        with self._lock:
+        with self._lock.current:
             if self._owned and self._socket is not None:
                 self._socket.close()
             self._socket, self._owned = sock, owned
@@ -206,13 +206,13 @@ class SocketHolder:
 
     def shut_down(self) -> None:
         """Wake whoever waits for the socket."""
-        with self._lock:
+        with self._lock.current:
             if self._socket is not None:
                 shut_down(self._socket)
 
     def close_inherited(self) -> None:
         """Close this process's descriptor, and nothing above it: a parent's thread may hold its locks."""
-        if self._socket is not None and (descriptor := self._socket.detach()) >= 0:
+        if self._socket is not None and (descriptor := _with_method(self._socket, "detach").detach()) >= 0:
             os.close(descriptor)
 
 
@@ -226,9 +226,15 @@ def checked_seconds(name: str, seconds: float) -> float:
 def shut_down(sock: Any) -> None:
     """Wake whoever uses the socket. An SSLSocket's own ``shutdown`` forgets the TLS state as well, and a thread that is
     about to read would get encrypted bytes."""
-    while not hasattr(sock, "shutdown"):  # TLS inside TLS: urllib3's SSLTransport around the socket of the proxy
-        sock = sock.socket
+    sock = _with_method(sock, "shutdown")
     ssl = sys.modules.get("ssl")
     plain: Any = super(ssl.SSLSocket, sock) if ssl is not None and isinstance(sock, ssl.SSLSocket) else sock
     with suppress(OSError):  # closed already, or never connected
         plain.shutdown(socket.SHUT_RDWR)
+
+
+def _with_method(sock: Any, name: str) -> Any:
+    """The socket itself, or the one of the proxy inside urllib3's SSLTransport, which is no socket (TLS inside TLS)."""
+    while not hasattr(sock, name):
+        sock = sock.socket
+    return sock

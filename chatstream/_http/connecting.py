@@ -18,7 +18,7 @@ from typing import Any
 from urllib3.util import wait_for_write
 
 from .._clock import monotonic
-from .callers import raised_by_signal_handler
+from .callers import caused_by_signal_handler
 from .cancel_scope import CancelScope
 
 LOOKUP_POLL = 0.02  # seconds between two looks at the scope during a lookup
@@ -36,12 +36,12 @@ def resolve(host: str, port: int | None, scope: CancelScope) -> list[Address]:
     except (socket.gaierror, UnicodeError):
         pass  # a name
     results: list[list[Address]] = []
-    failures: list[Exception] = []
+    failures: list[BaseException] = []
 
     def look_up() -> None:
         try:
             results.append(_lookup(host, port))
-        except Exception as error:
+        except BaseException as error:
             failures.append(error)
 
     thread = threading.Thread(target=look_up, name="chatstream-resolver", daemon=True)
@@ -71,7 +71,7 @@ def connect_any(
             return connect(address, scope.remaining() / (len(addresses) - position))
         except OSError as error:
             scope.check()
-            if raised_by_signal_handler(error) or error is scope.waits.raised:
+            if caused_by_signal_handler(error) or error is scope.waits.raised:
                 raise
             failure = error
     raise failure
@@ -84,7 +84,7 @@ def connect_within(sock: socket.socket, address: Any, seconds: float, scope: Can
     try:
         sock.connect(address)
     except TimeoutError as error:  # the system goes on connecting
-        if raised_by_signal_handler(error):
+        if caused_by_signal_handler(error):
             raise
         wait_to_write(sock, end, scope)
     if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):

@@ -12,14 +12,16 @@ Rules:
 
 from __future__ import annotations
 
+import queue
 import socket
 import ssl
+import time
 from functools import partial
 from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import EmptyPoolError, NameResolutionError, NewConnectionError
+from urllib3.exceptions import ClosedPoolError, EmptyPoolError, NameResolutionError, NewConnectionError
 from urllib3.util import wait_for_read
 
 from .._clock import monotonic
@@ -113,7 +115,10 @@ class ScopedConnection(HTTPConnection):
             if scope.waits.active:
                 wait_to_write(self.sock, monotonic() + self._allowed(scope), scope)
             self.sock.settimeout(self._allowed(scope))
-            super().send(data[start : start + SEND_SIZE])
+            try:
+                super().send(data[start : start + SEND_SIZE])
+            except ssl.SSLEOFError as error:  # the server reads no more, and may have said why
+                raise BrokenPipeError(str(error)) from error  # after which urllib3 looks for its answer
 
     def _allowed(self, scope: CancelScope) -> float:
         left = scope.remaining()
@@ -168,14 +173,44 @@ class ScopedTLSConnection(ScopedConnection, HTTPSConnection):
         return outer
 
 
+class ConnectionStack:
+    """What a pool keeps its connections in: a `queue.LifoQueue` without the lock that an exception of a signal handler
+    may leave taken, because ``with`` takes it in Python. The next call would wait for it for ever."""
+
+    def __init__(self, maxsize: int) -> None:
+        self._kept: list[Any] = []
+        self._maxsize = maxsize
+
+    def get(self, block: bool, timeout: float | None = None) -> Any:
+        """The connection put last; with ``block`` also one that is put within ``timeout`` seconds."""
+        if block and not self._kept:
+            time.sleep(timeout or 0)
+        try:
+            return self._kept.pop()
+        except IndexError:
+            raise queue.Empty from None
+
+    def put(self, connection: Any, block: bool = False) -> None:
+        if len(self._kept) >= self._maxsize:
+            raise queue.Full
+        self._kept.append(connection)
+
+    def qsize(self) -> int:
+        return len(self._kept)
+
+
 class ScopedPool(HTTPConnectionPool):
     """A pool that connects anew where a fresh connection is wanted."""
 
     ConnectionCls = ScopedConnection
+    QueueCls: Any = ConnectionStack
 
     def _get_conn(self, timeout: float | None = None) -> Any:
         exchange = running_exchange()
-        connection = self._wait_for_conn(exchange.scope) if self.block else super()._get_conn(timeout)
+        try:
+            connection = self._wait_for_conn(exchange.scope) if self.block else super()._get_conn(timeout)
+        except ClosedPoolError:  # by `Client.close` in another thread
+            connection = self._new_conn()
         if exchange.fresh:
             connection.close()
         return connection
@@ -185,9 +220,13 @@ class ScopedPool(HTTPConnectionPool):
         while True:
             try:
                 return super()._get_conn(min(WAKE_SECONDS, scope.next_wait()))
-            except EmptyPoolError:  # the only error after which urllib3 gives back no place that was never taken
+            except EmptyPoolError:
                 if scope.error is not None:
                     raise
+            except ClosedPoolError:
+                raise
+            except Exception as error:  # after any other one, urllib3 gives back a place that was never taken
+                raise EmptyPoolError(self, str(error)) from error
 
     def _put_conn(self, conn: Any) -> None:
         """Take a connection back as soon as its body was read, but not one that was given up: that one is closed."""

@@ -29,7 +29,7 @@ from ..errors import (
     StreamTruncated,
 )
 from .advice import advice
-from .callers import raised_by, raised_by_signal_handler, raised_while_reading
+from .callers import causes_of, raised_by, raised_by_signal_handler, raised_while_reading
 from .descriptions import describe, lacks_tls, plain, rejection
 from .response import Exchange
 
@@ -49,6 +49,8 @@ UNSENDABLE: Sequence[tuple[Any, str]] = (
     ),
 )
 NETWORK = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError, UnicodeError)  # requests' are OSErrors
+# the last two come of who looks at an answer, as an auth may
+NOT_NETWORK = (ChatStreamError, requests.exceptions.HTTPError, requests.exceptions.InvalidJSONError)
 WRAPPERS = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError)
 CLOSED_MEANWHILE = (ValueError, AttributeError)  # what a read raises whose response another thread closes
 MISSING_SOCKS = 'a SOCKS proxy needs PySocks: pip install "chatstream-py[socks]"'
@@ -68,7 +70,7 @@ def map_send_error(
     host = urlsplit(url).netloc
     if unsendable := _unsendable(error, host):
         return unsendable
-    causes = _causes(error)
+    causes = causes_of(error)
     if _is_of_proxy(error, exchange, proxy):
         return _proxy_failed(causes, host, proxy)
     if rejected := rejection(causes, host):
@@ -135,7 +137,7 @@ def map_read_error(error: BaseException, exchange: Exchange) -> BaseException:
     """The error for what failed in the body of an answer."""
     if decided := _not_of_the_network(error, exchange):
         return decided
-    causes = _causes(error)
+    causes = causes_of(error)
     if isinstance(error, urllib3.exceptions.ReadTimeoutError):
         return IdleTimeout()
     if isinstance(error, urllib3.exceptions.DecodeError):
@@ -154,35 +156,32 @@ def _not_of_the_network(
     """The caller's own exception, the error of the scope, or a programming error; None if the network failed."""
     if exchange.scope.waits.raised is not None:
         return exchange.scope.waits.raised
-    causes = _causes(error)
+    causes = causes_of(error)
     if any(raised_while_reading(each, exchange.response) for each in causes):
         callbacks = ()  # the answer failed while a hook was reading it
-    theirs = [each for each in causes if raised_by_signal_handler(each) or raised_by(each, callbacks)]
+    theirs = [
+        each
+        for each in causes
+        if raised_by_signal_handler(each) or raised_by(each, callbacks) or _is_early_timeout(each, exchange)
+    ]
     if theirs:  # urllib3 and requests give the exception that they put around it the same traceback
         return next((each for each in theirs if not isinstance(each, WRAPPERS)), theirs[-1])
     if isinstance(error, (*NETWORK, *CLOSED_MEANWHILE)) and (stopped := exchange.scope.error):
         return stopped
-    return None if isinstance(error, NETWORK) and not isinstance(error, ChatStreamError) else error
+    return None if isinstance(error, NETWORK) and not isinstance(error, NOT_NETWORK) else error
+
+
+def _is_early_timeout(error: BaseException, exchange: Exchange) -> bool:
+    """Whether a timeout while reading is not the socket's, of which none leaves `ScopedFile`."""
+    if not isinstance(error, TimeoutError) or isinstance(error, ChatStreamError):
+        return False
+    return raised_while_reading(error, exchange.response)
 
 
 def failed(message: str, retryable: bool = True) -> ConnectionFailed:
     failure = ConnectionFailed(message)
     failure.retryable = retryable
     return failure
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    """The error and its causes: urllib3 and requests wrap them in ``reason``, in ``args``, and by ``raise from``."""
-    causes = [error]
-    while True:
-        last = causes[-1]
-        # PySocks has it in socket_err; a context may be the caller's
-        inner_names = [getattr(last, name, None) for name in ("reason", "socket_err")]
-        wrapped = [*inner_names, *reversed(last.args), last.__cause__]
-        inner = next((each for each in wrapped if isinstance(each, BaseException) and each not in causes), None)
-        if inner is None:
-            return causes
-        causes.append(inner)
 
 
 def _closed_by_peer(causes: list[BaseException]) -> bool:

@@ -24,11 +24,13 @@ from urllib3.connection import HTTPConnection
 from urllib3.util import wait_for_read
 from urllib3.util.ssltransport import SSLTransport
 
+from .._clock import monotonic
 from .callers import raised_by_signal_handler
 from .cancel_scope import CancelScope, shut_down
 from .framing import LINE_END, MAX_LINE, chunk_size, read_head
 
 BUFFER_SIZE = 32768  # bytes taken from a socket at once; each open stream holds such a buffer
+TOO_EARLY = 0.1  # seconds before the socket's time; a timeout is not the socket's then, but `gevent.Timeout`, say
 CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 
 
@@ -109,10 +111,12 @@ class ScopedFile(io.RawIOBase):
             if self._timeout > left:
                 self._timeout = left
                 self._socket.settimeout(left)
+            began = monotonic()
             try:
                 size = self._socket.recv_into(buffer)
             except (TimeoutError, BlockingIOError) as error:  # whether the time is over is for the scope to say
-                if raised_by_signal_handler(error):
+                too_early = error.errno is None and monotonic() - began < self._timeout - TOO_EARLY
+                if too_early or raised_by_signal_handler(error):
                     raise
                 self._timeout = math.inf
         if not size:
@@ -159,11 +163,11 @@ class ScopedResponse(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         exchange = running_exchange()
-        exchange.response = self
         self.fp.close()
         self.file: ScopedFile = ScopedFile(sock, exchange.scope)
         self.fp = io.BufferedReader(self.file, BUFFER_SIZE)
         self.bare_chunks: bool = False
+        exchange.response = self
 
     def begin(self) -> None:
         """Read the head. Raises `http.client.HTTPException` if it could be read in two ways."""
@@ -199,14 +203,19 @@ class ScopedResponse(http.client.HTTPResponse):
         return super().read1(n)
 
     def _get_chunk_left(self) -> int | None:
+        """http.client's own takes any two bytes for the line end of a chunk, and any ValueError for a false size."""
         if self.chunk_left == 0:
-            for byte in LINE_END:  # http.client takes any two bytes for the line end of a chunk
+            for byte in LINE_END:
                 if self.fp.read(1) != bytes([byte]):
                     self._close_conn()
                     raise http.client.IncompleteRead(b"")
             self.chunk_left = None
-        left: int | None = super()._get_chunk_left()  # type: ignore[misc]  # not in the stubs
-        return left
+        if self.chunk_left is None:
+            self.chunk_left = self._read_next_chunk_size() or None
+            if self.chunk_left is None:
+                self._read_and_discard_trailer()  # type: ignore[attr-defined]  # not in the stubs
+                self._close_conn()
+        return self.chunk_left
 
     def _read_next_chunk_size(self) -> int:
         line = self.fp.readline(MAX_LINE + 1)
@@ -216,7 +225,7 @@ class ScopedResponse(http.client.HTTPResponse):
             return chunk_size(line)
         except ValueError:
             self._close_conn()
-            raise
+            raise http.client.IncompleteRead(b"") from None
 
     def _close_conn(self) -> None:
         """Called at the end of the body, and where it is given up; drops what the buffer holds."""

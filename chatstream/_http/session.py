@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import socket
-from contextlib import suppress
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -25,6 +24,7 @@ from requests.auth import AuthBase
 
 from .._imports import imports
 from .._locks import ForkSafeLock
+from .callers import caused_by_signal_handler
 
 if TYPE_CHECKING:
     from .adapter import ScopedAdapter
@@ -81,7 +81,7 @@ class PrivateAdapters:
             from .adapter import ScopedAdapter  # inherits from urllib3's classes, which no mock may have replaced
 
         settings = adapter.__getstate__(), dict(adapter.poolmanager.connection_pool_kw)
-        with self._lock:
+        with self._lock.current:
             known, made = self._made.get(adapter, (None, None))
             if made is None or known != settings:
                 made = ScopedAdapter.like(adapter)
@@ -96,7 +96,7 @@ class PrivateAdapters:
 
     def close(self) -> None:
         """Close the connections kept for reuse; the next request makes new adapters."""
-        with self._lock:
+        with self._lock.current:
             for _, made in self._made.values():
                 made.close()
             self._made.clear()
@@ -157,12 +157,15 @@ def keep_unauthorized(response: requests.Response, **_: Any) -> None:
     if response.status_code != 401:
         return
     kept = bytearray()
-    with suppress(requests.RequestException):  # broken off: its headers are all that is needed
+    try:
         for piece in response.iter_content(MAX_UNAUTHORIZED):
             kept += piece
             if len(kept) >= MAX_UNAUTHORIZED:
                 response.close()
                 break
+    except requests.RequestException as error:  # broken off: its headers are all that is needed
+        if caused_by_signal_handler(error):
+            raise
     response._content, response._content_consumed = bytes(kept), True  # type: ignore[attr-defined]
 
 

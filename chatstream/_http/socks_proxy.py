@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from socket import AF_INET
 from typing import Any
 
 import socks
@@ -47,10 +48,15 @@ class _SocksConnection(ScopedConnection):
     def _connect_socket(self, sock: Any, address: Address) -> None:
         host, scope = self._dns_host, running_exchange().scope
         if not self._options["rdns"]:
-            host = resolve(host, self.port, scope)[0][3][0]
+            host = self._local_address(resolve(host, self.port, scope))
         sock.scope = scope
         sock.connect((host, self.port))
         sock.scope = None
+
+    def _local_address(self, addresses: list[Address]) -> str:
+        """The first address that the version of the protocol can name: SOCKS4 knows no IPv6."""
+        known = [each for each in addresses if self._options["socks_version"] == socks.SOCKS5 or each[0] == AF_INET]
+        return str((known or addresses)[0][3][0])
 
 
 class _SocksTLSConnection(_SocksConnection, ScopedTLSConnection):

@@ -176,7 +176,7 @@ class Transport:
         return [*response_hooks(session), session.auth] if isinstance(session, SESSION) else []
 
     def _open_session(self, url: str) -> requests.Session:
-        with self._lock:
+        with self._lock.current:
             if self._process != os.getpid():
                 self._session, self._adapters, self._process = self.given, PrivateAdapters(), os.getpid()
             # not one that requests-cache has put in the place of requests' own, or took away since
@@ -188,7 +188,7 @@ class Transport:
 
     def close(self) -> None:
         """Close the connections in the pool; the next request opens new ones. A given session is its owner's."""
-        with self._lock:
+        with self._lock.current:
             self._adapters.close()
             if self._session is not None and self.given is None:
                 if self._process == os.getpid():  # a thread of the parent may hold a lock of an inherited pool

@@ -104,7 +104,7 @@ class LocalServer:
         ``sleep`` is called between two looks at the server, with seconds; what it raises ends the start.
         Raises `ConnectionFailed`, with the end of the server's log, if it ends or is not ready in ``start_timeout``.
         """
-        with self._starting:
+        with self._starting.current:
             if self.pid is None:
                 self._start(sleep)
         return self
@@ -169,7 +169,7 @@ def local_provider(sleep: Callable[[float], object] = time.sleep) -> Provider:
     Raises `ConfigError` if llama.cpp, the model or a Python interpreter for the server is missing, and
     `ConnectionFailed` if the server fails to start.
     """
-    with _Shared.lock:
+    with _Shared.lock.current:
         _Shared.server = server = (_Shared.server or LocalServer()).start(sleep)
         return server.provider
 

@@ -34,6 +34,15 @@ def socks5(sock: socket.socket) -> tuple[str, int]:
     return host, port
 
 
+def socks4(sock: socket.socket) -> tuple[str, int]:
+    """Reads a request of SOCKS4 for an address, and accepts it."""
+    _, port, address = struct.unpack("!HH4s", sock.recv(8))
+    while sock.recv(1) != b"\0":  # the name of the user
+        pass
+    sock.sendall(b"\0\x5a" + bytes(6))
+    return socket.inet_ntoa(address), port
+
+
 def silent(sock: socket.socket) -> tuple[str, int]:
     """Answers nothing until the client closes."""
     while sock.recv(65536):

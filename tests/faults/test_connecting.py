@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 import time
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import requests
 import requests.adapters
-from proxy_server import ProxyServer, http_connect, silent, socks5
+from proxy_server import ProxyServer, http_connect, silent, socks4, socks5
 from support import THREE, cancelled, server_context, within
 
 from chatstream import Cancelled, ChatStreamError, Client, ConfigError, ConnectionFailed, DeadlineExceeded
@@ -91,6 +92,17 @@ def test_a_name_is_resolved_in_place_where_no_thread_can_start(monkeypatch, reso
     resolver([("127.0.0.1", 80)])
     monkeypatch.setattr(threading.Thread, "start", refuse)
     assert resolve(NAME, 80, CancelScope())[0][3] == ("127.0.0.1", 80)
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), RuntimeError("no")], ids=repr)
+def test_what_a_resolver_raises_in_its_thread_passes_to_the_caller(client_of, monkeypatch, error):
+    def look_up(host: str, port: int, *settings: int) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "a name") if socket.AI_NUMERICHOST in settings else error
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with pytest.raises(type(error)) as caught:
+        client_of(f"http://{NAME}/v1").stream("Hi")
+    assert caught.value is error
 
 
 def test_an_address_is_not_looked_up_in_a_thread(monkeypatch):
@@ -188,6 +200,37 @@ class TestSlowUpload:
         client = client_of(server, connect_timeout=0.4)
         with within(1.3, least=0.9):
             assert isinstance(error_of(client, self.PROMPT, deadline=1.0), DeadlineExceeded)
+
+
+def refusing_early(then: Callable[[socket.socket], object]) -> Callable[[Wire], None]:
+    """A step that reads the headers of a request, refuses it, and does not read its body."""
+
+    def step(wire: Wire) -> None:
+        request = b""
+        while not request.endswith(b"\r\n\r\n"):
+            request += wire._sock.recv(1)
+        wire.send(b"HTTP/1.1 413 Payload Too Large\r\nContent-Length: 4\r\n\r\nbig!")
+        wire.wait(0.05)
+        then(wire._sock)
+        wire.stall()
+
+    return step
+
+
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    "then",
+    [lambda sock: sock.close(), lambda sock: socket.socket.shutdown(sock, socket.SHUT_RDWR)],
+    ids=["closes", "shuts-down"],
+)
+def test_a_refusal_during_an_upload_is_raised_and_its_connection_is_not_used_again(client_of, serve, tls, scheme, then):
+    start = [lambda wire: wire.start_tls(tls)] if scheme == "https" else []
+    server = serve([unread(), *start, refusing_early(then)])
+    client = client_of(server.url.replace("http:", f"{scheme}:"))
+    for calls in (1, 2):
+        assert str(error_of(client, "x" * 8_000_000)).startswith("unexpected status 413: big!")
+        assert server.connections == calls
 
 
 # ── proxies ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -333,6 +376,42 @@ def test_a_socks_proxy_that_drips_its_answer_ends_at_the_connect_timeout(client_
     with within(0.6, least=0.3):
         error = error_of(client_of(f"http://{NAME}/v1", connect_timeout=0.3))
     assert isinstance(error, ConnectionFailed)
+
+
+def test_an_exception_of_a_signal_handler_passes_while_the_first_of_two_socks_proxies_is_silent(
+    client_of, proxy, resolver, monkeypatch
+):
+    error = OSError("too long")
+
+    def handler(number: int, frame: Any) -> None:
+        raise error
+
+    relays = [ProxyServer(silent), ProxyServer(socks5)]
+    resolver([("127.0.0.1", relay.port) for relay in relays])
+    monkeypatch.setenv("HTTP_PROXY", f"socks5h://{NAME}:1080")
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with relays[0], relays[1], within(0.5, least=0.2), pytest.raises(OSError, match="too long") as caught:
+            client_of("http://127.0.0.1:1/v1").stream("Hi")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert caught.value is error
+    assert relays[1].hosts == []
+
+
+def test_a_name_with_an_ipv6_address_first_is_reached_through_socks4(client_of, serve, proxy, monkeypatch):
+    server, relay, getaddrinfo = serve(OK), proxy("socks4", socks4), socket.getaddrinfo
+
+    def look_up(host: str, port: int, *settings: int) -> Any:
+        if host != NAME or socket.AI_NUMERICHOST in settings:
+            return getaddrinfo(host, port, *settings)
+        return [each for address in ("::1", "127.0.0.1") for each in getaddrinfo(address, port, *settings)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    assert client_of(f"http://{NAME}:{server.port}/v1").stream("Hi").collect().text == "fine"
+    assert relay.hosts == ["127.0.0.1"]
 
 
 def test_a_socks_proxy_that_refuses_raises_connection_failed(client_of, proxy):

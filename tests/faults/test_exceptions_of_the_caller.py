@@ -5,8 +5,11 @@ They reach the caller unchanged and at once, the connection is closed, and nothi
 
 from __future__ import annotations
 
+import errno
+import gzip
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,12 +18,16 @@ from typing import Any
 
 import pytest
 import requests
-from requests.auth import AuthBase
-from support import REST, THREE, within
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase, HTTPDigestAuth
+from support import REST, THREE, SchedulingDelay, body, within
+from urllib3.util import Retry
 
-from chatstream import Client, ConnectionFailed, _retry
+from chatstream import ChatStreamError, Client, ConnectionFailed, DeadlineExceeded, StreamTruncated, _retry
 from chatstream._http.callers import raised_by
-from chatstream.testing import FaultServer, chunk, cut, forever, head, pause, stall, status, text_answer, unread
+from chatstream._http.response import ScopedFile
+from chatstream.testing import FaultServer, chunk, cut, forever, head, pause, send, stall, status, text_answer, unread
 
 OK = text_answer("fine")
 
@@ -40,22 +47,46 @@ raised = pytest.mark.parametrize("error", RAISED.values(), ids=RAISED)
 
 
 @contextmanager
-def alarm(error: Exception, seconds: float = 0.2) -> Iterator[None]:
-    """Raise the error from a signal handler after ``seconds``, and expect it, the very same, from the block."""
+def alarm(
+    error: Exception, server: FaultServer | None = None, seconds: float = 0.2, handler: Any = None
+) -> Iterator[None]:
+    """Raise the error from a signal handler ``seconds`` after the server has got a request, if there is one, and expect
+    it, the very same, from the block."""
 
-    def handler(number: int, frame: Any) -> None:
+    def raising(number: int, frame: Any) -> None:
         raise error
 
-    before = signal.signal(signal.SIGALRM, handler)
+    def ring() -> None:
+        begun.wait()
+        while server is not None and not server.requests and not ended.wait(0.005):
+            pass
+        armed.append(time.monotonic())
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    armed: list[float] = []
+    begun, ended = threading.Event(), threading.Event()
+    ringing = threading.Thread(target=ring, daemon=True)
+    before = signal.signal(signal.SIGALRM, handler or raising)
     try:
-        with within(seconds + 0.2, least=seconds):
-            signal.setitimer(signal.ITIMER_REAL, seconds)
+        ringing.start()
+        with SchedulingDelay() as delay:
+            begun.set()
             with pytest.raises(type(error)) as caught:
                 yield
+            took = time.monotonic() - armed[0]
     finally:
+        ended.set()
+        ringing.join()
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+    assert seconds * 0.8 <= took <= seconds + 0.2 + delay.seconds
     assert caught.value is error
+
+
+@pytest.fixture
+def session() -> Iterator[requests.Session]:
+    with requests.Session() as session:
+        yield session
 
 
 @pytest.fixture(params=["http", "https"])
@@ -79,7 +110,7 @@ def start(request: pytest.FixtureRequest, serve: Any, connect: Any) -> Callable[
 @raised
 def test_an_exception_of_a_signal_handler_passes_while_the_headers_are_awaited(start, error):
     server, client = start([stall()])
-    with alarm(error):
+    with alarm(error, server):
         client.stream("Hi")
     assert server.client_closed()
     assert len(server.requests) == 1
@@ -90,7 +121,7 @@ def test_an_exception_of_a_signal_handler_passes_while_the_headers_are_awaited(s
 def test_an_exception_of_a_signal_handler_passes_while_events_are_awaited(start, error, before):
     server, client = start([head(), *before, stall()])
     stream = client.stream("Hi")
-    with alarm(error):
+    with alarm(error, server):
         for _ in stream:
             pass
     assert stream.turn.text == "one two three " * bool(before)
@@ -102,7 +133,7 @@ def test_an_exception_of_a_signal_handler_passes_while_events_are_awaited(start,
 def test_an_exception_of_a_signal_handler_passes_while_comments_arrive(start, error):
     server, client = start([head(), *THREE, forever(chunk(b": ping\n\n"), pause(0.01))])
     stream = client.stream("Hi")
-    with alarm(error):
+    with alarm(error, server):
         stream.collect()
     assert stream.turn.text == "one two three "
     assert server.client_closed()
@@ -111,7 +142,7 @@ def test_an_exception_of_a_signal_handler_passes_while_comments_arrive(start, er
 @raised
 def test_an_exception_of_a_signal_handler_passes_while_a_heartbeat_is_awaited(start, error):
     server, client = start([head(), *THREE, stall()])
-    with alarm(error):
+    with alarm(error, server):
         for _ in client.stream("Hi", heartbeat=0.05):
             pass
     assert server.client_closed()
@@ -120,7 +151,7 @@ def test_an_exception_of_a_signal_handler_passes_while_a_heartbeat_is_awaited(st
 @raised
 def test_an_exception_of_a_signal_handler_passes_while_the_body_of_a_refusal_is_read(start, error):
     server, client = start([head(400), chunk(b"{"), stall()])
-    with alarm(error):
+    with alarm(error, server):
         client.stream("Hi")
     assert server.client_closed()
     assert len(server.requests) == 1
@@ -130,7 +161,7 @@ def test_an_exception_of_a_signal_handler_passes_while_the_body_of_a_refusal_is_
 def test_an_exception_of_a_signal_handler_passes_while_the_rest_of_an_answer_is_drained(start, error):
     server, client = start([head(), *THREE, *REST[:-1], stall()])
     stream = client.stream("Hi")
-    with alarm(error):
+    with alarm(error, server):
         for _ in stream:
             pass
     assert stream.turn.text == "one two three "
@@ -142,7 +173,7 @@ def test_an_exception_of_a_signal_handler_passes_during_the_delay_before_a_retry
     monkeypatch.setattr(_retry, "FIRST_DELAY", 30.0)
     monkeypatch.setattr(_retry, "MAX_DELAY", 30.0)
     server, client = start(status(503))
-    with alarm(error):
+    with alarm(error, server):
         client.stream("Hi")
     assert len(server.requests) == 1
 
@@ -174,8 +205,138 @@ def test_an_exception_of_a_signal_handler_passes_during_a_lookup(connect, monkey
 
 @raised
 def test_an_exception_of_a_signal_handler_passes_during_an_upload(connect, serve, error):
-    with alarm(error, 0.5):
+    with alarm(error, seconds=0.5):
         connect(serve([unread(), stall()])).stream("x" * 15_000_000)
+
+
+@raised
+@pytest.mark.parametrize("encoding", ["gzip", "identity"])
+def test_an_exception_of_a_signal_handler_passes_while_the_size_of_a_chunk_is_awaited(start, error, encoding):
+    begun = [chunk(gzip.compress(body("one"))), stall()] if encoding == "gzip" else [*THREE, send(b"1"), stall()]
+    server, client = start([head(headers={"Content-Encoding": encoding}), *begun])
+    stream = client.stream("Hi")
+    with alarm(error, server):
+        for _ in stream:
+            pass
+    assert stream.turn.text.startswith("one")
+    assert server.client_closed()
+
+
+@raised
+def test_an_exception_of_a_signal_handler_passes_while_a_401_is_read_that_digest_will_answer(start, session, error):
+    session.auth = HTTPDigestAuth("me", "secret")
+    challenge = {"WWW-Authenticate": 'Digest realm="r", nonce="n", qop="auth", algorithm=MD5'}
+    server, client = start([head(401, challenge), chunk(b"no"), stall()], OK, session=session, api_key=None)
+    with alarm(error, server):
+        client.stream("Hi")
+    assert server.client_closed()
+    assert len(server.requests) == 1
+
+
+@raised
+def test_the_retries_of_an_adapter_do_not_repeat_a_request_that_a_signal_handler_has_ended(start, session, error):
+    for prefix in ("http://", "https://"):
+        session.mount(prefix, HTTPAdapter(max_retries=Retry(3, allowed_methods=None)))
+    server, client = start([stall()], session=session)
+    with alarm(error, server):
+        client.stream("Hi")
+    assert server.client_closed()
+    assert len(server.requests) == 1
+
+
+@raised
+def test_the_retries_of_an_adapter_do_not_repeat_a_connect_that_a_signal_handler_has_ended(
+    connect, session, unanswered_port, error
+):
+    session.mount("http://", HTTPAdapter(max_retries=3))
+    with alarm(error):
+        connect(f"http://127.0.0.1:{unanswered_port}/v1", session=session).stream("Hi")
+
+
+@raised
+def test_an_exception_of_a_signal_handler_passes_while_a_place_in_a_pool_is_awaited(serve, connect, session, error):
+    session.mount("http://", HTTPAdapter(pool_maxsize=1, pool_block=True))
+    client = connect(serve([head(), stall()], OK), session=session)
+    first = client.stream("Hi")
+    with alarm(error):
+        client.stream("Hi")
+    first.close()
+    assert [client.stream("Hi").collect().text for _ in range(2)] == ["fine", "fine"]
+    with client.stream("Hi"), pytest.raises(DeadlineExceeded):  # the pool has no more places than before
+        client.stream("Hi", deadline=0.2)
+
+
+@raised
+@pytest.mark.parametrize("script", [[stall()], [head(), *THREE, stall()]], ids=["headers", "events"])
+def test_an_exception_of_a_signal_handler_passes_that_has_set_another_one_first(start, error, script):
+    def handler(*given: Any) -> None:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        raise error
+
+    server, client = start(script)
+    with alarm(error, server, handler=handler):
+        client.stream("Hi").collect()
+    assert server.client_closed()
+    assert len(server.requests) == 1
+
+
+@pytest.fixture(params=[0, 1], ids=["headers", "events"])
+def interrupt(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[OSError], None]:
+    """A function that lets a read of this thread raise an error: that of the headers, or the next one."""
+    receive, reader, received = socket.socket.recv_into, threading.current_thread(), list[int]()
+
+    def raise_once(error: OSError) -> None:
+        def interrupted(sock: socket.socket, *args: Any) -> int:
+            if threading.current_thread() is not reader:
+                return receive(sock, *args)
+            received.append(0)
+            if len(received) == request.param + 1:
+                raise error
+            return 0 if len(received) > request.param else receive(sock, *args)
+
+        monkeypatch.setattr(socket.socket, "recv_into", interrupted, raising=False)
+
+    return raise_once
+
+
+def test_a_timeout_long_before_that_of_the_socket_passes_at_once(serve, connect, interrupt):
+    """As `gevent.Timeout` raises it, with an exception of the caller's choice."""
+    error, server = TimeoutError("too long"), serve([head(), stall()])
+    client = connect(server)
+    interrupt(error)
+    with within(0.5), pytest.raises(TimeoutError) as caught:
+        client.stream("Hi").collect()
+    assert caught.value is error
+    assert server.client_closed()
+    assert len(server.requests) == 1
+
+
+def test_a_connection_that_the_system_gives_up_is_an_error_of_the_network(serve, connect, interrupt):
+    """As keep-alive probes without an answer end it: the system's error is a `TimeoutError`, too."""
+    client = connect(serve([head(), stall()]), request_max_retries=0, stream_max_retries=0)
+    interrupt(OSError(errno.ETIMEDOUT, "Connection timed out"))
+    with within(0.5), pytest.raises(ChatStreamError) as caught:
+        client.stream("Hi").collect()
+    assert isinstance(caught.value, (StreamTruncated, ConnectionFailed))
+
+
+@raised
+@pytest.mark.parametrize("made", [urllib3.response.BaseHTTPResponse, ScopedFile], ids=["urllib3", "the-file"])
+def test_an_exception_of_a_signal_handler_passes_while_an_answer_is_half_made(start, monkeypatch, error, made):
+    def handler(number: int, frame: Any) -> None:
+        raise error
+
+    server, client = start([head(), stall()])
+    monkeypatch.setattr(made, "__init__", lambda *fields, **options: signal.raise_signal(signal.SIGALRM))
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        with pytest.raises(type(error)) as caught:
+            client.stream("Hi")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert caught.value is error
+    assert server.client_closed()
+    assert len(server.requests) == 1
 
 
 def test_a_signal_handler_that_returns_disturbs_nothing(start):
@@ -193,12 +354,6 @@ def test_a_signal_handler_that_returns_disturbs_nothing(start):
 
 
 # ── what a session of the caller calls ──────────────────────────────────────────────────────────────────────────
-
-
-@pytest.fixture
-def session() -> Iterator[requests.Session]:
-    with requests.Session() as session:
-        yield session
 
 
 class FailingAuth(AuthBase):
@@ -263,6 +418,33 @@ def test_an_exception_of_the_auth_of_a_session_passes(start, session, error):
         client.stream("Hi")
     assert caught.value is error
     assert server.requests == []
+
+
+class CheckingAuth(AuthBase):
+    """An ``auth`` that looks at each answer."""
+
+    def __init__(self, check: Callable[[requests.Response], object]) -> None:
+        self.check = check
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.register_hook("response", self.look_at)
+        return request
+
+    def look_at(self, response: requests.Response, **options: Any) -> None:
+        self.check(response)
+
+
+@pytest.mark.parametrize(
+    ("check", "kind"),
+    [(requests.Response.raise_for_status, requests.HTTPError), (requests.Response.json, requests.JSONDecodeError)],
+    ids=["raise-for-status", "json"],
+)
+def test_what_an_auth_finds_wrong_with_an_answer_passes(start, session, check, kind):
+    session.auth = CheckingAuth(check)
+    server, client = start(status(403, "no"), session=session, api_key=None)
+    with pytest.raises(kind):
+        client.stream("Hi")
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("error", [SoftTimeLimit("adapter"), ValueError("adapter"), ZeroDivisionError("adapter")])

@@ -19,6 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+from proxy_server import ProxyServer, http_connect
+from requests.adapters import HTTPAdapter
 from support import REST, text_of, within
 
 import chatstream
@@ -293,7 +296,7 @@ def test_a_child_calls_and_closes_although_another_thread_held_every_lock_at_the
     def hold():
         with ExitStack() as stack:
             for lock in locks:
-                stack.enter_context(lock)
+                stack.enter_context(lock.current)
             stream._reader._closing.acquire()
             held.set()
             go_on.wait()
@@ -310,7 +313,7 @@ def test_a_child_calls_and_closes_although_another_thread_held_every_lock_at_the
         client.cancel()
         stream.close()
         client.close()
-        with local._Shared.lock:
+        with local._Shared.lock.current:
             sys.exit(0)
     assert finished(child)
     go_on.set()
@@ -352,9 +355,9 @@ def test_children_call_while_threads_of_the_parent_make_calls_all_the_time(serve
 
 def test_a_lock_is_reentrant_and_is_free_in_another_process(monkeypatch):
     lock = ForkSafeLock()
-    with lock, lock:
+    with lock.current, lock.current:
         monkeypatch.setattr(_locks.os, "getpid", lambda: -1)  # as if a signal handler had forked here
-    with lock:
+    with lock.current:
         pass
     assert [each.acquire(blocking=False) for each in lock._locks.values()] == [True, True]
 
@@ -590,3 +593,33 @@ def test_an_answer_that_was_complete_can_be_asked_for_in_a_child(serve, connect,
     assert stream.turn.text == "one"
     assert list(stream) == []
     stream.close()
+
+
+@pytest.mark.parametrize("read", [False, True], ids=["open", "read-to-the-end"])
+def test_a_child_closes_its_descriptor_of_a_stream_from_a_mounted_adapter(serve, connect, become_a_child, read):
+    class Adapter(HTTPAdapter):
+        """Any subclass of the caller's."""
+
+    with requests.Session() as session:
+        session.mount("http://", Adapter())
+        stream = connect(serve([head(), delta("one"), stall()]), session=session).stream("Hi")
+        assert next(stream)
+        if read:
+            stream._reader.attempt.reply._response.raw.release_conn()  # as urllib3 does at the end of the body
+        become_a_child()
+        stream.close()
+        with pytest.raises(StreamClosed):
+            list(stream)
+
+
+@pytest.mark.usefixtures("trusted")
+def test_a_child_closes_its_descriptor_of_a_stream_through_an_https_proxy(
+    serve, connect, tls, become_a_child, monkeypatch
+):
+    with ProxyServer(http_connect, tls) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"https://127.0.0.1:{proxy.port}")
+        stream = connect(serve([head(), delta("one"), stall()], tls=tls)).stream("Hi")
+        sock = stream._reader.call.scope.socket._socket.socket
+        become_a_child()
+        stream.close()
+        assert sock.fileno() == -1

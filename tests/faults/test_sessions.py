@@ -837,3 +837,14 @@ def test_the_deadline_holds_for_the_second_request_of_digest_authentication(serv
     client = connect(server, session=session, api_key=None, deadline=0.3)
     with within(0.5, least=0.2), pytest.raises(DeadlineExceeded):
         client.stream("?").collect()
+
+
+def test_a_connection_for_which_a_pool_has_no_place_is_closed(serve, connect, session):
+    session.mount("http://", HTTPAdapter(pool_maxsize=1))
+    server = serve(FINE)
+    client = connect(server, session=session)
+    streams = [client.stream("Hi") for _ in range(2)]
+    assert [stream.collect().text for stream in streams] == ["Fine.", "Fine."]
+    assert server.client_closed(2)
+    assert client.stream("Hi").collect().text == "Fine."
+    assert server.connections == 2

@@ -14,6 +14,8 @@ from functools import partial
 from typing import Any
 
 import pytest
+import requests
+from requests.adapters import HTTPAdapter
 from support import REST, THREE, WORDS, text_of, wait_for, within
 
 from chatstream import (
@@ -28,6 +30,7 @@ from chatstream import (
     Turn,
     _clock,
 )
+from chatstream._http.connection import ScopedPool
 from chatstream._http.reply import Reply
 from chatstream.testing import chunk, delta, done, end, event, finish, forever, head, pause, stall, text_answer
 
@@ -501,3 +504,18 @@ def test_a_client_forgets_its_calls_when_they_are_over(serve, connect):
     assert len(client._scopes) <= 1
     client.cancel()
     assert OutputTextDelta("one ") in list(client.stream("Hi"))
+
+
+@pytest.mark.parametrize("block", [False, True], ids=["a-new-connection", "a-pool-that-blocks"])
+def test_a_call_that_begins_while_another_thread_closes_the_client_is_answered(serve, connect, monkeypatch, block):
+    with requests.Session() as session:
+        session.mount("http://", HTTPAdapter(pool_block=block))
+        client = connect(serve(text_answer("fine")), session=session, request_max_retries=0)
+        urlopen = ScopedPool.urlopen
+
+        def closed_first(pool: ScopedPool, *args: Any, **options: Any) -> Any:
+            client.close()
+            return urlopen(pool, *args, **options)
+
+        monkeypatch.setattr(ScopedPool, "urlopen", closed_first)
+        assert [client.stream("Hi").collect().text for _ in range(2)] == ["fine", "fine"]

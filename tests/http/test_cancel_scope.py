@@ -6,6 +6,7 @@ import math
 import socket
 import threading
 import time
+from typing import Any
 
 import pytest
 from support import within
@@ -145,3 +146,13 @@ def test_attaching_a_socket_to_a_cancelled_scope_raises_cancelled():
         scope.attach(ours, owned=True)
     scope.socket.release()
     theirs.close()
+
+
+def test_a_sleep_uses_the_locks_that_threading_has_then_which_gevent_may_have_replaced(monkeypatch):
+    made: list[Any] = []
+    lock = threading.Lock
+    monkeypatch.setattr(threading, "Lock", lambda: made.append(lock()) or made[-1])
+    scope = CancelScope()
+    assert scope._waking in made
+    with within(0.2, least=0.05):
+        scope.sleep(0.05)

@@ -58,13 +58,13 @@ USED = {
     "urllib3.connection.HTTPSConnection": (lambda: urllib3.connection.HTTPSConnection, ("_connect_tls_proxy",)),
     "urllib3.HTTPConnectionPool": (
         lambda: urllib3.HTTPConnectionPool("127.0.0.1"),
-        ("_get_conn", "_put_conn", "ConnectionCls", "block"),
+        ("_get_conn", "_put_conn", "_new_conn", "ConnectionCls", "QueueCls", "block"),
     ),
     "urllib3.PoolManager": (urllib3.PoolManager, ("pool_classes_by_scheme", "pools", "connection_pool_kw")),
     "urllib3.HTTPResponse": (urllib3.HTTPResponse, ("read1", "release_conn", "connection", "_fp", "_sock_shutdown")),
     "urllib3.util.Retry": (
         urllib3.util.Retry,
-        ("sleep", "get_retry_after", "get_backoff_time", "respect_retry_after_header"),
+        ("sleep", "increment", "get_retry_after", "get_backoff_time", "respect_retry_after_header"),
     ),
     "requests.Session": (requests.Session, ("__attrs__", "send", "request", "get_adapter", "adapters")),
     "requests.Response": (requests.Response, ("_content", "_content_consumed")),
@@ -74,6 +74,7 @@ USED = {
             "_close_conn",
             "_get_chunk_left",
             "_read_next_chunk_size",
+            "_read_and_discard_trailer",
             "begin",
             "read1",
             "fp",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support import REST, THREE, WORDS
 
-from chatstream.testing import FaultServer, chunk, forever, head, pause, stall
+from chatstream.testing import FaultServer, chunk, forever, head, pause, stall, status
 
 SCRIPTS = {
     "answer": [head(), *THREE, pause(0.3), *REST],
@@ -20,6 +20,8 @@ SCRIPTS = {
     "headers": [stall()],
     "deadline": [head(), *THREE, forever(chunk(b": keep-alive\n\n"), pause(0.1))],
     "cancel": [head(), *THREE, stall()],
+    "retries": status(503),
+    "timeout of the library": [head(), *THREE, stall()],
 }
 ENDS = {
     "answer": "".join(WORDS),
@@ -29,8 +31,10 @@ ENDS = {
     "headers": "IdleTimeout",
     "deadline": "DeadlineExceeded",
     "cancel": "Cancelled",
+    "retries": "RetryLimit",
+    "timeout of the library": "theirs",
 }
-LONGEST = {"answer": 5.0, "cancel": 0.5}  # seconds; one after the other, fifty streams take fifteen and more
+LONGEST = {"answer": 5.0, "cancel": 0.5, "retries": 2.0}  # seconds; fifty streams, one after the other, take 15
 HOSTS = [(library, order) for library in ("gevent", "eventlet") for order in ("before", "after")]
 
 

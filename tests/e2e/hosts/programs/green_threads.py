@@ -16,26 +16,28 @@ faulthandler.dump_traceback_later(45, exit=True)
 
 def patch():
     if library == "gevent":
-        from gevent import monkey
+        from gevent import Timeout, monkey
 
         monkey.patch_all()
     else:
-        import eventlet
+        from eventlet import Timeout, monkey_patch
 
-        eventlet.monkey_patch()
+        monkey_patch()
+    return Timeout
 
 
 if order == "before":
-    patch()
+    Timeout = patch()
 import requests  # noqa: E402, F401
 
 import chatstream._stream  # noqa: E402, F401  # the modules that a first call loads
 from chatstream import ChatStreamError, Client, Provider  # noqa: E402
 
 if order == "after":
-    patch()
+    Timeout = patch()
 
 import threading  # noqa: E402  # its threads are green now
+from contextlib import nullcontext  # noqa: E402
 
 OPTIONS = {
     "idle": {"stream_idle_timeout": 1},
@@ -44,6 +46,8 @@ OPTIONS = {
     "headers": {"first_event_timeout": 1},
     "deadline": {},
     "cancel": {},
+    "retries": {"request_max_retries": 2},
+    "timeout of the library": {},
     "answer": {},
 }
 
@@ -52,11 +56,14 @@ def read(client, scenario, ended, streams):
     started = time.monotonic()
     try:
         deadline = 1 if scenario == "deadline" else 30
-        stream = client.stream("Hi", deadline=deadline, heartbeat=0.2 if scenario == "heartbeats" else None)
-        streams.append(stream)
-        how = stream.collect().text
+        with Timeout(1, TimeoutError("theirs")) if scenario == "timeout of the library" else nullcontext():
+            stream = client.stream("Hi", deadline=deadline, heartbeat=0.2 if scenario == "heartbeats" else None)
+            streams.append(stream)
+            how = stream.collect().text
     except ChatStreamError as error:
         how = type(error).__name__
+    except TimeoutError as error:
+        how = str(error)
     ended.append((how, started, time.monotonic()))
 
 
