@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ._hooks import RequestInfo as RequestInfo
     from ._retry import RetryInfo as RetryInfo
     from ._stream import ResponseStream as ResponseStream
+    from ._tool_loop.loop import ToolLoop as ToolLoop
+    from ._tool_loop.loop import run_tools as run_tools
     from .client import Client as Client
     from .errors import Attempt as Attempt
     from .errors import Cancelled as Cancelled
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from .errors import DeadlineExceeded as DeadlineExceeded
     from .errors import IdleTimeout as IdleTimeout
     from .errors import InvalidArguments as InvalidArguments
+    from .errors import MaxTurnsExceeded as MaxTurnsExceeded
     from .errors import MissingEnvVar as MissingEnvVar
     from .errors import ProtocolViolation as ProtocolViolation
     from .errors import ProviderError as ProviderError
@@ -109,6 +112,10 @@ else:
         ),
         "_retry": ("RetryInfo",),
         "_stream": ("ResponseStream",),
+        "_tool_loop.loop": (
+            "ToolLoop",
+            "run_tools",
+        ),
         "client": ("Client",),
         "errors": (
             "Attempt",
@@ -119,6 +126,7 @@ else:
             "DeadlineExceeded",
             "IdleTimeout",
             "InvalidArguments",
+            "MaxTurnsExceeded",
             "MissingEnvVar",
             "ProtocolViolation",
             "ProviderError",

@@ -47,6 +47,7 @@ from chatstream import (
     Timing,
     TokenUsage,
     Tool,
+    ToolLoop,
     Turn,
     UnexpectedStatus,
     aggregate,
@@ -56,6 +57,7 @@ from chatstream import (
     item_from_dict,
     partial_json,
     read_events,
+    run_tools,
 )
 from chatstream.telemetry import instrument
 
@@ -164,6 +166,22 @@ def tools_and_parts(client: Client, turn: Turn, path: Path) -> None:
             assert_type(Tool.from_function(get_weather).call(call), Any)
         except InvalidArguments as error:
             call.output(str(error))
+
+
+def approve(call: FunctionCall) -> bool | str:
+    return call.name == "get_weather" or "no other function"
+
+
+def a_loop_over_tools(client: Client, prompt: Prompt) -> Turn:
+    loop = run_tools(client, prompt, [get_weather, Tool.from_function(get_weather)], approve=approve, temperature=0)
+    for event in loop:
+        every_kind_of_event(event)
+    assert_type(run_tools(client, "Hi", max_turns=3, threads=4), ToolLoop)
+    assert_type(loop.prompt, Prompt)
+    assert_type(loop.turns, tuple[Turn, ...])
+    assert_type(next(loop), ResponseEvent)
+    assert_type([*loop.text()], list[str])
+    return loop.collect()
 
 
 class City:
