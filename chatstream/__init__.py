@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ._decode.parser import read_events as read_events
     from ._doctor import Report as Report
     from ._doctor import doctor as doctor
+    from ._fallback import Fallback as Fallback
+    from ._fallback import fallback as fallback
     from ._hooks import CallInfo as CallInfo
     from ._hooks import RequestInfo as RequestInfo
     from ._retry import RetryInfo as RetryInfo
@@ -105,6 +107,10 @@ else:
         "_doctor": (
             "Report",
             "doctor",
+        ),
+        "_fallback": (
+            "Fallback",
+            "fallback",
         ),
         "_hooks": (
             "CallInfo",

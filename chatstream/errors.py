@@ -56,7 +56,7 @@ class Attempt:
     """One request that was made for a call.
 
     ``status`` is None if no response arrived, ``error`` None if the request succeeded. ``seconds`` is the time until
-    the response headers arrived, or until the request failed.
+    the response headers arrived, or until the request failed. ``provider`` is the name of the provider that was asked.
     """
 
     number: int
@@ -64,6 +64,7 @@ class Attempt:
     error: str | None = None
     request_id: str | None = None
     seconds: float = 0.0
+    provider: str = ""
 
 
 class ChatStreamError(Exception):

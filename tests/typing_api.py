@@ -20,6 +20,7 @@ from chatstream import (
     ContentPartDone,
     Created,
     CustomToolCall,
+    Fallback,
     FunctionCall,
     FunctionCallDelta,
     FunctionCallOutput,
@@ -54,6 +55,7 @@ from chatstream import (
     array_items,
     collect,
     event_from_dict,
+    fallback,
     item_from_dict,
     partial_json,
     read_events,
@@ -170,6 +172,16 @@ def tools_and_parts(client: Client, turn: Turn, path: Path) -> None:
 
 def approve(call: FunctionCall) -> bool | str:
     return call.name == "get_weather" or "no other function"
+
+
+def several_clients(first: Client, second: Client) -> Turn:
+    both = fallback([first, second], when=lambda error: isinstance(error, StreamError))
+    assert_type(both, Fallback)
+    stream = both.stream("Hi", deadline=5, temperature=0)
+    assert_type(stream, ResponseStream)
+    assert_type(stream.provider, str)
+    assert_type(stream.turn.provider, "str | None")
+    return run_tools(both, "Hi", [get_weather]).collect()
 
 
 def a_loop_over_tools(client: Client, prompt: Prompt) -> Turn:
