@@ -7,6 +7,7 @@
 Rules:
 - Every parameter has an annotation and can be given by keyword. A parameter with a default is not required.
 - An annotation without an unambiguous JSON schema raises `ConfigError`.
+- A function with ``**arguments`` gets those of other names as the model wrote them: its schema was written by hand.
 - A function is run only with arguments that are whole and of the declared types.
 """
 
@@ -21,7 +22,7 @@ from .docstring import descriptions
 from .items import FunctionCall
 from .json_schema import can_be_strict, strict_schema, with_definitions
 from .schema import Schemas, schema_name
-from .signature import Parameter, doc_of, name_of, parameters_of
+from .signature import Parameter, doc_of, fixed_names, name_of, parameters_of, takes_any_name
 from .values import instance_of
 
 
@@ -40,7 +41,9 @@ def describe(function: Callable[..., Any], strict: bool) -> tuple[str, str | Non
 
 def run(function: Callable[..., Any], call: FunctionCall) -> Any:
     """The result of ``function`` with the arguments of ``call``. Raises `InvalidArguments`, and what it raises."""
-    result = function(**_values(call, parameters_of(function, call.name)))
+    any_name = takes_any_name(function)
+    parameters = parameters_of(function, call.name, any_name=any_name)
+    result = function(**_values(call, parameters, fixed_names(function) if any_name else None))
     if inspect.iscoroutine(result):
         result.close()
         raise ConfigError(f"{call.name} returned a coroutine: give a function that is not async")
@@ -61,8 +64,11 @@ def _schema(parameters: list[Parameter], of_docstring: Mapping[str, str], functi
     return with_definitions(root, schemas.definitions)
 
 
-def _values(call: FunctionCall, parameters: list[Parameter]) -> dict[str, Any]:
-    """The values of the arguments of ``call``, by name. Raises `InvalidArguments` that names all that are wrong."""
+def _values(call: FunctionCall, parameters: list[Parameter], fixed: set[str] | None) -> dict[str, Any]:
+    """The values of the arguments of ``call``, by name. Raises `InvalidArguments` that names all that are wrong.
+
+    No name may be given but those of the parameters, or, if ``fixed`` is not None, all but those in it.
+    """
     if call.status != "completed":
         raise InvalidArguments(f"the arguments of {call.name} ({call.call_id}) are cut off")
     try:
@@ -72,8 +78,8 @@ def _values(call: FunctionCall, parameters: list[Parameter]) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise InvalidArguments(f"the arguments of {call.name} must be a JSON object, not {given!r:.80}")
     known = {each.name for each in parameters}
-    problems = [f"{name} is not a parameter" for name in given if name not in known]
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {name: value for name, value in given.items() if name not in known}
+    problems = [f"{name} is not a parameter" for name in values if fixed is None or name in fixed]
     for each in parameters:
         try:
             if each.name in given:

@@ -70,12 +70,30 @@ def _is_plain(function: Any) -> bool:
     return inspect.isroutine(function) or hasattr(function, "__wrapped__") or isinstance(function, partial)
 
 
-def parameters_of(function: Any, name: str) -> list[Parameter]:
-    """The parameters of ``function``. Raises `ConfigError` if one has no annotation or can't be given by keyword."""
+def fixed_names(function: Any) -> set[str]:
+    """The names of the parameters that a partial fixes."""
+    if not isinstance(function, partial):
+        return set()
+    bound = [each.name for each in _signature(function.func) if each.kind in _BY_POSITION][: len(function.args)]
+    return {*bound, *function.keywords, *fixed_names(function.func)}
+
+
+def takes_any_name(function: Any) -> bool:
+    """Whether ``function`` has a parameter such as ``**arguments``."""
+    return any(each.kind is inspect.Parameter.VAR_KEYWORD for each in _signature(function))
+
+
+def parameters_of(function: Any, name: str, *, any_name: bool = False) -> list[Parameter]:
+    """The parameters of ``function``, without ``**arguments`` if ``any_name`` may be given.
+
+    Raises `ConfigError` if one has no annotation or can't be given by keyword.
+    """
     try:
         signature, hints = _signature(function), _hints(function)
     except Exception as error:  # evaluating annotations can raise anything
         raise ConfigError(f"the signature of {name} can't be read: {error}") from error
+    if any_name:
+        signature = [each for each in signature if each.kind is not inspect.Parameter.VAR_KEYWORD]
     for each in signature:
         where = f"parameter {each.name} of {name}"
         if each.kind not in _BY_KEYWORD:
@@ -88,9 +106,8 @@ def parameters_of(function: Any, name: str) -> list[Parameter]:
 def _signature(function: Any) -> list[inspect.Parameter]:
     if not isinstance(function, partial):
         return list(inspect.signature(function).parameters.values())
-    inner = _signature(function.func)
-    bound = [each.name for each in inner if each.kind in _BY_POSITION][: len(function.args)]
-    return [each for each in inner if each.name not in (*bound, *function.keywords)]
+    fixed = fixed_names(function)
+    return [each for each in _signature(function.func) if each.name not in fixed]
 
 
 def _hints(function: Any) -> dict[str, Any]:

@@ -25,7 +25,8 @@ class Tool:
     """A function that the model may call.
 
     ``parameters`` is the JSON schema of its arguments, whose type is ``object``. ``strict`` asks the server to make
-    the model follow this schema; not every server can. ``function`` is what `call` calls.
+    the model follow this schema; not every server can. ``function`` is what `call` calls; one that has
+    ``**arguments`` gets those without a parameter of their own as the model wrote them.
     """
 
     name: str

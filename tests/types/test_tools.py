@@ -519,6 +519,41 @@ def test_a_tool_written_by_hand_may_have_a_function():
     assert tool.call(FunctionCall("plus", '{"a": 1, "b": 2}', "c")) == 3
 
 
+@pytest.mark.parametrize("bound", [False, True], ids=["function", "partial"])
+def test_a_tool_written_by_hand_gets_arguments_of_any_name_as_they_are_beside_those_with_a_type(bound):
+    def find(kind: Unit, days: int = 1, **arguments):
+        return kind, days, arguments
+
+    function = functools.partial(find, days=2) if bound else find
+    tool = Tool("find", parameters={"type": "object"}, function=function)
+    given = FunctionCall("find", '{"kind": "c", "path": [1, {"a": null}], "half": "\\ud83d"}', "a")
+    days = 2 if bound else 1
+    assert tool.call(given) == (Unit.CELSIUS, days, {"path": [1, {"a": None}], "half": "\ufffd"})
+    with pytest.raises(InvalidArguments, match="kind is missing"):
+        tool.call(FunctionCall("find", '{"path": 1}', "a"))
+
+
+def test_the_model_can_not_give_what_a_partial_fixes_not_even_as_an_argument_of_any_name():
+    def find(folder: str, user: str = "ada", **arguments):
+        return folder, user, arguments
+
+    inner = functools.partial(find, "/home", user="bob")
+    tool = Tool("find", function=functools.partial(inner, depth=1))
+    assert tool.call(FunctionCall("find", '{"path": "a"}', "a")) == ("/home", "bob", {"path": "a", "depth": 1})
+    for name in ("folder", "user", "depth"):
+        with pytest.raises(InvalidArguments, match=f"{name} is not a parameter"):
+            tool.call(FunctionCall("find", f'{{"{name}": "x"}}', "a"))
+
+
+def test_arguments_of_any_name_need_a_schema_written_by_hand():
+    def find(**arguments):
+        return arguments
+
+    with pytest.raises(ConfigError, match="write the Tool by hand"):
+        Tool.from_function(find)
+    assert Tool("find", function=lambda **arguments: arguments).call(FunctionCall("find", "", "a")) == {}
+
+
 def test_a_tool_keeps_its_function_in_copies_and_pickles():
     for copied in (copy.deepcopy(VISIT), pickle.loads(pickle.dumps(VISIT)), dataclasses.replace(VISIT, strict=False)):
         assert copied.function is visit

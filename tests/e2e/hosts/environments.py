@@ -22,6 +22,7 @@ INSTALL_SECONDS = 240
 PACKAGES = {
     # gunicorn's gevent worker and kombu need packaging without asking for it
     "web": ("gunicorn", "flask", "django", "fastapi", "uvicorn", "gevent", "eventlet", "packaging"),
+    "mcp": ("mcp>=2,<3",),
     "workers": ("celery[redis]", "rq", "PySocks", "packaging"),
     "streamlit": ("streamlit",),
     "gradio": ("gradio",),
