@@ -168,6 +168,11 @@ def is_secret(name: str, value: str) -> bool:
     return len(value) >= MIN_LENGTH and (has_key_prefix(value) or not is_ordinary(value))
 
 
+def is_named_secret(name: str) -> bool:
+    """Whether the name of a value says that it is secret."""
+    return _NAME.search(name) is not None
+
+
 def is_ordinary(value: str) -> bool:
     words = re.split(r"[\W_]+", _ADDRESS.sub("", value))
     return all(len(word) < 6 or _WORD.fullmatch(word) for word in words)

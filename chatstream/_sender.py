@@ -105,8 +105,7 @@ class Sender:
             if self._transport.given is not None:
                 self._find_secrets(call, request, reply)
             call.redact_headers(reply)
-            if call.log is not None:
-                call.log.answer(reply)
+            call.answered(reply)
             refusal = None if reply.status == 200 else self._refusal(reply, request, call.model)
         except ConfigError as error:
             call.redact(error)

@@ -7,6 +7,7 @@ example. A script is a list of steps, such as `head`, `delta` and `cut`.
 from __future__ import annotations
 
 from .fault_server import FaultServer
+from .replay_server import ReplayServer
 from .scripts import (
     Script,
     Step,
@@ -34,6 +35,7 @@ from .wire import ReceivedRequest, Wire
 __all__ = [
     "FaultServer",
     "ReceivedRequest",
+    "ReplayServer",
     "Script",
     "Step",
     "Wire",
