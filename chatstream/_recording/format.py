@@ -157,6 +157,8 @@ class _Reader:
                 f"{self._source} is a recording of the form {excerpt(version.decode('utf-8', 'replace'))!r}, "
                 f"and this version of chatstream reads form {VERSION.decode()}"
             )
+        if self._data[self._at - 2 : self._at] == b"\r\n":
+            self._fail(EDITED)
         while self._at < len(self._data):
             line = self._next_line()
             if line.strip():

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import IO, Any
 
@@ -25,7 +25,7 @@ from .._hooks import RequestInfo
 from .._http.reply import REQUEST_ID_HEADERS, Reply
 from .._locks import ForkSafeLock
 from .._redaction import Secrets
-from .._secrets import MASK, is_named_secret, visible_url
+from .._secrets import MASK, is_named_secret, is_secret, visible_url
 from ..errors import ChatStreamError, ConfigError
 from ..providers.provider import Provider
 from .format import MAGIC, BodyWriter, first_line, is_recording, note
@@ -206,25 +206,25 @@ def checked_path(path: Any) -> str:
     """A path as a text. Raises `ConfigError` for what is none."""
     if isinstance(path, (str, os.PathLike)) and isinstance(found := os.fspath(path), str) and found:
         return found
-    raise ConfigError(
-        f"record is the path of a file or a Recorder, not {type(path).__name__ if path != '' else path!r}"
-    )
+    given = "an empty text" if path == "" else type(path).__name__
+    raise ConfigError(f"record is the path of a file or a Recorder, not {given}")
 
 
-def masked_json(value: Any, secrets: Secrets) -> Any:
-    """A JSON value without the secrets of a request, and without texts whose name says that they are secret."""
+def masked_json(value: Any, secrets: Secrets, named: Callable[[str, str], object] = is_named_secret) -> Any:
+    """A JSON value without the secrets of a request: also without texts whose ``named`` place says that they are
+    secret, the parameters of URLs, and what the headers of a tool hold."""
     if isinstance(value, str):
-        return secrets.redact(value)
+        return secrets.redact(visible_url(value) if value.startswith(("https://", "http://")) else value)
     if isinstance(value, list):
         return [masked_json(each, secrets) for each in value]
     if not isinstance(value, Mapping):
         return value
-    return {
-        secrets.redact(name): MASK
-        if isinstance(each, str) and each and is_named_secret(name)
-        else masked_json(each, secrets)
-        for name, each in value.items()
-    }
+    masked = {}
+    for name, each in value.items():
+        is_hidden = isinstance(each, str) and each and named(name, each)
+        inner = is_secret if name.lower() == "headers" else is_named_secret
+        masked[secrets.redact(name)] = MASK if is_hidden else masked_json(each, secrets, inner)
+    return masked
 
 
 def _is_kept(header: str) -> bool:
