@@ -172,7 +172,7 @@ class CallRecording:
             "method": info.method,
             "url": redact(visible_url(info.url)),
             "headers": {name: headers[name] for name in REQUEST_HEADERS if name in headers},
-            "body": masked_json(json.loads(info.body or b"null"), self._secrets),
+            "body": masked_json(json_of(info.body), self._secrets),
         }
         return note("request", found)
 
@@ -208,6 +208,14 @@ def checked_path(path: Any) -> str:
         return found
     given = "an empty text" if path == "" else type(path).__name__
     raise ConfigError(f"record is the path of a file or a Recorder, not {given}")
+
+
+def json_of(body: bytes) -> Any:
+    """The JSON value of a body; None if it is no JSON, or is empty."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
 
 
 def masked_json(value: Any, secrets: Secrets, named: Callable[[str, str], object] = is_named_secret) -> Any:

@@ -13,7 +13,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from .. import errors
 from .._attempt import OpenAttempt
 from .._call import Call
 from .._clock import monotonic
@@ -23,7 +22,17 @@ from .._http.transport import Request
 from .._reader import CallReader
 from .._sender import Sender
 from .._stream import ResponseStream
-from ..errors import ChatStreamError, ConfigError, StreamTruncated
+from ..errors import (
+    Cancelled,
+    ChatStreamError,
+    ConfigError,
+    ConnectionFailed,
+    DeadlineExceeded,
+    IdleTimeout,
+    ProtocolViolation,
+    StreamTooLarge,
+    StreamTruncated,
+)
 from ..providers.provider import Provider
 from ..types.limits import Limits
 from .format import Exchange
@@ -31,6 +40,13 @@ from .load import load
 from .recorder import PARSER_SETTINGS
 
 FOREVER = 2e6  # seconds; the recording has its own timeouts
+KINDS: Mapping[str, type[ChatStreamError]] = {
+    kind.__name__: kind
+    for kind in (
+        *(Cancelled, ConfigError, ConnectionFailed, DeadlineExceeded),
+        *(IdleTimeout, ProtocolViolation, StreamTooLarge, StreamTruncated),
+    )
+}
 
 
 def replay(
@@ -92,7 +108,7 @@ class RecordedTransport:
         reply = RecordedReply(self._exchange, self._speed, scope)
         if self._exchange.status is None:
             reply.wait_until(self._exchange.end or 0.0)
-            raise error_of(self._exchange) or errors.ConnectionFailed("the recording ends before an answer")
+            raise error_of(self._exchange) or ConnectionFailed("the recording ends before an answer")
         reply.wait_until(self._exchange.after)
         return reply
 
@@ -160,15 +176,12 @@ class RecordedReply:
 
 
 def error_of(exchange: Exchange) -> ChatStreamError | None:
-    """What broke the answer off; None if nothing did, or if its bytes say it again."""
+    """What broke the answer off; None if nothing did. An error that its bytes report is raised before this one."""
     if not exchange.error:
         return None
     name, message = str(exchange.error.get("error")), str(exchange.error.get("message"))
-    kind: Any = getattr(errors, name, None)
-    if kind in (errors.UnexpectedStatus, errors.RetryLimit, errors.QuotaExceeded, errors.ProviderError):
-        return None
-    known = isinstance(kind, type) and issubclass(kind, ChatStreamError) and kind is not errors.MissingEnvVar
-    return kind(message) if known else StreamTruncated(f"{name}: {message}")
+    kind: type[ChatStreamError] | None = KINDS.get(name)
+    return kind(message) if kind else StreamTruncated(f"{name}: {message}")
 
 
 def _last_exchange(exchanges: list[Exchange], call: int, name: str) -> Exchange:

@@ -10,7 +10,6 @@ Rules:
 
 from __future__ import annotations
 
-import json
 import os
 import ssl
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from typing import Any
 from .._clock import monotonic
 from .._recording.format import Exchange
 from .._recording.load import load
+from .._recording.recorder import json_of
 from .._recording.replay import check_speed
 from ..errors import ConfigError
 from .fault_server import FaultServer
@@ -73,7 +73,7 @@ class ReplayServer:
             step(wire)
 
     def _chosen(self, request: ReceivedRequest | None) -> int:
-        asked = _json(request.body) if request is not None else None
+        asked = json_of(request.body) if request is not None else None
         return max(
             range(len(self._exchanges)),
             key=lambda number: (
@@ -126,13 +126,6 @@ def _likeness(exchange: Exchange, asked: Any) -> int:
         return 2
     both = isinstance(recorded, Mapping) and isinstance(asked, Mapping)
     return 1 if both and recorded.get("messages") == asked.get("messages") else 0
-
-
-def _json(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except ValueError:
-        return None
 
 
 def _titled(name: str) -> str:
