@@ -70,13 +70,15 @@ def chat_recording(request: pytest.FixtureRequest) -> Iterator[Callable[..., Rec
 SERVERS: pytest.StashKey[list[RecordingServer]] = pytest.StashKey()
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, None]:
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
     """Fail a test with what has changed, whatever its program has made of the refusal."""
-    yield
-    for server in pyfuncitem.stash.get(SERVERS, ()):
-        if server.differences:
-            pytest.fail("\n\n".join(server.differences), pytrace=False)
+    try:
+        return (yield)
+    finally:
+        differences = [each for server in pyfuncitem.stash.get(SERVERS, ()) for each in server.differences]
+        if differences:
+            pytest.fail("\n\n".join(differences), pytrace=False)
 
 
 def _mode_of(config: pytest.Config) -> str:

@@ -150,7 +150,7 @@ class RecordingServer:
         reply: Reply | None = None
         failure: ChatStreamError | None = None
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._make_folder()
             reply = self._send(request, recording)
             head(reply.status, {"Content-Type": reply.headers.get("Content-Type", "text/plain")})(wire)
             while piece := reply.read():
@@ -167,6 +167,12 @@ class RecordingServer:
             if reply is not None:
                 reply.close()
             recording.end(failure)
+
+    def _make_folder(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"the folder {self.path.parent} can't be made: {error.strerror}") from None
 
     def _send(self, request: ReceivedRequest, recording: CallRecording) -> Reply:
         """Send the request to the real server, and record both."""

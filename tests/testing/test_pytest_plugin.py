@@ -90,16 +90,16 @@ def test_a_test_whose_request_has_changed_fails_with_the_difference(run, serve):
 def test_a_test_that_swallows_the_refusal_fails_all_the_same(run, serve):
     real = serve(text_answer("one"))
     run(recorded(real.url)).assert_outcomes(passed=1)
-    swallowing = """
+    swallowing = f"""
         import urllib.request
 
         def test_answer(chat_recording):
-            server = chat_recording("{url}")
+            server = chat_recording("{real.url}")
             try:
                 urllib.request.urlopen(server.url + "/chat/completions", b"{{}}")
             except OSError:
                 pass
-        """.format(url=real.url)
+        """
     result = run(swallowing)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*is not in the recording*"])
