@@ -7,8 +7,7 @@ Rules:
 - A request is known if one in the file has the same method, path and JSON. Equal requests get their answers in the
   recorded order, and the last of them again and again.
 - A request that is not known, and may not be recorded, gets status 400 with the difference from the recorded ones.
-- The key is the one that the client sends, or that of the provider, which is asked for only to record. It is never
-  written; see `chatstream._recording.recorder`.
+- The key of the provider is needed only to record, and not even then if the client sends one. It is never written.
 """
 
 from __future__ import annotations
@@ -22,28 +21,22 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
-from .._hooks import RequestInfo
-from .._http.cancel_scope import CancelScope
 from .._http.reply import Reply
-from .._http.transport import Request
 from .._recording.format import Exchange
 from .._recording.load import load
-from .._recording.recorder import CallRecording, Recorder, json_of, masked_json
-from .._redaction import Secrets, secrets_of
-from .._secrets import Hidden, is_secret, visible_headers, visible_url
+from .._recording.recorder import Recorder, json_of, masked_json
+from .._redaction import Secrets
 from ..client import Client
-from ..errors import ChatStreamError, ConfigError, MissingEnvVar
-from ..providers.provider import CHAT, Provider
+from ..errors import ChatStreamError, ConfigError
+from ..providers.provider import Provider
 from .differences import difference
 from .fault_server import FaultServer
+from .forwarding import BASE, forward
 from .modes import DEFAULT_MODE, MODES
 from .replay_server import script_of
 from .scripts import Script, chunk, cut, end, head, status
 from .wire import ReceivedRequest, Wire
 
-NOT_FORWARDED = ("host", "content-length", "connection", "accept-encoding", "transfer-encoding", "authorization")
-SECONDS = 300.0  # that the real server may take
-BASE = "/v1"
 NO_RETRY = {"x-should-retry": "false"}  # a test that fails does so at once
 
 
@@ -151,7 +144,7 @@ class RecordingServer:
         failure: ChatStreamError | None = None
         try:
             self._make_folder()
-            reply = self._send(request, recording)
+            reply = forward(request, self._client, recording)
             head(reply.status, {"Content-Type": reply.headers.get("Content-Type", "text/plain")})(wire)
             while piece := reply.read():
                 chunk(piece)(wire)
@@ -173,68 +166,6 @@ class RecordingServer:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"the folder {self.path.parent} can't be made: {error.strerror}") from None
-
-    def _send(self, request: ReceivedRequest, recording: CallRecording) -> Reply:
-        """Send the request to the real server, and record both."""
-        sender = self._client._open()  # starts the embedded server, if that is the real one
-        provider, path, asked = sender.provider, request.path.removeprefix(BASE), json_of(request.body)
-        model = str(asked.get("model") or "") if isinstance(asked, Mapping) else ""
-        key = _key_of(provider, request)
-        headers = _forwarded({**dict(request.headers), **provider.headers()}, key)
-        sent = Request(
-            provider.url(model) if path == CHAT else provider.endpoint(path),
-            headers,
-            request.body,
-            key,
-            provider.connect_timeout,
-            request.method,
-        )
-        secrets = secrets_of(sent.url, headers, key)
-        recording.request(_info(sent, provider, model), provider, secrets)
-        try:
-            reply = sender.transport.post(sent, CancelScope(SECONDS))
-        except ChatStreamError as error:
-            error.redact(secrets.redact)
-            raise
-        recording.response(reply, secrets)
-        return reply
-
-
-def _key_of(provider: Provider, request: ReceivedRequest) -> tuple[str, str] | None:
-    """The key of the provider, else the one that the client has sent. Raises `ConfigError` if there is none."""
-    sent = request.headers.get("Authorization")
-    given = ("Authorization", Hidden(sent)) if sent else None
-    try:
-        return provider.auth_header() or given
-    except MissingEnvVar:
-        if given is None:
-            raise
-        return given
-
-
-def _forwarded(headers: Mapping[str, str], key: tuple[str, str] | None) -> dict[str, str]:
-    """The headers that are passed on, without the key and those of the connection."""
-    left_out = {*NOT_FORWARDED, key[0].lower() if key else ""}
-    return {
-        name: Hidden(value) if is_secret(name, value) else value
-        for name, value in headers.items()
-        if name.lower() not in left_out
-    }
-
-
-def _info(sent: Request, provider: Provider, model: str) -> RequestInfo:
-    return RequestInfo(
-        call=1,
-        attempt=1,
-        elapsed=0.0,
-        provider=provider.name,
-        model=model,
-        method=sent.method,
-        url=visible_url(sent.url),
-        fields={},
-        headers=visible_headers(sent.headers, sent.key),
-        body=sent.body,
-    )
 
 
 def _asked(request: ReceivedRequest) -> dict[str, Any]:
