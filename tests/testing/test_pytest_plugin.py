@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from chatstream._recording.load import load
 from chatstream.testing import FaultServer, text_answer
 
+PAGES = ("test-without-a-server.md", "record-a-model-for-tests.md")
 ROOT = Path(__file__).resolve().parents[2]
 RECORDED = """
     from chatstream import Client
@@ -141,6 +143,42 @@ def test_each_parameter_class_and_name_has_a_recording_of_its_own(run, serve, tm
     """.format(url=serve(text_answer("one")).url)
     run(source, f"--chat-recording-dir={tmp_path / 'kept'}").assert_outcomes(passed=2)
     assert len(sorted((tmp_path / "kept" / "test_app").glob("TestApp-test_answer*.sse"))) == 4
+
+
+APP = """
+    import chatstream
+
+    def get_weather(city: str) -> str:
+        "The weather in a city."
+        return "rain"
+
+    def weather_report(city, base_url):
+        prompt = chatstream.Prompt(input=[chatstream.Message("user", f"How is the weather in {city}?")])
+        with chatstream.Client(base_url, model="gpt-4.1-mini") as client:
+            while True:
+                turn = client.stream(prompt, tools=[get_weather]).collect()
+                prompt.input += turn.items
+                if not turn.function_calls:
+                    return turn.text
+                prompt.input += [call.output(get_weather(**call.parsed())) for call in turn.function_calls]
+"""
+
+
+def test_the_test_files_of_the_pages_about_tests_pass(run, serve, pytester, monkeypatch):
+    pages = [(ROOT / "docs" / "howto" / page).read_text("utf-8") for page in PAGES]
+    tests = re.findall(r"<!-- skip: a test file.*?-->\n```python\n(.*?)```", "".join(pages), re.DOTALL)
+    assert len(tests) == 2
+    real = serve(text_answer("rain"))
+    monkeypatch.setenv("OPENAI_BASE_URL", real.url)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-the-key-of-the-real-server")
+    pytester.makepyfile(app=APP)
+    pytester.syspathinsert()
+    run("\n\n".join(tests)).assert_outcomes(passed=2)
+    monkeypatch.delenv("OPENAI_API_KEY")
+    run("\n\n".join(tests), "--chat-record-mode=none").assert_outcomes(passed=2)
+    assert len(real.requests) == 1
+    recording = pytester.path / "chat_recordings" / "test_app" / "test_the_report_is_short.sse"
+    assert "sk-the-key" not in recording.read_text("utf-8")
 
 
 def test_the_options_are_explained_in_the_help(run):
