@@ -14,7 +14,6 @@ from support import REST, THREE, WORDS, within
 
 from chatstream import (
     Cancelled,
-    Client,
     Completed,
     ConfigError,
     ConnectionFailed,
@@ -318,4 +317,3 @@ def test_a_call_that_a_recording_has_not_is_one_clear_error(path, call):
 def test_a_recording_whose_request_was_edited_is_replayed_as_far_as_it_is_understood(path):
     path.write_bytes(recording(run(0, BODY), note("end", 0.1), body={"model": 3}, parser={"other": 1}, url=""))
     assert replay(path).collect().text == "Hi"
-    assert isinstance(Client, type)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chatstream._recording.load import load
-from chatstream.testing import FaultServer, text_answer
+from chatstream.testing import text_answer
 
 PAGES = ("test-without-a-server.md", "record-a-model-for-tests.md")
 ROOT = Path(__file__).resolve().parents[2]
@@ -212,7 +212,6 @@ def test_the_plugin_is_an_entry_point_of_the_package():
     settings = ConfigParser()
     settings.read(ROOT / "setup.cfg", encoding="utf-8")
     assert settings["options.entry_points"]["pytest11"].strip() == "chatstream = chatstream.testing.pytest_plugin"
-    assert isinstance(FaultServer, type)
 
 
 def test_the_package_lists_its_names_and_refuses_others():
