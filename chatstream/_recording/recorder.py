@@ -38,6 +38,9 @@ RESPONSE_HEADERS = (
 RATE_LIMITS = ("x-ratelimit-", "ratelimit")  # what such headers begin with
 PARSER_SETTINGS = ("eof_completes", "skip_undecodable", "think_tags")
 
+_taken: set[str] = set()  # the files that are being written: two calls would spoil each other's recording
+_lock = ForkSafeLock()
+
 
 class Recorder:
     """Writes what calls send and receive into a file that `replay` and `chatstream.testing.ReplayServer` read.
@@ -52,6 +55,7 @@ class Recorder:
         self._path = None if hasattr(target, "write") else checked_path(target)
         self._file: Any = target if self._path is None else None
         self._replaces = not append
+        self._taken = ""  # the place in `_taken` while the file is open
         self._call: CallRecording | None = None
         self._lock = ForkSafeLock()
 
@@ -67,6 +71,7 @@ class Recorder:
         """The file, ready for another call. Raises `OSError` and `ValueError`."""
         is_new = self._replaces
         if self._path is not None:
+            self._take(os.path.realpath(self._path))
             self._file = open(self._path, "wb" if is_new else "a+b", buffering=0)  # noqa: SIM115  # closed by `close`
             if not is_new and not (is_new := not self._file.tell()):
                 self._file.seek(0)
@@ -76,8 +81,17 @@ class Recorder:
         _write(self._file, first_line() if is_new else b"\n")
         return self._file
 
+    def _take(self, place: str) -> None:
+        with _lock:
+            if place in _taken:
+                raise ValueError("another call is being recorded there")
+            _taken.add(place)
+        self._taken = place
+
     def close(self) -> None:
         """Close the file, if it was opened here."""
+        _taken.discard(self._taken)
+        self._taken = ""
         if self._path is not None and self._file is not None:
             self._file.close()
 
@@ -172,7 +186,7 @@ class CallRecording:
             "method": info.method,
             "url": redact(visible_url(info.url)),
             "headers": {name: headers[name] for name in REQUEST_HEADERS if name in headers},
-            "body": masked_json(json_of(info.body), self._secrets),
+            "body": _masked_body(info.body, self._secrets),
         }
         return note("request", found)
 
@@ -233,6 +247,14 @@ def masked_json(value: Any, secrets: Secrets, named: Callable[[str, str], object
         inner = is_secret if name.lower() == "headers" else is_named_secret
         masked[secrets.redact(name)] = MASK if is_hidden else masked_json(each, secrets, inner)
     return masked
+
+
+def _masked_body(body: bytes, secrets: Secrets) -> Any:
+    """The JSON of a request without its secrets; None for what is no JSON, or is nested too deep."""
+    try:
+        return masked_json(json.loads(body), secrets)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _is_kept(header: str) -> bool:

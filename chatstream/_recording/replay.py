@@ -63,8 +63,12 @@ def replay(
     """
     check_speed(speed)
     exchange = _last_exchange(load(path), call, os.fspath(path))
-    choices = exchange.request.get("choices")
-    provider = _provider_of(exchange)
+    given = exchange.request.get("choices")
+    choices = given if isinstance(given, int) else None
+    try:
+        provider = _provider_of(exchange)
+    except ConfigError as error:
+        raise ConfigError(f"{os.fspath(path)} is a damaged recording: {error}") from None
     scope = CancelScope(None)
     replayed = Call("replay", _model_of(exchange) or "recorded", {}, scope, provider, extra_body=_body_of(exchange))
     limits = limits or Limits()
@@ -197,7 +201,7 @@ def _provider_of(exchange: Exchange) -> Provider:
     url, name = str(exchange.request.get("url") or ""), str(exchange.request.get("provider") or "")
     given = exchange.request.get("parser")
     settings: dict[str, Any] = {name: value for name, value in _dict(given).items() if name in PARSER_SETTINGS}
-    if "think_tags" in settings:
+    if isinstance(settings.get("think_tags"), list):
         settings["think_tags"] = tuple(settings["think_tags"])
     return Provider(
         name or "recording",

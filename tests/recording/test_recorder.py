@@ -205,6 +205,30 @@ def test_a_recorder_records_one_call_at_a_time(serve, connect, path):
     assert client.stream("Hi", record=recorder).collect().text == "two"
 
 
+def test_two_calls_are_not_recorded_in_one_file_at_once(serve, connect, path):
+    client = connect(serve([head(), delta("a"), stall()], text_answer("two")))
+    with client.stream("Hi", record=path) as stream:
+        next(stream)
+        before = path.read_bytes()
+        for record in (path, str(path.parent / "." / "run.sse"), Recorder(path, append=True)):
+            with pytest.raises(ConfigError, match=r"can't be written: another call is being recorded there$"):
+                client.stream("Hi", record=record)
+        assert path.read_bytes() == before
+    assert client.stream("Hi", record=path).collect().text == "two"
+    assert replay(path).collect().text == "two"
+
+
+@pytest.mark.parametrize("share", [0.45, 0.8])
+def test_a_request_that_is_nested_deep_is_recorded_with_or_without_its_body(serve, connect, path, share):
+    deep: Any = "x"
+    for _ in range(int(sys.getrecursionlimit() * share)):
+        deep = [deep]
+    server = serve(text_answer("one"))
+    connect(server).stream("Hi", extra_body={"deep": deep}, record=path).collect()
+    assert len(server.requests) == 1
+    assert replay(path).collect().text == "one"
+
+
 # ── endings ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -314,6 +314,15 @@ def test_a_call_that_a_recording_has_not_is_one_clear_error(path, call):
         replay(path, call=call)
 
 
+@pytest.mark.parametrize("request_", [{"url": "ftp://a"}, {"parser": {"think_tags": 3}}])
+def test_settings_in_a_recording_that_cannot_work_are_one_clear_error(path, request_):
+    path.write_bytes(recording(run(0, BODY), note("end", 0.1), **request_))
+    with pytest.raises(ConfigError, match=r"run\.sse is a damaged recording: (base_url|think_tags)"):
+        replay(path)
+
+
 def test_a_recording_whose_request_was_edited_is_replayed_as_far_as_it_is_understood(path):
-    path.write_bytes(recording(run(0, BODY), note("end", 0.1), body={"model": 3}, parser={"other": 1}, url=""))
+    path.write_bytes(
+        recording(run(0, BODY), note("end", 0.1), body={"model": 3}, parser={"other": 1}, url="", choices="2")
+    )
     assert replay(path).collect().text == "Hi"
