@@ -96,8 +96,7 @@ class RecordingServer:
 
     def _answer(self, wire: Wire) -> None:
         """The step of every script: it answers the request of the wire."""
-        request = wire.request
-        assert request is not None  # a script runs after its request
+        request = wire.received
         with self._lock:
             exchange = self._find(request)
         if exchange is not None:

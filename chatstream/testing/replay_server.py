@@ -67,13 +67,13 @@ class ReplayServer:
     def _answer(self, wire: Wire) -> None:
         """The step of every script: it answers the request of the wire."""
         with self._server.changed:  # two connections may ask at once
-            number = self._chosen(wire.request)
+            number = self._chosen(wire.received)
             self._played[number] += 1
         for step in script_of(self._exchanges[number], self._speed):
             step(wire)
 
-    def _chosen(self, request: ReceivedRequest | None) -> int:
-        asked = json_of(request.body) if request is not None else None
+    def _chosen(self, request: ReceivedRequest) -> int:
+        asked = json_of(request.body)
         return max(
             range(len(self._exchanges)),
             key=lambda number: (

@@ -171,7 +171,7 @@ def test_a_recording_that_ends_before_an_answer_is_a_failed_connection(path):
 # ── time ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(("speed", "least", "most"), [(0, 0.0, 0.2), (1, 0.4, 0.6), (2, 0.2, 0.4)])
+@pytest.mark.parametrize(("speed", "least", "most"), [(0, 0.0, 0.3), (1, 0.4, 0.8), (2, 0.2, 0.6)])
 def test_a_replay_takes_the_time_of_the_answer_divided_by_its_speed(path, speed, least, most):
     path.write_bytes(recording(run(0.2, FIRST), run(0.4, BODY[len(FIRST) :]), note("end", 0.6)))
     with within(most, least):
@@ -179,7 +179,7 @@ def test_a_replay_takes_the_time_of_the_answer_divided_by_its_speed(path, speed,
         arrived = [(time.monotonic(), each.delta) for each in stream if isinstance(each, OutputTextDelta)]
     assert [text for _, text in arrived] == ["Hi"]
     if speed:
-        assert stream.timing.first_event == pytest.approx(0.2 / speed, abs=0.1)
+        assert 0.15 / speed < stream.timing.first_event < 0.2 / speed + 0.3
 
 
 def test_a_replay_waits_for_the_headers_too(serve, connect, path):
@@ -279,8 +279,8 @@ def test_what_curl_saved_of_real_servers_is_replayed(saved):
         (b"import os\n", "is neither a recording nor the body of a stream: it begins with 'import os"),
         (HTTP, "is neither a recording nor the body of a stream"),
         (b"HTTP/1.1 200 OK\r\nX: 1\r\n", "ends inside its HTTP headers"),
-        (gzip.compress(BODY)[:1] + b"\x8b" + b"garbage", "is damaged"),
-        (gzip.compress(b""), "is empty"),
+        (b"\x1f\x8bgarbage", "is damaged"),
+        (gzip.compress(b"", mtime=0), "is empty"),
         (first_line(), "is a recording without a request"),
     ],
 )

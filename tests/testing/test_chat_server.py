@@ -69,7 +69,7 @@ def test_a_text_is_streamed_word_by_word_and_whole(server, connect, text):
 def test_pieces_are_streamed_as_they_are_given_and_at_their_pace(server, connect):
     server.says("Hel", "lo", "", " you", every=0.15)
     began, arrived = time.monotonic(), []
-    with within(0.9, 0.4):
+    with within(1.2, 0.4):
         pieces = []
         for piece in connect(server.url).stream("Hi").text():
             pieces.append(piece)

@@ -62,11 +62,11 @@ def test_a_recorded_answer_is_passed_on_as_it_arrives(serve, connect, path):
     with RecordingServer(upstream(real), path) as server:
         stream = connect(server.url).stream("Hi")
         assert stream.collect().text == "".join(WORDS)
-    assert stream.timing.longest_gap == pytest.approx(0.15, abs=0.1)
+    assert 0.1 < stream.timing.longest_gap < 0.5
     with RecordingServer(upstream(real), path, speed=1) as server:
         stream = connect(server.url).stream("Hi")
         stream.collect()
-    assert stream.timing.longest_gap == pytest.approx(0.15, abs=0.1)
+    assert 0.1 < stream.timing.longest_gap < 0.5
 
 
 def test_the_bytes_that_a_client_gets_from_the_recording_are_those_of_the_real_server(serve, path):

@@ -84,7 +84,7 @@ def test_a_served_recording_is_the_recorded_turn(record, connect, tls, secure):
         assert connect(server.url).stream("Hi").collect().text == "one two three "
 
 
-@pytest.mark.parametrize(("speed", "least", "most"), [(0, 0.0, 0.2), (1, 0.4, 0.6), (2, 0.2, 0.4)])
+@pytest.mark.parametrize(("speed", "least", "most"), [(0, 0.0, 0.35), (1, 0.4, 0.9), (2, 0.2, 0.7)])
 def test_a_recording_is_served_in_its_time(record, connect, speed, least, most):
     file = record([pause(0.2), head(), *THREE, pause(0.2), *REST])
     with ReplayServer(file, speed=speed) as server:
@@ -93,7 +93,7 @@ def test_a_recording_is_served_in_its_time(record, connect, speed, least, most):
             stream = client.stream("Hi")
             assert stream.collect().text == "one two three "
         if speed:
-            assert stream.timing.headers == pytest.approx(0.2 / speed, abs=0.1)
+            assert 0.15 / speed < stream.timing.headers < 0.2 / speed + 0.4
 
 
 def test_each_piece_is_sent_when_it_arrived(record, connect):
@@ -102,7 +102,7 @@ def test_each_piece_is_sent_when_it_arrived(record, connect):
         began, arrived = time.monotonic(), []
         for _ in connect(server.url).stream("Hi").text():
             arrived.append(time.monotonic() - began)
-    assert arrived == pytest.approx([0.15, 0.3, 0.45], abs=0.1)
+    assert all(wanted - 0.05 < found < wanted + 0.4 for wanted, found in zip([0.15, 0.3, 0.45], arrived, strict=True))
 
 
 def test_every_attempt_of_a_recorded_call_is_served_in_order(record, connect):
