@@ -241,7 +241,7 @@ def test_a_replayed_stream_breaks_off_with_the_error_and_the_partial_of_the_live
 ):
     serve, connect = serve_and_connect
     script = [head(), *THREE[:events], last]
-    client = connect(serve(script), stream_max_retries=0, stream_idle_timeout=0.2)
+    client = connect(serve(script), stream_max_retries=0, stream_idle_timeout=0.2 if kind is IdleTimeout else 10)
     with pytest.raises(kind) as live:
         list(client.stream("Hi", record=path))
     with pytest.raises(kind) as again:
@@ -342,7 +342,7 @@ def test_a_child_process_that_inherited_a_recorded_stream_writes_nothing(serve, 
         (object(), "not object"),
         ("nowhere/run.sse", "No such file or directory"),
         (".", "Is a directory"),
-        ("a\0b", "null byte"),
+        ("a\0b", "embedded null"),
         ("x" * 5000, "too long"),
         pytest.param(
             "/dev/full",

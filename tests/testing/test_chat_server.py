@@ -27,7 +27,7 @@ from chatstream.testing import ChatServer, chat_server, delta, done, head, text_
 from chatstream.testing.differences import difference, text_of
 
 pytestmark = pytest.mark.usefixtures("short_waits")
-ONCE: dict[str, Any] = {"request_max_retries": 0, "stream_max_retries": 0, "stream_idle_timeout": 0.3}
+ONCE: dict[str, Any] = {"request_max_retries": 0, "stream_max_retries": 0, "stream_idle_timeout": 1}
 
 
 @pytest.fixture
