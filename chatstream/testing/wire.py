@@ -112,6 +112,11 @@ class Wire:
         self.request = ReceivedRequest(method, path, headers, body, self.number)
         return self.request
 
+    @property
+    def received(self) -> ReceivedRequest:
+        """The request that is being answered, for a step that runs after one."""
+        return self.request  # type: ignore[return-value]
+
     def shut_down(self) -> None:
         """Wake the thread that reads from this connection."""
         with suppress(OSError):  # closed already

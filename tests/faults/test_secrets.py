@@ -266,6 +266,7 @@ def test_of_a_request_id_of_60_kb_the_beginning_is_kept(gateway):
         ("api-key", "a", True),
         ("api-key", "", False),
         ("X-Auth", "letters", True),
+        ("Proxy-Authorization", "letters", True),
         ("Cookie", "a=b", True),
         ("code", "letters", True),
         ("sig", "letters", True),

@@ -26,6 +26,7 @@ PACKAGES = {
     "workers": ("celery[redis]", "rq", "PySocks", "packaging"),
     "streamlit": ("streamlit",),
     "gradio": ("gradio",),
+    "clients": ("openai", "pytest"),
     "mocks": (
         *("vcrpy", "responses", "requests-mock", "pook", "requests-cache"),
         *("requests-toolbelt", "freezegun", "time-machine"),
