@@ -17,6 +17,7 @@ from ._clock import monotonic
 from ._decode.aggregate import Collector
 from ._event_source import EventSourceBody
 from ._http.cancel_scope import checked_seconds
+from ._imports import imports
 from ._missing import explain_missing
 from ._reader import COLLISION, CallReader, read_elsewhere
 from .errors import Attempt, ConfigError
@@ -109,6 +110,19 @@ class ResponseStream:
         """
         self._reader.attempt.heartbeat = checked_seconds("heartbeat", heartbeat)
         return EventSourceBody(iter(self), self._reader.close)
+
+    def show(self) -> Turn:
+        """Show the answer as it arrives, and return it: in a notebook as one Markdown output, updated at most ten times
+        a second, with the reasoning folded, and tokens and times beneath at the end; elsewhere printed as text.
+
+        An interrupt (Ctrl-C, or the notebook's stop button) ends the stream and keeps what was received; in a script
+        it is raised. Raises what a loop over the stream raises; what was received stays shown.
+        """
+        with imports():
+            from ._show import INTERVAL, show
+
+        self._reader.attempt.heartbeat = INTERVAL
+        return show(self)
 
     def cancel(self) -> None:
         """End the stream from any thread: whoever reads it, or waits for it, gets `Cancelled` at once."""
