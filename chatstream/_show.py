@@ -97,10 +97,11 @@ class _Notebook:
     """Updates one output of a notebook."""
 
     def __init__(self, stream: Stream) -> None:
-        from IPython.display import DisplayHandle
+        from IPython.display import DisplayHandle  # type: ignore[import-not-found,unused-ignore]
 
+        new_handle: Any = DisplayHandle  # which has no types
         self._stream = stream
-        self._handle: Any = DisplayHandle()
+        self._handle = new_handle()
         self._send = self._handle.display  # and `update` afterwards
         self._is_behind = False
         self._publish("…")

@@ -16,14 +16,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import nbformat  # type: ignore[import-not-found,unused-ignore]
+from nbclient import NotebookClient  # type: ignore[import-not-found,unused-ignore]
+
 SECONDS = 120  # that a cell may take
 
 
 def executed(source: Path, folder: Path) -> Any:
     """The notebook with new outputs, made in ``folder``."""
-    import nbformat
-    from nbclient import NotebookClient
-
     notebook = nbformat.read(source, as_version=4)
     NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
     for cell in notebook.cells:
@@ -38,8 +38,6 @@ def main() -> None:
     parser.add_argument("--to", type=Path, metavar="FILE", help="write here instead")
     options = parser.parse_args()
     to = (options.to or options.notebook).resolve()
-    import nbformat
-
     nbformat.write(executed(options.notebook, to.parent), to)
 
 

@@ -48,7 +48,7 @@ def _document(inner: str) -> str:
 
 def arrivals_svg(arrivals: Arrivals, until: float, first_text: float | None) -> SVG:
     """A line of the bytes read over the seconds since the call; the longest wait is shaded, the first text marked."""
-    return SVG("".join(_shapes(arrivals, until or 1.0, first_text)))
+    return SVG("".join(_shapes(arrivals, until, first_text)))
 
 
 def _shapes(arrivals: Arrivals, until: float, first_text: float | None) -> Iterator[str]:

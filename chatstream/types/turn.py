@@ -92,8 +92,8 @@ class Timing:
 
     @property
     def _until(self) -> float:
-        """The end of the time that a picture shows, in seconds since the call."""
-        return max(self.total or 0.0, self.arrivals[-1][0] if self.arrivals else 0.0)
+        """The end of the time that a picture shows, in seconds since the call; one second if nothing took any time."""
+        return max(self.total or 0.0, self.arrivals[-1][0] if self.arrivals else 0.0) or 1.0
 
     def _facts(self) -> list[tuple[str, str]]:
         """Name and value of what is known."""
@@ -227,9 +227,12 @@ class Turn:
 
     def _calls(self) -> list[str]:
         """Each call as one would write it, with a remark if it was cut off."""
-        calls = [(call, f"{call.name}({call.arguments})") for call in self.function_calls]
-        others = [(call, f"{call.name}({call.input!r})") for call in self.custom_calls]
-        return [f"{text}  # cut off" if _is_broken_call(call) else text for call, text in [*calls, *others]]
+        written = []
+        for item in self.items:
+            if isinstance(item, (FunctionCall, CustomToolCall)):
+                given = item.arguments if isinstance(item, FunctionCall) else repr(item.input)
+                written.append(f"{item.name}({given}){'  # cut off' if _is_broken_call(item) else ''}")
+        return written
 
     def _summary(self) -> str:
         """Model, end, tokens and times in one line."""
