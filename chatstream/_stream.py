@@ -74,7 +74,7 @@ class ResponseStream:
         return _started(self._aggregate())
 
     def _text(self, heartbeat: float | None) -> Generator[str, None, None]:
-        yield from self._unread()
+        yield from _unread(self._reader)
         if heartbeat is not None:
             yield from _text_or_nothing(self, heartbeat)
         else:
@@ -83,16 +83,8 @@ class ResponseStream:
                     yield event.delta
 
     def _aggregate(self) -> Generator[ResponseEvent, None, None]:
-        yield from self._unread()
+        yield from _unread(self._reader)
         yield from self._reader.run(self._reader.whole_items)
-
-    def _unread(self) -> Generator[Any, None, None]:
-        """The item that `_started` takes. An iterator that is closed or dropped there would leave the stream open."""
-        try:
-            yield None
-        except BaseException:
-            self._reader.close()
-            raise
 
     def collect(self) -> Turn:
         """The whole turn; reads and restarts as `aggregate` does."""
@@ -112,12 +104,8 @@ class ResponseStream:
         return EventSourceBody(iter(self), self._reader.close)
 
     def show(self) -> Turn:
-        """Show the answer as it arrives, and return it: in a notebook as one Markdown output, updated at most ten times
-        a second, with the reasoning folded, and tokens and times beneath at the end; elsewhere printed as text.
-
-        An interrupt (Ctrl-C, or the notebook's stop button) ends the stream and keeps what was received; in a script
-        it is raised. Raises what a loop over the stream raises; what was received stays shown.
-        """
+        """Show the answer as it arrives, and return it: in a notebook as Markdown, elsewhere printed as text. An
+        interrupt ends it and keeps what was received; a script is interrupted as usual."""
         with imports():
             from ._show import INTERVAL, show
 
@@ -200,6 +188,15 @@ def _started(items: Generator[T, None, None]) -> Generator[T, None, None]:
     """The generator after its first item: only one that has begun notices that it is closed or dropped."""
     next(items)
     return items
+
+
+def _unread(reader: CallReader) -> Generator[Any, None, None]:
+    """The item that `_started` takes. An iterator that is closed or dropped there would leave the stream open."""
+    try:
+        yield None
+    except BaseException:
+        reader.close()
+        raise
 
 
 def _text_or_nothing(events: Iterable[ResponseEvent], seconds: float) -> Iterator[str]:

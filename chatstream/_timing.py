@@ -6,12 +6,13 @@ Rules:
 - An event has arrived when the read that completed it has returned, whenever the caller asks for it.
 - Only the time of reads counts as waiting: the caller's own code between two events makes no gap.
 - A piece of bytes may complete many events. Its first one is noted, and the others only until the first text.
-- The reads are kept for the plot, `MOST_READS` at most: of a long answer, only those that are far enough apart.
+- The reads are kept for the plot, `MOST_READS` at most: of a long answer, one for each part of the time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from math import ceil, log2
 
 from ._clock import monotonic
 from .types.events import OutputTextDelta, ResponseEvent
@@ -65,17 +66,14 @@ class Arrivals:
             yield event
 
     def thin(self) -> None:
-        """Leave out each read that another one follows closely: at most half of `MOST_READS` remain, and one more.
+        """Keep the last read of each part of the time, of about half of `MOST_READS` parts.
 
-        The later one has the bytes of both, so the reads that remain are late by less than the distance kept: a
-        hundredth of the time.
+        A read that remains has the bytes of those before it, so these are shown late by less than a part. The length of
+        the parts is a power of two: no later call divides the parts of this one, so no delay adds up.
         """
-        distance = (self.reads[-1][0] - self.reads[0][0]) / (MOST_READS // 2)
-        kept = [self.reads[-1]]
-        for read in reversed(self.reads):
-            if kept[-1][0] - read[0] > distance:
-                kept.append(read)
-        self.reads[:] = reversed(kept)  # in one step: another thread may copy them
+        most = self.reads[-1][0] or 1.0
+        part = 2.0 ** ceil(log2(most / (MOST_READS // 2)))
+        self.reads[:] = {int(read[0] / part): read for read in self.reads}.values()  # in one step, for other threads
 
     def timing(self, total: float | None, retries: int, reused: bool, usage: TokenUsage | None) -> Timing:
         """The times so far, in seconds since the call began."""

@@ -238,7 +238,7 @@ def test_the_arrivals_of_a_long_answer_are_bounded_and_its_waits_stay_where_they
     stream = open_stream([head(), *flood, pause(0.5), *flood, *REST])
     stream.collect()
     timing = timing_of(stream)
-    assert MOST_READS / 4 <= len(timing.arrivals) <= MOST_READS
+    assert 10 <= len(timing.arrivals) <= MOST_READS
     (begin, read), (end, _) = max(pairwise(timing.arrivals), key=lambda pair: pair[1][0] - pair[0][0])
     assert end - begin > 0.4
     assert 0.4 * timing.bytes < read < 0.6 * timing.bytes
@@ -255,18 +255,19 @@ def reads_at(moments: Iterable[float]) -> Arrivals:
     return arrivals
 
 
-@pytest.mark.parametrize("count", [MOST_READS, MOST_READS + 1, 1000, 20_000])
-def test_reads_that_are_kept_are_late_by_less_than_a_hundredth_of_the_time(count):
+@pytest.mark.parametrize("count", [MOST_READS, MOST_READS + 1, 700, 1000, 7777])
+def test_reads_that_are_kept_are_late_by_less_than_a_fiftieth_of_the_time(count):
     kept = reads_at(float(number) for number in range(count)).reads
     assert len(kept) <= MOST_READS
     assert kept[-1] == (count - 1.0, 10 * count)
     for moment in range(count):
         shown = next(at for at, read in kept if read >= 10 * (moment + 1))
-        assert 0 <= shown - moment <= count / 100
+        assert 0 <= shown - moment < count / 50
 
 
 def test_reads_at_one_moment_are_kept_as_one():
-    assert reads_at([1.0] * (MOST_READS + 1)).reads == [(1.0, 10 * (MOST_READS + 1))]
+    for moment in (0.0, 1.0):
+        assert reads_at([moment] * (MOST_READS + 1)).reads == [(moment, 10 * (MOST_READS + 1))]
 
 
 def test_all_reads_of_a_burst_count_as_before_the_wait_that_follows_it():

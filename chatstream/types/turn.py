@@ -36,7 +36,7 @@ class Timing:
       another request.
     - ``retries``: how many requests were made after the first one.
     - ``arrivals``: for each read of the body the seconds since the call, and how many bytes had been read by then. Of a
-      long answer at most 200 are kept, and these are late by less than a hundredth of the time.
+      long answer at most 200 are kept, and these are late by less than a fiftieth of the time.
 
     Its str is one line for a person.
     """
