@@ -62,7 +62,7 @@ def _shapes(arrivals: Arrivals, until: float, first_text: float | None) -> Itera
 
     for tick in _ticks(until):
         yield _line(x(tick), BOTTOM, x(tick), BOTTOM + 4)
-        yield _label(x(tick), BOTTOM + 18, f"{tick:.6g}")
+        yield _label(x(tick), BOTTOM + 18, f"{tick:.6g}", "middle")
     unit, name = (1000, "kB") if most >= 2000 else (1, "bytes")
     for tick in _ticks(most / unit):
         yield _line(LEFT, y(tick * unit), RIGHT, y(tick * unit), 'opacity=".15"')
@@ -71,15 +71,26 @@ def _shapes(arrivals: Arrivals, until: float, first_text: float | None) -> Itera
     yield _label(LEFT - 6, TOP - 12, name, "end")
     wait = longest_wait(arrivals)
     if wait is not None and wait[1] > wait[0]:
-        begin, end = x(wait[0]), x(wait[1])
-        box = f'x="{begin:g}" y="{TOP}" width="{end - begin:g}" height="{BOTTOM - TOP}"'
-        yield f'<rect {box} fill="#d97706" opacity=".2"/>'
-        yield _label((begin + end) / 2, BOTTOM - 8, f"{seconds(wait[1] - wait[0])} without data")
+        is_low = next(read for moment, read in arrivals if moment == wait[0]) < most / 2
+        yield from _wait(x(wait[0]), x(wait[1]), is_low, f"{seconds(wait[1] - wait[0])} without data")
     steps = "".join(f"H{x(moment):g}V{y(read):g}" for moment, read in arrivals)
     yield f'<path d="M{x(0):g} {y(0):g}{steps}H{x(until):g}" fill="none" stroke="#3b82f6" stroke-width="2"/>'
     if first_text is not None:
         yield _line(x(first_text), TOP, x(first_text), BOTTOM, 'stroke-dasharray="4 3"')
         yield _label(x(first_text), TOP - 12, f"first text {seconds(first_text)}")
+
+
+def _wait(begin: float, end: float, is_low: bool, text: str) -> Iterator[str]:
+    """The shade of a wait; its label is where the line is not, inside or on the side with more room."""
+    box = f'x="{begin:g}" y="{TOP}" width="{end - begin:g}" height="{BOTTOM - TOP}"'
+    yield f'<rect {box} fill="#d97706" opacity=".2"/>'
+    y = TOP + 16 if is_low else BOTTOM - 8
+    if end - begin > 2 * LABELS:
+        yield _label((begin + end) / 2, y, text, "middle")
+    elif begin + end < LEFT + RIGHT:
+        yield _label(end + 6, y, text, "start")
+    else:
+        yield _label(begin - 6, y, text, "end")
 
 
 def _ticks(most: float) -> list[float]:

@@ -90,6 +90,20 @@ def test_every_picture_is_well_formed_and_inside_its_frame(arrivals, first_text)
     assert len(labels(timing.svg())) <= 30
 
 
+@pytest.mark.parametrize(
+    ("arrivals", "place"),
+    [
+        (((0.5, 10), (1.0, 20), (4.0, 100)), 'x="411" y="44" text-anchor="middle"'),
+        (((0.5, 10), (1.0, 90), (1.4, 100)), 'x="260.8" y="192" text-anchor="start"'),
+        (((3.0, 10), (3.4, 20), (3.9, 100)), 'x="532.8" y="44" text-anchor="end"'),
+    ],
+    ids=["inside", "to the right", "to the left"],
+)
+def test_the_label_of_the_longest_wait_is_where_the_line_is_not(arrivals, place):
+    label = next(each for each in str(Timing(total=4.0, arrivals=arrivals).svg()).split("<text ") if "without" in each)
+    assert label.startswith(place)
+
+
 def test_the_picture_of_a_timing_in_which_nothing_has_come_is_empty_axes():
     assert "without data" not in str(Timing().svg())
 
