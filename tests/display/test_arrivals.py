@@ -94,7 +94,7 @@ def test_every_picture_is_well_formed_and_inside_its_frame(arrivals, first_text)
     ("arrivals", "place"),
     [
         (((0.5, 10), (1.0, 20), (4.0, 100)), 'x="411" y="44" text-anchor="middle"'),
-        (((0.5, 10), (1.0, 90), (1.4, 100)), 'x="260.8" y="192" text-anchor="start"'),
+        (((0.5, 10), (0.6, 90), (1.4, 100)), 'x="260.8" y="192" text-anchor="start"'),
         (((3.0, 10), (3.4, 20), (3.9, 100)), 'x="532.8" y="44" text-anchor="end"'),
     ],
     ids=["inside", "to the right", "to the left"],
