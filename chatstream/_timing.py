@@ -73,7 +73,7 @@ class Arrivals:
         """
         most = self.reads[-1][0] or 1.0
         part = 2.0 ** ceil(log2(most / (MOST_READS // 2)))
-        self.reads[:] = {int(read[0] / part): read for read in self.reads}.values()  # in one step, for other threads
+        self.reads[:] = {read[0] // part: read for read in self.reads}.values()  # in one step, for other threads
 
     def timing(self, total: float | None, retries: int, reused: bool, usage: TokenUsage | None) -> Timing:
         """The times so far, in seconds since the call began."""
