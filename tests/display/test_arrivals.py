@@ -143,6 +143,10 @@ def test_plot_returns_the_picture_where_matplotlib_is_not_installed(monkeypatch)
 # ── with matplotlib ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
+# matplotlib's own, with newer releases of what it needs
+old_matplotlib = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
 @pytest.fixture
 def plt() -> Any:
     mpl = pytest.importorskip("matplotlib")
@@ -153,6 +157,7 @@ def plt() -> Any:
     plt.close("all")
 
 
+@old_matplotlib
 def test_plot_draws_on_new_axes_of_matplotlib_and_returns_them(plt, tmp_path):
     axes = TIMING.plot()
     assert isinstance(axes, plt.Axes)
@@ -165,6 +170,7 @@ def test_plot_draws_on_new_axes_of_matplotlib_and_returns_them(plt, tmp_path):
     axes.figure.savefig(tmp_path / "timing.png")
 
 
+@old_matplotlib
 def test_plot_draws_on_the_axes_that_are_given(plt):
     _, (first, second) = plt.subplots(2)
     assert TIMING.plot(second) is second
@@ -173,6 +179,7 @@ def test_plot_draws_on_the_axes_that_are_given(plt):
     assert len(first.lines) == 1
 
 
+@old_matplotlib
 @pytest.mark.parametrize("arrivals", SHAPES.values(), ids=SHAPES)
 def test_every_timing_can_be_plotted(plt, arrivals):
     axes = Timing(arrivals=arrivals).plot()
