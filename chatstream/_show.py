@@ -4,7 +4,7 @@
 
 Rules:
 - The last piece is shown a moment after it has arrived: heartbeats come while nothing else does.
-- Jupyter stops showing the outputs of a cell that sends more than a megabyte a second, so a long answer is updated
+- Jupyter's server passes on a megabyte of outputs a second by default, and then no more, so a long answer is updated
   less often.
 - Nothing in an answer is run by the notebook, and nothing in it controls the terminal.
 - An interrupt ends the stream. To a person at a prompt it is a way to say "enough"; a script is interrupted as ever.
