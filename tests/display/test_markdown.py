@@ -12,7 +12,10 @@ from support import computing_at_most
 
 from chatstream._display.markdown import as_entities, harmless
 
-OF_MARKDOWN = {*("p", "em", "strong", "code", "pre", "a", "ul", "ol", "li", "blockquote", "hr", "br"), "h1", "h2"}
+OF_MARKDOWN = {
+    *("p", "em", "strong", "code", "pre", "a", "ul", "ol", "li", "blockquote", "hr", "br"),
+    *("h1", "h2", "h3", "h4", "h5", "h6"),
+}
 ATTRIBUTES = {"href", "class", "title", "start"}
 HARMFUL = [
     "<script>alert(1)</script>",
