@@ -21,6 +21,7 @@ from weakref import ref
 from ._call import joined
 from ._decode.error_body import QUOTA_CODES
 from ._http.cancel_scope import CancelScope
+from ._recording.several import with_one_recorder
 from .client import Client
 from .errors import (
     Attempt,
@@ -104,7 +105,7 @@ class Fallback:
             deadline = min((each.deadline for each in self.clients if each.deadline is not None), default=None)
         scope = CancelScope(deadline)
         self._scopes.add(ref(scope, self._scopes.discard))
-        options = {"prompt": prompt, "messages": messages, "deadline": scope, **options}
+        options = {"prompt": prompt, "messages": messages, "deadline": scope, **with_one_recorder(options)}
         return _Route(self.clients, self._when, scope, options).open()
 
     def cancel(self) -> None:

@@ -84,6 +84,7 @@ _PLACES = {
     "nothing is called back, so loop over the stream: for event in client.stream(…)": (
         "callback callbacks event_handler on_chunk on_event on_text on_token stream_callback"
     ),
+    "several clients are asked in turn by chatstream.fallback([client, …])": "fallback fallbacks",
     "the answer is always streamed, so leave it out, and take .collect() for the whole answer": "streaming",
     'the provider belongs to the client, Client("groq"), or to the one-liner chatstream.stream(…, provider="groq")': (
         "provider api_type custom_llm_provider"

@@ -33,6 +33,7 @@ from chatstream import (
     Turn,
     UnexpectedStatus,
     fallback,
+    replay,
     run_tools,
 )
 from chatstream.testing import Script, chunk, cut, delta, done, end, event, finish, head, stall, status, text_answer
@@ -459,3 +460,12 @@ def test_closing_closes_every_client_and_the_key_is_in_no_repr(pair):
     assert isinstance(both.clients[0], Client)
     assert not issubclass(QuotaExceeded, RetryLimit)
     assert issubclass(IdleTimeout, ChatStreamError)
+
+
+def test_a_recording_of_a_fallback_keeps_the_call_of_each_client(pair, tmp_path):
+    path = tmp_path / "run.sse"
+    _, _, both = pair(BROKEN, FINE, stream_max_retries=0)
+    assert both.stream("Hi", record=path).collect().text == "Fine."
+    with pytest.raises(StreamTruncated):
+        replay(path, call=0).collect()
+    assert replay(path, call=1).collect().text == "Fine."

@@ -14,6 +14,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .._recording.several import with_one_recorder
 from ..errors import Cancelled, MaxTurnsExceeded
 from ..types.events import Completed, OutputItemDone, ResponseEvent
 from ..types.items import CustomToolCall, FunctionCall
@@ -60,7 +61,7 @@ class ToolTurns:
         self._client = client
         self._tools = tools
         self._calls = calls
-        self._fields = fields
+        self._fields: Mapping[str, Any] = with_one_recorder(fields)
         self._max_turns = max_turns
         self._threads = threads
         self._cancelled = False

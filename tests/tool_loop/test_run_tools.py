@@ -39,6 +39,7 @@ from chatstream import (
     Tool,
     Turn,
     UnexpectedStatus,
+    replay,
     run_tools,
 )
 from chatstream.testing import (
@@ -649,3 +650,20 @@ def test_an_attribute_of_another_library_is_explained(serve, connect):
     with pytest.raises(AttributeError, match=r"loop\.collect\(\)\.text"):
         _ = loop.output_text
     assert issubclass(MaxTurnsExceeded, ChatStreamError)
+
+
+def test_a_recording_of_a_loop_keeps_all_of_its_turns(serve, connect, tmp_path):
+    path = tmp_path / "run.sse"
+    server = serve(calls(("a", "f", "{}")), text_answer("Well."))
+
+    def f() -> str:
+        return "fine"
+
+    run_tools(connect(server), "Do it.", [f], record=path).collect()
+    assert [each.name for each in replay(path, call=0).collect().function_calls] == ["f"]
+    assert replay(path, call=1).collect().text == "Well."
+
+
+def test_a_recording_that_a_loop_can_not_write_is_refused_before_it_begins(serve, connect):
+    with pytest.raises(ConfigError, match="record is the path of a file"):
+        run_tools(connect(serve()), "Do it.", [], record=7)
