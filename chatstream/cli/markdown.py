@@ -1,0 +1,98 @@
+"""Markdown that arrives in pieces → a terminal, drawn by rich; imported where rich is installed.
+
+    text ─split into blocks▶ whole blocks, printed for good
+                            └▶ the last block, drawn again as it grows
+
+Rules:
+- Only the last block can still change, so only it is parsed and drawn again, and that at most ten times a second.
+- What rich draws is escaped, after entities such as ``&#27;`` have become characters.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TextIO
+
+from markdown_it import MarkdownIt
+from rich.console import Console
+from rich.live import Live
+from rich.markdown import Markdown as Document
+from rich.segment import Segment, SegmentLines
+
+from .._clock import monotonic
+from .terminal import escape_controls
+
+_LINE_END = re.compile("\r\n|\r|\n")  # what CommonMark takes for one
+INTERVAL = 0.1  # seconds between two drawings of the last block
+
+
+class Markdown:
+    """Writes Markdown to a terminal."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._console = Console(file=out, highlight=False)
+        self._parser = MarkdownIt().enable("table")
+        self._text = ""  # of the last block
+        self._live: Live | None = None
+        self._due_at = 0.0
+        self._has_printed = False
+
+    def write(self, text: str) -> None:
+        self._text += text
+        began = monotonic()
+        if began >= self._due_at:
+            self._draw()
+            ended = monotonic()
+            self._due_at = ended + max(INTERVAL, 4 * (ended - began))  # a long block takes long to draw
+
+    def close(self) -> None:
+        """Print the last block for good."""
+        self._stop_drawing()
+        self._print(self._text)
+        self._text, self._due_at = "", 0.0
+        self._has_printed = False
+
+    def _draw(self) -> None:
+        """Print the blocks that are whole, and draw the last one."""
+        start = self._start_of_last_block()
+        if start:
+            self._stop_drawing()
+            self._print(self._text[:start])
+            self._text = self._text[start:]
+        lines = self._lines(self._text)[-max(1, self._console.height - 2) :]
+        if self._has_printed:
+            lines = [[], *lines]
+        if self._live is None:
+            self._live = Live(
+                console=self._console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
+            )
+            self._live.start()
+        self._live.update(SegmentLines(lines, new_lines=True), refresh=True)
+
+    def _stop_drawing(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _print(self, text: str) -> None:
+        lines = self._lines(text)
+        if lines:
+            blank: list[list[Segment]] = [[]] if self._has_printed else []
+            self._console.print(SegmentLines([*blank, *lines], new_lines=True), end="")
+            self._has_printed = True
+
+    def _start_of_last_block(self) -> int:
+        """Where the last block begins, as far as whole lines show; what stands before it can't change any more."""
+        whole = self._text[: self._text.rfind("\n") + 1]
+        starts = [token.map[0] for token in self._parser.parse(whole) if token.level == 0 and token.map]
+        ends = [each.end() for each in _LINE_END.finditer(whole)]
+        return ends[starts[-1] - 1] if starts and starts[-1] else 0
+
+    def _lines(self, text: str) -> list[list[Segment]]:
+        """The lines that rich draws for ``text``, escaped, without blank lines around them."""
+        document = Document(text, hyperlinks=False)
+        drawn = self._console.render_lines(document, pad=False)
+        lines = [[Segment(escape_controls(each.text), each.style) for each in line] for line in drawn]
+        shown = [number for number, line in enumerate(lines) if any(each.text.strip() for each in line)]
+        return lines[shown[0] : shown[-1] + 1] if shown else []
