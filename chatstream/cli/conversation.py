@@ -82,7 +82,7 @@ def _read(path: Path) -> list[Any]:
         if line.strip():
             try:
                 data = json.loads(line)
-                items.append(item_from_dict(data) if "type" in data or "role" not in data else data)
-            except (ValueError, TypeError, RecursionError):
+                items.append(data if "type" not in data and data["role"] else item_from_dict(data))
+            except (ValueError, TypeError, KeyError, RecursionError):
                 raise ConfigError(f"line {number} of {path} is no item of a conversation") from None
     return items

@@ -11,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import TextIO
 
 from markdown_it import MarkdownIt
@@ -49,18 +50,20 @@ class Markdown:
     def close(self) -> None:
         """Print the last block for good."""
         self._stop_drawing()
-        self._print(self._text)
+        for block in self._blocks():
+            self._print(block)
         self._text, self._due_at = "", 0.0
         self._has_printed = False
 
     def _draw(self) -> None:
         """Print the blocks that are whole, and draw the last one."""
-        start = self._start_of_last_block()
-        if start:
+        *whole, last = self._blocks()
+        if whole:
             self._stop_drawing()
-            self._print(self._text[:start])
-            self._text = self._text[start:]
-        lines = self._lines(self._text)[-max(1, self._console.height - 2) :]
+            for block in whole:
+                self._print(block)
+        self._text = last
+        lines = self._lines(last)[-max(1, self._console.height - 2) :]
         if self._has_printed:
             lines = [[], *lines]
         if self._live is None:
@@ -82,17 +85,21 @@ class Markdown:
             self._console.print(SegmentLines([*blank, *lines], new_lines=True), end="")
             self._has_printed = True
 
-    def _start_of_last_block(self) -> int:
-        """Where the last block begins, as far as whole lines show; what stands before it can't change any more."""
+    def _blocks(self) -> list[str]:
+        """The text, cut where blocks begin, as far as whole lines show. All but the last can't change any more."""
         whole = self._text[: self._text.rfind("\n") + 1]
-        starts = [token.map[0] for token in self._parser.parse(whole) if token.level == 0 and token.map]
-        ends = [each.end() for each in _LINE_END.finditer(whole)]
-        return ends[starts[-1] - 1] if starts and starts[-1] else 0
+        line_starts = [0, *(each.end() for each in _LINE_END.finditer(whole))]
+        tokens = [token for token in self._parser.parse(whole) if token.level == 0 and token.map]
+        starts = [line_starts[token.map[0]] for token in tokens if token.map]
+        bounds = [0, *dict.fromkeys(starts[1:]), len(self._text)]
+        return [self._text[start:end] for start, end in pairwise(bounds)]
 
     def _lines(self, text: str) -> list[list[Segment]]:
-        """The lines that rich draws for ``text``, escaped, without blank lines around them."""
-        document = Document(text, hyperlinks=False)
-        drawn = self._console.render_lines(document, pad=False)
+        """The lines that rich draws for ``text``, escaped, without blank lines around them and blanks at their ends."""
+        drawn = self._console.render_lines(Document(text, hyperlinks=False), pad=False)
         lines = [[Segment(escape_controls(each.text), each.style) for each in line] for line in drawn]
+        for line in lines:
+            while line and not line[-1].text.strip() and not (line[-1].style and line[-1].style.bgcolor):
+                line.pop()
         shown = [number for number, line in enumerate(lines) if any(each.text.strip() for each in line)]
         return lines[shown[0] : shown[-1] + 1] if shown else []

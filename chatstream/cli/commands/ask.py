@@ -13,10 +13,11 @@ from ..._imports import imports
 from ...types.prompt import Prompt
 from ..arguments import add_output, add_request, add_server, add_version, new_parser
 from ..output import write_events
-from ..question import request_fields, user_message
+from ..question import NO_QUESTION, request_fields, user_message
 from ..report import print_report
 from ..settings import connected
 from ..spinner import Spinner
+from ..terminal import stdin_is_piped
 
 EXAMPLES = """\
   chatstream "Why is the sky blue?" -m gpt-4.1-mini
@@ -58,6 +59,8 @@ def parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace, out: TextIO) -> None:
     """Send the question and write the answer to ``out``. Raises `ConfigError`, and what `Client.stream` raises."""
+    if not (options.question or options.file or options.image or stdin_is_piped()):
+        parser().error(NO_QUESTION)
     prompt = Prompt(options.system, [user_message(options)])
     fields = request_fields(options)
     spinner = Spinner(wanted=not options.plain)

@@ -42,6 +42,7 @@ def _all_commands(file: object) -> argparse.ArgumentParser:
     with imports():
         from ..main import COMMANDS, load
     root = load("ask").parser()
+    root._actions = [each for each in root._actions if each.dest != "question"]  # in whose place a command stands
     commands = root.add_subparsers(title="commands")
     for name, does in COMMANDS.items():
         made = load(name).parser()
