@@ -53,9 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     is_named = bool(arguments) and arguments[0] in COMMANDS
-    command = load(arguments.pop(0) if is_named else "ask")
-    options = command.parser().parse_intermixed_args(arguments)
     try:
+        command = load(arguments.pop(0) if is_named else "ask")
+        options = command.parser().parse_intermixed_args(arguments)
         if not is_named:
             _refuse_lookalike(options.question)
         with _warnings_as_lines():
@@ -67,10 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ChatStreamError as error:  # caught before OSError because IdleTimeout and DeadlineExceeded are both
         return _fail(error)
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            discard_stdout()
-            return 0
-        return _fail(error)
+        discard_stdout()
+        return 0 if isinstance(error, BrokenPipeError) else _fail(error)
     return 0
 
 

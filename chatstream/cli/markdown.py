@@ -99,7 +99,9 @@ class Markdown:
         drawn = self._console.render_lines(Document(text, hyperlinks=False), pad=False)
         lines = [[Segment(escape_controls(each.text), each.style) for each in line] for line in drawn]
         for line in lines:
-            while line and not line[-1].text.strip() and not (line[-1].style and line[-1].style.bgcolor):
-                line.pop()
+            while line and line[-1].text.endswith(" ") and not (line[-1].style and line[-1].style.bgcolor):
+                last = line.pop()
+                if text_left := last.text.rstrip(" "):
+                    line.append(Segment(text_left, last.style))
         shown = [number for number, line in enumerate(lines) if any(each.text.strip() for each in line)]
         return lines[shown[0] : shown[-1] + 1] if shown else []

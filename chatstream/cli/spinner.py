@@ -29,7 +29,7 @@ class Spinner:
         shown = wanted and sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self.file: TextIO | None = sys.stderr if shown else None
         self._frames = FRAMES if shown and "utf" in sys.stderr.encoding.lower() else ASCII_FRAMES
-        self.start()
+        self._reset()
 
     @property
     def heartbeat(self) -> float | None:
@@ -37,11 +37,14 @@ class Spinner:
         return INTERVAL if self.file else None
 
     def start(self) -> None:
-        """Begin to wait for an answer, the first or another one."""
+        """Draw it, because the wait for an answer begins. Call `stop` however that ends."""
+        self._reset()
+        self.tick()
+
+    def _reset(self) -> None:
         self._started = self._drawn_at = monotonic()
         self._drawn = 0  # frames
         self._state = "waiting"
-        self.tick()
 
     def tick(self, *_: object) -> None:
         """Draw the next frame if it is time for it."""

@@ -203,7 +203,7 @@ def test_a_conversation_that_can_not_be_read_or_written_is_an_error_of_one_line(
     assert capsys.readouterr().err == f"chatstream: can't read {tmp_path}: Is a directory\n"
     assert chat("-C", str(tmp_path / "file" / "x.jsonl"), "Hi", scripts=[text_answer("Ho")])[0] == 1
     out, err = capsys.readouterr()
-    assert (out, err) == ("Ho\n", f"chatstream: can't write {tmp_path}/file/x.jsonl: Not a directory\n")
+    assert (out, err) == ("Ho\n", f"chatstream: can't write {tmp_path}/file/x.jsonl: File exists\n")
     monkeypatch.setattr(Path, "rename", lambda path, to: path.rmdir())
     assert chat("-C", str(tmp_path / "file"), "--new", "Hi", scripts=[text_answer("Ho")])[0] == 1
     assert capsys.readouterr().err == f"chatstream: can't rename {tmp_path}/file: Not a directory\n"

@@ -83,8 +83,8 @@ def test_ctrl_c_on_a_terminal_erases_the_spinner(start: Any) -> None:
     child = start("Hi", "-m", "m1", scripts=[[stall()]])
     child.expect_exact("waiting")
     child.sendintr()
-    assert rest_of(child).endswith("\r\x1b[K")
-    assert child.exitstatus == 130
+    rest = rest_of(child)
+    assert (child.exitstatus, rest[-4:]) == (130, "\r\x1b[K"), (child.signalstatus, rest)
 
 
 @pytest.mark.parametrize("editor", ["prompt_toolkit", "readline"])

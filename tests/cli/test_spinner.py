@@ -93,7 +93,7 @@ def test_a_terminal_without_utf_8_gets_a_spinner_of_ascii(monkeypatch: pytest.Mo
     monkeypatch.setenv("TERM", "xterm")
     with closing(open_terminal("ascii")) as screen:
         monkeypatch.setattr(sys, "stderr", screen.file)
-        Spinner()
+        Spinner().start()
         assert screen.seen() == f"{ERASE}| waiting 0 s".encode()
 
 

@@ -65,6 +65,7 @@ def run(options: argparse.Namespace, out: TextIO) -> None:
     fields = request_fields(options)
     spinner = Spinner(wanted=not options.plain)
     try:
+        spinner.start()
         with (
             connected(options, on_wait=spinner.tick, on_retry=spinner.retry) as client,
             client.stream(prompt, **fields, heartbeat=spinner.heartbeat) as stream,

@@ -108,9 +108,9 @@ class _Chat:
     def reply(self, message: Message) -> None:
         """Send the conversation with one more message, write the answer, and keep both."""
         stream = None
-        self.spinner.start()
         prompt = [*self.conversation.items, message]
         try:
+            self.spinner.start()
             with self.client.stream(prompt, **self.fields, heartbeat=self.spinner.heartbeat) as stream:
                 write_events(stream, self.options, self.out, self.spinner)
         finally:
