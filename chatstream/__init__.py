@@ -18,6 +18,7 @@ TYPE_CHECKING = False  # typing's constant, without importing typing, which take
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from os import PathLike
     from typing import Any
 
     from ._decode.aggregate import aggregate as aggregate
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from ._doctor import doctor as doctor
     from ._hooks import CallInfo as CallInfo
     from ._hooks import RequestInfo as RequestInfo
+    from ._recording.recorder import Recorder as Recorder
+    from ._recording.replay import replay as replay
     from ._retry import RetryInfo as RetryInfo
     from ._stream import ResponseStream as ResponseStream
     from .client import Client as Client
@@ -107,6 +110,8 @@ else:
             "CallInfo",
             "RequestInfo",
         ),
+        "_recording.recorder": ("Recorder",),
+        "_recording.replay": ("replay",),
         "_retry": ("RetryInfo",),
         "_stream": ("ResponseStream",),
         "client": ("Client",),
@@ -189,7 +194,13 @@ else:
         ),
     }
     # Modules that import other packages as soon as they are loaded, and which; () stands for all that a call needs.
-    _NEEDS = {"_decode.parser": ("sseclient",), "_doctor": (), "_stream": ()}
+    _NEEDS = {
+        "_decode.parser": ("sseclient",),
+        "_doctor": (),
+        "_recording.replay": (),
+        "_recording.recorder": (),
+        "_stream": (),
+    }
     _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 
     __all__ = ["__version__", "stream", *_MODULE_OF]  # noqa: PLE0604  # all are strings
@@ -221,6 +232,7 @@ def stream(
     heartbeat: float | None = None,
     extra_headers: Mapping[str, str] | None = None,
     extra_body: Mapping[str, Any] | None = None,
+    record: str | PathLike[str] | Recorder | None = None,
     **fields: Any,
 ) -> ResponseStream:
     """Send one prompt, and return the answer as a `ResponseStream`; see `Client.stream`.
@@ -247,5 +259,6 @@ def stream(
         heartbeat=heartbeat,
         extra_headers=extra_headers,
         extra_body=extra_body,
+        record=record,
         **fields,
     )

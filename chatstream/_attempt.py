@@ -40,7 +40,7 @@ class OpenAttempt:
         scope: CancelScope,
         provider: Provider,
         *,
-        choices: int,
+        choices: int | None,
         limits: Limits,
         heartbeat: float | None,
     ) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ._hooks import CallInfo, Hooks, RequestInfo
 from ._http.cancel_scope import CancelScope
@@ -23,6 +23,16 @@ from .types.turn import Timing, Turn
 if TYPE_CHECKING:
     from ._http.transport import Request
 
+
+class Recording(Protocol):
+    """What records a call; see `chatstream._recording.recorder.CallRecording`."""
+
+    def request(self, info: RequestInfo, provider: Provider, secrets: Secrets) -> None: ...
+    def response(self, reply: Reply, secrets: Secrets) -> None: ...
+    def broken(self, error: BaseException) -> None: ...
+    def end(self, error: BaseException | None) -> None: ...
+
+
 MAX_HEADER = 4096  # characters of a value
 
 
@@ -34,7 +44,7 @@ class Call:
     ``extra_body`` goes into the body over all else. ``provider`` is that of the client with what the call replaces.
     ``total`` is that of the client. ``sent_at`` is when the latest attempt began, on the monotonic clock, ``limited``
     the seconds waited for rate limits. ``number`` tells the calls of this process apart, ``log`` is None if calls are
-    not logged.
+    not logged, ``recording`` if this one is not recorded.
     """
 
     prompt: PromptLike
@@ -52,11 +62,12 @@ class Call:
     listing: str = ""
     number: int = field(default_factory=count(1).__next__)
     log: CallLog | None = field(default_factory=CallLog.of_call)
+    recording: Recording | None = None
 
     def announce(self, request: Request) -> None:
         """Pass a request that is about to be sent to the log and the hooks."""
         hooks = self.hooks.before_request()
-        if not hooks and self.log is None:
+        if not hooks and self.log is None and self.recording is None:
             return
         info = RequestInfo(
             call=self.number,
@@ -72,11 +83,23 @@ class Call:
         )
         if self.log is not None:
             self.log.request(info, self.secrets)
+        if self.recording is not None:
+            self.recording.request(info, self.provider, self.secrets)
         for hook in hooks:
             hook(info)
 
+    def answered(self, reply: Reply) -> None:
+        """Pass an answer whose headers have arrived to the log and the recording."""
+        if self.log is not None:
+            self.log.answer(reply)
+        if self.recording is not None:
+            self.recording.response(reply, self.secrets)
+
     def end(self, get_turn: Callable[[], Turn], error: BaseException | None) -> None:
-        """Pass the end of the call to the log and the hooks; called once, after the connection has been dealt with."""
+        """Pass the end of the call to the recording, the log and the hooks; called once, after the connection has been
+        dealt with."""
+        if self.recording is not None:
+            self.recording.end(error)
         hooks = self.hooks.after_call()
         if not hooks and self.log is None:
             return
@@ -103,6 +126,8 @@ class Call:
         self, status: int | None, request_id: str | None, seconds: float, error: ChatStreamError | None
     ) -> None:
         """List an attempt and how it ended."""
+        if error is not None and self.recording is not None:
+            self.recording.broken(error)
         text = None if error is None else str(error)
         self.attempts.append(Attempt(len(self.attempts) + 1, status, text, request_id, seconds))
         self.total.add_attempt(len(self.attempts))

@@ -20,7 +20,7 @@ MASK = "***"
 MIN_LENGTH = 8  # characters; a shorter value is ordinary, unless its name says otherwise, and is not searched for
 
 _NAME = re.compile(
-    r"auth(?!or)|key|token|secret|passw|pwd|credential|cookie|session|signature|\bsig\b|jwt|\bcode\b", re.I
+    r"auth(?!or)|authoriz|key|token|secret|passw|pwd|credential|cookie|session|signature|\bsig\b|jwt|\bcode\b", re.I
 )
 # What vendors begin their keys with; AKIA is Amazon's, eyJ the beginning of every JSON Web Token.
 _PREFIX = re.compile(r"(Bearer )?((sk|gsk)[-_]|(csk|xai|nvapi|pplx)-|AIza|AKIA|eyJ)\S{5,}")
@@ -166,6 +166,11 @@ def is_secret(name: str, value: str) -> bool:
     if _NAME.search(name):
         return bool(value)
     return len(value) >= MIN_LENGTH and (has_key_prefix(value) or not is_ordinary(value))
+
+
+def is_named_secret(name: str, _value: str = "") -> bool:
+    """Whether the name of a value says that it is secret."""
+    return _NAME.search(name) is not None
 
 
 def is_ordinary(value: str) -> bool:

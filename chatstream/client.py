@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import copy
+from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import ref
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     import requests
 
     from ._http.transport import Transport
+    from ._recording.recorder import CallRecording, Recorder
     from ._retry import RetryInfo
     from ._sender import Sender
     from ._stream import ResponseStream
@@ -110,6 +112,7 @@ class Client:
         heartbeat: float | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_body: Mapping[str, Any] | None = None,
+        record: str | PathLike[str] | Recorder | None = None,
         **fields: Any,
     ) -> ResponseStream:
         """Send the prompt, and return the answer as soon as its headers arrive.
@@ -118,6 +121,7 @@ class Client:
         - ``deadline`` replaces the client's, ``stream_idle_timeout`` and ``first_event_timeout`` the provider's (all in
           seconds). With ``heartbeat`` the loop gets a `Heartbeat` each time that so many seconds pass without an event.
         - ``extra_headers`` replace the headers of the provider, ``extra_body`` any field of the request.
+        - ``record``: a path to write requests and answers to as they arrive, without the key, or a `Recorder`.
         - All other ``fields`` are sent as they are. Names of options are refused, in any spelling, and a name that is
           one typo away from a field that servers know gets a `UserWarning`.
 
@@ -147,7 +151,8 @@ class Client:
         sender = self._open()
         provider = for_call(sender.provider, headers, timeouts)
         chosen = model or self.model or provider.model or ""
-        call = Call(prompt, chosen, fields, scope, provider, self._hooks, body, self._total)
+        recording = None if record is None else _begin_recording(record, choices)
+        call = Call(prompt, chosen, fields, scope, provider, self._hooks, body, self._total, recording=recording)
         try:
             reply = sender.send(call)
         except BaseException as error:
@@ -245,6 +250,13 @@ class Client:
         )
         made._hooks = copy(self._hooks)
         return made
+
+
+def _begin_recording(record: Any, choices: int) -> CallRecording:
+    with imports():
+        from ._recording.recorder import recorder_of
+
+    return recorder_of(record).begin(choices)
 
 
 def _running() -> Provider:

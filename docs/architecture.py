@@ -22,6 +22,7 @@ ROWS = [
     ["cli", "__init__", "_doctor", "testing", "telemetry"],
     ["_shared"],
     ["client"],
+    ["_recording"],
     ["_fields", "_stream"],
     ["_reader", "_models"],
     ["_sender", "_attempt"],

@@ -63,6 +63,7 @@ OPTIONAL = {
     "markdown_it",
     "prompt_toolkit",
     "shtab",
+    "pytest",
 }  # used where they are installed
 SETTINGS = {"Client", "Provider"}  # classes that may be longer, because each setting takes a line
 LONGEST_MODULE, LONGEST_FUNCTION, LONGEST_CLASS = 300, 35, 150  # lines

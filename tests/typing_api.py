@@ -36,6 +36,7 @@ from chatstream import (
     PromptLike,
     Provider,
     ReasoningDelta,
+    Recorder,
     RefusalDelta,
     RequestInfo,
     ResponseEvent,
@@ -56,8 +57,10 @@ from chatstream import (
     item_from_dict,
     partial_json,
     read_events,
+    replay,
 )
 from chatstream.telemetry import instrument
+from chatstream.testing import ChatServer, ReceivedRequest, RecordingServer, ReplayServer
 
 if TYPE_CHECKING:
     from typing_extensions import assert_never, assert_type
@@ -257,6 +260,22 @@ def values_as_json(event: ResponseEvent, item: ResponseItem, turn: Turn, prompt:
     assert_type(OutputTextDelta.from_dict({}), OutputTextDelta)
     assert_type(Turn.from_dict(turn.to_dict()), Turn)
     assert_type(Prompt.from_dict(prompt.to_dict()), Prompt)
+
+
+def recordings(client: Client, path: Path) -> None:
+    client.stream("Hi", record="run.sse")
+    client.stream("Hi", record=path)
+    recorder = Recorder(path, append=True)
+    assert_type(chatstream.stream("Hi", model="any", record=recorder), ResponseStream)
+    assert_type(replay(path, speed=1, call=0), ResponseStream)
+    with ReplayServer(path, "run.sse", speed=2.5) as server:
+        assert_type(server.url, str)
+    with ChatServer() as chat_server:
+        chat_server.says("Hello", reasoning="hm")
+        chat_server.calls(get_weather={"city": "Oslo"})
+        assert_type(chat_server.requests[-1], ReceivedRequest)
+    with RecordingServer("openai", path, mode="none") as recording:
+        assert_type(recording.differences, list[str])
 
 
 def bytes_of_ones_own(recorded: list[bytes], file: BinaryIO) -> Any:

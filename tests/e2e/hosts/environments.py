@@ -23,6 +23,7 @@ PACKAGES = {
     # gunicorn's gevent worker and kombu need packaging without asking for it
     "web": ("gunicorn", "flask", "django", "fastapi", "uvicorn", "gevent", "eventlet", "packaging"),
     "workers": ("celery[redis]", "rq", "PySocks", "packaging"),
+    "clients": ("openai", "pytest"),
     "mocks": (
         *("vcrpy", "responses", "requests-mock", "pook", "requests-cache"),
         *("requests-toolbelt", "freezegun", "time-machine"),
