@@ -26,12 +26,16 @@ if TYPE_CHECKING:
     from ._decode.parser import read_events as read_events
     from ._doctor import Report as Report
     from ._doctor import doctor as doctor
+    from ._fallback import Fallback as Fallback
+    from ._fallback import fallback as fallback
     from ._hooks import CallInfo as CallInfo
     from ._hooks import RequestInfo as RequestInfo
     from ._recording.recorder import Recorder as Recorder
     from ._recording.replay import replay as replay
     from ._retry import RetryInfo as RetryInfo
     from ._stream import ResponseStream as ResponseStream
+    from ._tool_loop.loop import ToolLoop as ToolLoop
+    from ._tool_loop.loop import run_tools as run_tools
     from .client import Client as Client
     from .errors import Attempt as Attempt
     from .errors import Cancelled as Cancelled
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     from .errors import DeadlineExceeded as DeadlineExceeded
     from .errors import IdleTimeout as IdleTimeout
     from .errors import InvalidArguments as InvalidArguments
+    from .errors import MaxTurnsExceeded as MaxTurnsExceeded
     from .errors import MissingEnvVar as MissingEnvVar
     from .errors import ProtocolViolation as ProtocolViolation
     from .errors import ProviderError as ProviderError
@@ -106,6 +111,10 @@ else:
             "Report",
             "doctor",
         ),
+        "_fallback": (
+            "Fallback",
+            "fallback",
+        ),
         "_hooks": (
             "CallInfo",
             "RequestInfo",
@@ -114,6 +123,10 @@ else:
         "_recording.replay": ("replay",),
         "_retry": ("RetryInfo",),
         "_stream": ("ResponseStream",),
+        "_tool_loop.loop": (
+            "ToolLoop",
+            "run_tools",
+        ),
         "client": ("Client",),
         "errors": (
             "Attempt",
@@ -124,6 +137,7 @@ else:
             "DeadlineExceeded",
             "IdleTimeout",
             "InvalidArguments",
+            "MaxTurnsExceeded",
             "MissingEnvVar",
             "ProtocolViolation",
             "ProviderError",

@@ -85,7 +85,7 @@ class OpenAttempt:
     def turn(self, total: float | None, retries: int) -> Turn:
         """The turn as received, with its `timing`."""
         end = self.parser.snapshot()
-        return self.collector.turn(end, self._timing(total, retries, end))
+        return self.collector.turn(end, self._timing(total, retries, end), self._provider.name)
 
     def _timing(self, total: float | None, retries: int, end: Completed) -> Timing:
         return self.arrivals.timing(total, retries, self.reply.reused, end.token_usage)

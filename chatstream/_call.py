@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
@@ -36,15 +36,20 @@ class Recording(Protocol):
 MAX_HEADER = 4096  # characters of a value
 
 
+def joined(earlier: Sequence[Attempt], later: Sequence[Attempt]) -> tuple[Attempt, ...]:
+    """All attempts, numbered anew."""
+    return (*earlier, *(replace(each, number=len(earlier) + each.number) for each in later))
+
+
 @dataclass(repr=False, eq=False)
 class Call:
     """One call of a user: what to send, its cancel scope, and the attempts made for it.
 
     ``listing`` is the path of a list that is fetched where no prompt is sent, else empty.
     ``extra_body`` goes into the body over all else. ``provider`` is that of the client with what the call replaces.
-    ``total`` is that of the client. ``sent_at`` is when the latest attempt began, on the monotonic clock, ``limited``
-    the seconds waited for rate limits. ``number`` tells the calls of this process apart, ``log`` is None if calls are
-    not logged, ``recording`` if this one is not recorded.
+    ``total`` is that of the client. ``earlier`` are the attempts made for other providers before. ``sent_at`` is when
+    the latest attempt began, on the monotonic clock, ``limited`` the seconds waited for rate limits. ``number`` tells
+    the calls of this process apart, ``log`` is None if calls are not logged, ``recording`` if this one is not recorded.
     """
 
     prompt: PromptLike
@@ -56,6 +61,8 @@ class Call:
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     total: UsageTotal = field(default_factory=UsageTotal)
     attempts: list[Attempt] = field(default_factory=list)
+    earlier: tuple[Attempt, ...] = ()
+    is_over: bool = False
     secrets: Secrets = field(default_factory=Secrets)
     sent_at: float = 0.0
     limited: float = 0.0
@@ -96,8 +103,11 @@ class Call:
             self.recording.response(reply, self.secrets)
 
     def end(self, get_turn: Callable[[], Turn], error: BaseException | None) -> None:
-        """Pass the end of the call to the recording, the log and the hooks; called once, after the connection has been
-        dealt with."""
+        """Pass the end of the call to the recording, the log and the hooks, once, after the connection has been dealt
+        with."""
+        if self.is_over:
+            return
+        self.is_over = True
         if self.recording is not None:
             self.recording.end(error)
         hooks = self.hooks.after_call()
@@ -129,12 +139,17 @@ class Call:
         if error is not None and self.recording is not None:
             self.recording.broken(error)
         text = None if error is None else str(error)
-        self.attempts.append(Attempt(len(self.attempts) + 1, status, text, request_id, seconds))
+        self.attempts.append(Attempt(len(self.attempts) + 1, status, text, request_id, seconds, self.provider.name))
         self.total.add_attempt(len(self.attempts))
+
+    @property
+    def all_attempts(self) -> tuple[Attempt, ...]:
+        """Those made for other providers, and then those of this call."""
+        return joined(self.earlier, self.attempts)
 
     def annotate(self, error: ChatStreamError) -> None:
         """Put on an error that leaves the library what is known of its call."""
-        error.attempts = tuple(self.attempts)
+        error.attempts = self.all_attempts
         error.request_id = error.request_id or (self.attempts[-1].request_id if self.attempts else None)
 
     def redact(self, error: ChatStreamError) -> None:

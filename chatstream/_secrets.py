@@ -26,6 +26,9 @@ _NAME = re.compile(
 _PREFIX = re.compile(r"(Bearer )?((sk|gsk)[-_]|(csk|xai|nvapi|pplx)-|AIza|AKIA|eyJ)\S{5,}")
 _WORD = re.compile(r"[^\W\d_]{0,23}\d{0,4}|\d{1,8}[^\W\d_]{0,12}")  # a word or a number, as in web01, 2024, 64bit
 _ADDRESS = re.compile(r"https?://[^\s?]*", re.I)
+_KEY_IN_TEXT = re.compile(rf"\bBearer \S+|\b{_PREFIX.pattern}")
+_USER_IN_URL = re.compile(r"(?<=://)[^\s/@]*:[^\s/@]*(?=@)")
+_URL_WITH_QUERY = re.compile(r"\b\w+://[^\s'\"<>?]*\?[^\s'\"<>]*")
 
 
 class Hidden(str):
@@ -143,6 +146,12 @@ def without_frames(error: E) -> E:
 def masked(name: str) -> str:
     """``name``, or ``***`` if it looks like a key."""
     return MASK if looks_like_key(name) else name
+
+
+def masked_text(text: str) -> str:
+    """A text with ``***`` in place of what looks like a key, and of the passwords and secret parameters of URLs."""
+    text = _URL_WITH_QUERY.sub(lambda match: visible_url(match[0]), _USER_IN_URL.sub(MASK, text))
+    return _KEY_IN_TEXT.sub(MASK, text)
 
 
 def has_key_prefix(text: str) -> bool:

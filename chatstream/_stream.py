@@ -10,7 +10,6 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from types import TracebackType
 from typing import Any, TypeVar
 
 from ._clock import monotonic
@@ -121,15 +120,18 @@ class ResponseStream:
     def __enter__(self) -> ResponseStream:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     @property
     def turn(self) -> Turn:
         """What has been received; all of it once the stream has completed."""
         return self._reader.turn
+
+    @property
+    def provider(self) -> str:
+        """The name of the provider whose answer is read."""
+        return self._reader.sender.provider.name
 
     @property
     def status(self) -> int:
@@ -149,7 +151,7 @@ class ResponseStream:
     @property
     def attempts(self) -> tuple[Attempt, ...]:
         """Every request made for this call."""
-        return tuple(self._reader.call.attempts)
+        return self._reader.call.all_attempts
 
     @property
     def timing(self) -> Timing:
@@ -169,8 +171,7 @@ class ResponseStream:
     def __repr__(self) -> str:
         try:
             state = "ended, see .turn" if self._reader.ended else "open, loop over it, or call text() or collect()"
-            provider = self._reader.sender.provider.name
-            return f"<ResponseStream {state}; provider={provider!r} request_id={self.request_id!r}>"
+            return f"<ResponseStream {state}; provider={self.provider!r} request_id={self.request_id!r}>"
         except AttributeError:  # `__init__` raised
             return object.__repr__(self)
 

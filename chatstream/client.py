@@ -137,7 +137,7 @@ class Client:
         timeouts = checked_timeouts(stream_idle_timeout=stream_idle_timeout, first_event_timeout=first_event_timeout)
         headers, body = checked_headers(extra_headers, "extra_headers"), checked_body(extra_body)
         choices = choices_of({**fields, **body})
-        scope = CancelScope(self.deadline if deadline is None else deadline)
+        scope = self._scope_of(deadline)
         if self._on_wait is not None:
             scope.waits = WaitAnnouncer(scope.started, self._on_wait, heartbeat or WAIT_INTERVAL)
         self._scopes.add(ref(scope, self._scopes.discard))
@@ -160,6 +160,12 @@ class Client:
             raise
         attempt = OpenAttempt(reply, scope, provider, choices=choices, limits=self.limits, heartbeat=heartbeat)
         return ResponseStream(CallReader(attempt, call, sender))
+
+    def _scope_of(self, deadline: float | CancelScope | None) -> CancelScope:
+        """The scope of a call; that of `Fallback`, in the place of a deadline, is for all clients that it asks."""
+        if isinstance(deadline, CancelScope):
+            return deadline
+        return CancelScope(self.deadline if deadline is None else deadline)
 
     def _checked_fields(self, fields: dict[str, Any]) -> dict[str, Any]:
         """The fields of a call and those of all calls."""

@@ -20,6 +20,7 @@ from chatstream import (
     ContentPartDone,
     Created,
     CustomToolCall,
+    Fallback,
     FunctionCall,
     FunctionCallDelta,
     FunctionCallOutput,
@@ -48,16 +49,19 @@ from chatstream import (
     Timing,
     TokenUsage,
     Tool,
+    ToolLoop,
     Turn,
     UnexpectedStatus,
     aggregate,
     array_items,
     collect,
     event_from_dict,
+    fallback,
     item_from_dict,
     partial_json,
     read_events,
     replay,
+    run_tools,
 )
 from chatstream.telemetry import instrument
 from chatstream.testing import ChatServer, ReceivedRequest, RecordingServer, ReplayServer
@@ -167,6 +171,32 @@ def tools_and_parts(client: Client, turn: Turn, path: Path) -> None:
             assert_type(Tool.from_function(get_weather).call(call), Any)
         except InvalidArguments as error:
             call.output(str(error))
+
+
+def approve(call: FunctionCall) -> bool | str:
+    return call.name == "get_weather" or "no other function"
+
+
+def several_clients(first: Client, second: Client) -> Turn:
+    both = fallback([first, second], when=lambda error: isinstance(error, StreamError))
+    assert_type(both, Fallback)
+    stream = both.stream("Hi", deadline=5, temperature=0)
+    assert_type(stream, ResponseStream)
+    assert_type(stream.provider, str)
+    assert_type(stream.turn.provider, "str | None")
+    return run_tools(both, "Hi", [get_weather]).collect()
+
+
+def a_loop_over_tools(client: Client, prompt: Prompt) -> Turn:
+    loop = run_tools(client, prompt, [get_weather, Tool.from_function(get_weather)], approve=approve, temperature=0)
+    for event in loop:
+        every_kind_of_event(event)
+    assert_type(run_tools(client, "Hi", max_turns=3, threads=4), ToolLoop)
+    assert_type(loop.prompt, Prompt)
+    assert_type(loop.turns, tuple[Turn, ...])
+    assert_type(next(loop), ResponseEvent)
+    assert_type([*loop.text()], list[str])
+    return loop.collect()
 
 
 class City:

@@ -61,6 +61,7 @@ class Turn:
       inside a call, or has not ended; ``unconfirmed`` if the server sent no finish reason, or one that nobody knows.
     - ``finish_reason``: as the server spelled it. ``finish_kind``: its meaning, one of OpenAI's finish reasons,
       ``error`` or ``other``.
+    - ``provider``: the name of the provider that has answered; None for a turn that was made from bytes or events.
     - ``timing``: times in seconds. ``extra``: other fields of the answer, unchanged: ``logprobs``, ``annotations``,
       ``audio``, ``citations``, ``search_results``, ``timings``, …
     """
@@ -74,6 +75,7 @@ class Turn:
     timing: Timing | None = None
     finish_kind: FinishKind | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    provider: str | None = None
     _choices: tuple[Turn, ...] = field(default=(), repr=False)
 
     @property
