@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ._decode.aggregate import aggregate as aggregate
     from ._decode.aggregate import collect as collect
     from ._decode.parser import read_events as read_events
+    from ._display.svg import SVG as SVG
     from ._doctor import Report as Report
     from ._doctor import doctor as doctor
     from ._fallback import Fallback as Fallback
@@ -107,6 +108,7 @@ else:
             "collect",
         ),
         "_decode.parser": ("read_events",),
+        "_display.svg": ("SVG",),
         "_doctor": (
             "Report",
             "doctor",

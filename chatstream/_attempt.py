@@ -21,7 +21,7 @@ from ._decode.aggregate import Collector
 from ._decode.parser import EventParser
 from ._http.cancel_scope import CancelScope
 from ._http.reply import Reply
-from ._timing import Arrivals
+from ._timing import MOST_READS, Arrivals
 from .errors import ChatStreamError, DeadlineExceeded, IdleTimeout, StreamError, idle_timeout
 from .providers.provider import Provider
 from .types.events import Completed, Heartbeat, ResponseEvent
@@ -161,4 +161,8 @@ class OpenAttempt:
         arrivals.read_at = ended = monotonic()
         arrivals.waited += ended - began
         arrivals.bytes += len(piece)
+        if piece:
+            arrivals.reads.append((ended - arrivals.started, arrivals.bytes))
+            if len(arrivals.reads) > MOST_READS:
+                arrivals.thin()
         return piece

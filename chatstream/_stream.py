@@ -16,6 +16,7 @@ from ._clock import monotonic
 from ._decode.aggregate import Collector
 from ._event_source import EventSourceBody
 from ._http.cancel_scope import checked_seconds
+from ._imports import imports
 from ._missing import explain_missing
 from ._reader import COLLISION, CallReader, read_elsewhere
 from .errors import Attempt, ConfigError
@@ -72,7 +73,7 @@ class ResponseStream:
         return _started(self._aggregate())
 
     def _text(self, heartbeat: float | None) -> Generator[str, None, None]:
-        yield from self._unread()
+        yield from _unread(self._reader)
         if heartbeat is not None:
             yield from _text_or_nothing(self, heartbeat)
         else:
@@ -81,16 +82,8 @@ class ResponseStream:
                     yield event.delta
 
     def _aggregate(self) -> Generator[ResponseEvent, None, None]:
-        yield from self._unread()
+        yield from _unread(self._reader)
         yield from self._reader.run(self._reader.whole_items)
-
-    def _unread(self) -> Generator[Any, None, None]:
-        """The item that `_started` takes. An iterator that is closed or dropped there would leave the stream open."""
-        try:
-            yield None
-        except BaseException:
-            self._reader.close()
-            raise
 
     def collect(self) -> Turn:
         """The whole turn; reads and restarts as `aggregate` does."""
@@ -108,6 +101,15 @@ class ResponseStream:
         """
         self._reader.attempt.heartbeat = checked_seconds("heartbeat", heartbeat)
         return EventSourceBody(iter(self), self._reader.close)
+
+    def show(self) -> Turn:
+        """Show the answer as it arrives, and return it: in a notebook as Markdown, elsewhere printed as text. An
+        interrupt ends it and keeps what was received; a script is interrupted as usual."""
+        with imports():
+            from ._show import INTERVAL, show
+
+        self._reader.attempt.heartbeat = INTERVAL
+        return show(self)
 
     def cancel(self) -> None:
         """End the stream from any thread: whoever reads it, or waits for it, gets `Cancelled` at once."""
@@ -187,6 +189,15 @@ def _started(items: Generator[T, None, None]) -> Generator[T, None, None]:
     """The generator after its first item: only one that has begun notices that it is closed or dropped."""
     next(items)
     return items
+
+
+def _unread(reader: CallReader) -> Generator[Any, None, None]:
+    """The item that `_started` takes. An iterator that is closed or dropped there would leave the stream open."""
+    try:
+        yield None
+    except BaseException:
+        reader.close()
+        raise
 
 
 def _text_or_nothing(events: Iterable[ResponseEvent], seconds: float) -> Iterator[str]:

@@ -29,9 +29,9 @@ ROWS = [
     ["_backoff", "_timing"],
     ["_call"],
     ["_logging"],
-    ["_encode", "_decode", "_rate_limit", "_event_source", "_hooks", "_totals", "_hints"],
+    ["_encode", "_decode", "_rate_limit", "_event_source", "_hooks", "_totals", "_hints", "_show"],
     ["_retry", "types", "providers", "_http", "_requirements"],
-    ["errors", "_redaction"],
+    ["errors", "_redaction", "_display"],
     ["_dataclass", "_secrets", "_locks", "_imports", "_clock", "_loopback", "_field_names", "_missing"],
     ["_version"],
 ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 
 import chatstream
 from chatstream import (
+    SVG,
     Attempt,
     CallInfo,
     ChatStreamError,
@@ -135,6 +136,7 @@ def the_ways_to_read(stream: ResponseStream) -> None:
     assert_type(stream.text(heartbeat=0.5), Generator[str, None, None])
     assert_type(stream.aggregate(), Generator[ResponseEvent, None, None])
     assert_type(stream.collect(), Turn)
+    assert_type(stream.show(), Turn)
     assert_type(stream.turn, Turn)
     assert_type(stream.timing, Timing)
     assert_type(stream.attempts, tuple[Attempt, ...])
@@ -281,6 +283,10 @@ def what_answers_take(client: Client, turns: list[Turn], timing: Timing) -> None
     assert_type(client.usage.cost, float | None)
     assert_type(timing.first_text, float | None)
     assert_type(timing.reused, bool)
+    assert_type(timing.arrivals, tuple[tuple[float, int], ...])
+    assert_type(timing.sparkline(60), str)
+    assert_type(timing.svg(), SVG)
+    assert_type(timing.plot(), Any)
 
 
 def values_as_json(event: ResponseEvent, item: ResponseItem, turn: Turn, prompt: Prompt) -> None:
