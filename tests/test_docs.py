@@ -2,8 +2,8 @@
 
 - A ``python`` block is executed; all blocks of a page share one namespace, from top to bottom. A ``text`` block
   directly after it is its output; ``…`` matches anything.
-- A ``console`` block is a terminal session. ``$ chatstream …`` followed by output is executed in this process, with what
-  ``printf … |`` prints as its stdin; ``$ cat FILE`` writes the file that it shows. All other commands are checked
+- A ``console`` block is a terminal session. ``$ chatstream …`` followed by output is executed in this process, with
+  what ``printf … |`` prints as its stdin; ``$ cat FILE`` writes the file that it shows. All other commands are checked
   against the parsers, the Makefile and setup.cfg.
 - ``<!-- skip: reason -->`` above a block prevents its execution, ``<!-- varies: reason -->`` the comparison of its
   output.
