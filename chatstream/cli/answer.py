@@ -34,7 +34,7 @@ class Answers:
         self._fields = request_fields(options)
         self._tools = [_function(each) for each in options.tool]
         self._spinner = spinner
-        if options.record:
+        if options.record is not None:
             with imports():
                 from .._recording.recorder import Recorder
             self._fields["record"] = Recorder(options.record)

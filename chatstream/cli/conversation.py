@@ -29,6 +29,8 @@ class Conversation:
 
     def __init__(self, name: str, *, new: bool = False) -> None:
         self.path = path_of(name)
+        if not name or (self.path.exists() and not self.path.is_file()):
+            raise ConfigError(f"{name!r} is no file that a conversation can be kept in")
         if new and self.path.exists():
             self._set_aside()
         self.items: list[Any] = _read(self.path) if self.path.exists() else []

@@ -12,14 +12,14 @@ from .._imports import imports
 from ..errors import ConfigError
 
 
-def read_text(path: str) -> str:
-    """The text of a file. Raises `ConfigError` if it can't be read, or is none in UTF-8."""
+def read_text(path: str, hint: str = "") -> str:
+    """The text of a file. Raises `ConfigError` if it can't be read, or is none in UTF-8, which ends with ``hint``."""
     try:
         return Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError(f"can't read {path}: {error.strerror}") from None
     except ValueError:  # not UTF-8, or a NUL in the path
-        raise ConfigError(f"{path} is not a text in UTF-8; an image is attached by -i") from None
+        raise ConfigError(f"{path} is not a text in UTF-8{hint}") from None
 
 
 def imported(reference: str) -> Any:
@@ -38,6 +38,6 @@ def imported(reference: str) -> Any:
         raise ConfigError(f"{reference} does not exist: {error}") from None
     except ModuleNotFoundError as error:
         raise ConfigError(f"{reference} can't be imported: {error}; the current directory is searched, too") from None
-    except Exception as error:  # whatever the code of the module raises
+    except (Exception, SystemExit) as error:  # whatever the code of the module raises
         raise ConfigError(f"{reference} can't be imported: {type(error).__name__}: {error}") from None
     return found

@@ -71,7 +71,7 @@ def _json(name: str, value: str) -> Any:
 
 def _attached(path: str) -> str:
     """A file as a fenced block under its name. Its fence is longer than any in the text."""
-    text = read_text(path)
+    text = read_text(path, "; an image is attached by -i")
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     return f"{Path(path).name}:\n{fence}\n{text.strip(chr(10))}\n{fence}"
 

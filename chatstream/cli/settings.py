@@ -32,18 +32,22 @@ def connected(options: argparse.Namespace, **hooks: Any) -> Client:
     """The client that the options describe. Raises `ConfigError`."""
     path, settings = _config(options.config)
     own = settings.get("model_providers", {})
-    provider: Provider | str = options.provider or settings.get("model_provider", DEFAULT_PROVIDER)
-    if options.base_url and not options.provider:
-        provider = DEFAULT_PROVIDER  # which `Client` replaces by that of the URL
-    elif isinstance(provider, str) and provider in own:
-        provider = Provider.from_toml(path, provider)
-    elif own and "://" not in str(provider):
-        lookup({**own, **PRESETS}, str(provider), f"ready-made provider, and none in {path},")
+    url, is_chosen = options.base_url, options.provider is not None or options.base_url is not None
+    id = options.provider if options.provider is not None else DEFAULT_PROVIDER
+    if not is_chosen:
+        id = settings.get("model_provider", DEFAULT_PROVIDER)
+    provider: Provider | str = id
+    if url is not None and id == DEFAULT_PROVIDER:
+        url = with_scheme(url)  # `Client` makes a provider of it
+    elif id in own:
+        provider = Provider.from_toml(path, id)
+    elif own and "://" not in id:
+        lookup({**own, **PRESETS}, id, f"ready-made provider, and none in {path},")
     return Client(
         provider,
-        base_url=with_scheme(options.base_url) if options.base_url else None,
+        base_url=url,
         api_key=key_of(options.key_env),
-        model=options.model or (None if options.provider or options.base_url else settings.get("model")),
+        model=options.model or (None if is_chosen else settings.get("model")),
         deadline=options.deadline,
         **hooks,
     )

@@ -199,8 +199,9 @@ def test_a_conversation_that_can_not_be_read_or_written_is_an_error_of_one_line(
     chat: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("", "utf-8")
-    assert chat("-C", str(tmp_path), "Hi", scripts=[text_answer("Ho")])[0] == 1
-    assert capsys.readouterr().err == f"chatstream: can't read {tmp_path}: Is a directory\n"
+    for name in (str(tmp_path), "/dev/null", ""):
+        assert chat("-C", name, "Hi", scripts=[text_answer("Ho")])[0] == 1
+        assert capsys.readouterr().err == f"chatstream: {name!r} is no file that a conversation can be kept in\n"
     assert chat("-C", str(tmp_path / "file" / "x.jsonl"), "Hi", scripts=[text_answer("Ho")])[0] == 1
     out, err = capsys.readouterr()
     assert (out, err) == ("Ho\n", f"chatstream: can't write {tmp_path}/file/x.jsonl: File exists\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import sys
@@ -66,6 +67,7 @@ def planets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path.copy())
     monkeypatch.delitem(sys.modules, "planets_of_test", raising=False)
+    importlib.invalidate_caches()
     return tmp_path
 
 
@@ -243,6 +245,7 @@ def test_a_file_with_a_json_schema_is_the_format_of_the_answer(sent: Any, planet
         ("no_such_module:A", None, "no_such_module:A can't be imported: No module named 'no_such_module'"),
         ("planets_of_test:number", None, "response_format must be a dict, or a type"),
         ("planets_of_test:", None, "planets_of_test: is neither a file nor module:name"),
+        ("broken_module:A", "exit(3)", "broken_module:A can't be imported: SystemExit: 3"),
         ("broken_module:A", "1 / 0", "broken_module:A can't be imported: ZeroDivisionError: division by zero"),
     ],
 )

@@ -107,6 +107,9 @@ def test_a_ready_made_provider_is_found_beside_the_own_ones(own_file: Any, opena
         (OWN, ["--base-url", "http://127.0.0.1:1", "-p", "mine"], "provider and base_url name two servers"),
         (OWN, ["-p", "openai", "--key-env", "NO_SUCH_KEY"], "Missing environment variable: `NO_SUCH_KEY`."),
         (OWN, ["-c", "."], "can't read "),
+        (OWN, ["-p", ""], "there is no ready-made provider, and none in "),
+        ("", ["-p", ""], "there is no ready-made provider of this name."),
+        ("", ["--base-url", ""], "a server is given by its URL, or by its host"),
     ],
 )
 def test_settings_that_can_not_work_are_an_error_of_one_line(
