@@ -41,8 +41,6 @@ LAYER_OF = {name: number for number, row in enumerate(reversed(architecture.ROWS
 # Upward imports that are allowed: of the public names, and of the command line by `python -m chatstream`.
 ALLOWED_UPWARDS = {
     ("__main__", "cli"),
-    ("cli", "_doctor"),
-    ("cli", "__init__"),
     ("_doctor", "__init__"),
     ("testing", "__init__"),
 }
@@ -59,6 +57,10 @@ OPTIONAL = {
     "orjson",
     "socks",
     "opentelemetry",
+    "rich",
+    "markdown_it",
+    "prompt_toolkit",
+    "shtab",
     "pytest",
     "matplotlib",
     "IPython",
