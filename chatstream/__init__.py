@@ -48,6 +48,9 @@ if TYPE_CHECKING:
     from .errors import StreamTooLarge as StreamTooLarge
     from .errors import StreamTruncated as StreamTruncated
     from .errors import UnexpectedStatus as UnexpectedStatus
+    from .many.mapping import map_prompts as map_prompts
+    from .many.progress import Progress as Progress
+    from .many.result import Result as Result
     from .providers.provider import Provider as Provider
     from .types.events import ChoiceEnd as ChoiceEnd
     from .types.events import Completed as Completed
@@ -130,6 +133,9 @@ else:
             "StreamTruncated",
             "UnexpectedStatus",
         ),
+        "many.mapping": ("map_prompts",),
+        "many.progress": ("Progress",),
+        "many.result": ("Result",),
         "providers.provider": ("Provider",),
         "types.events": (
             "ChoiceEnd",

@@ -96,6 +96,7 @@ class Client:
         self._lock = ForkSafeLock()
         self._total = UsageTotal()
         self._scopes: set[ref[CancelScope]] = set()  # of running calls; a WeakSet can't be listed while others add
+        self._runs: set[ref[Client]] = set()  # clients of `_for_run`
         CancelScope(deadline)  # refuses a wrong deadline now
 
     def stream(
@@ -205,6 +206,8 @@ class Client:
         """
         for scope in filter(None, [running() for running in self._scopes.copy()]):
             scope.cancel()
+        for run in filter(None, [made() for made in self._runs.copy()]):
+            run.cancel()
 
     def close(self) -> None:
         """Close the connections kept for reuse. The client may be used again."""
@@ -232,6 +235,14 @@ class Client:
     def __reduce__(self) -> tuple[Callable[..., Client], tuple[Any, ...]]:
         """A pickled client comes back without its key, its session and its hooks."""
         return _unpickled, (self.provider, self.model, self.deadline, self.limits, without_secrets(self.defaults))
+
+    def _for_run(self) -> Client:
+        """A client that shares connections, budget and total with this one, and has calls of its own to cancel."""
+        self._open()
+        made = object.__new__(Client)
+        vars(made).update(vars(self), _scopes=set(), _runs=set())
+        self._runs.add(ref(made, self._runs.discard))
+        return made
 
     def _like(self, provider: Provider) -> Client:
         made = Client(

@@ -20,7 +20,7 @@ PACKAGE = HERE.parent / "chatstream"
 # Each row imports only from the rows after it; the names of one row never import each other.
 ROWS = [
     ["cli", "__init__", "_doctor", "testing", "telemetry"],
-    ["_shared"],
+    ["_shared", "many"],
     ["client"],
     ["_fields", "_stream"],
     ["_reader", "_models"],
