@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ._doctor import doctor as doctor
     from ._hooks import CallInfo as CallInfo
     from ._hooks import RequestInfo as RequestInfo
+    from ._limiter import Limiter as Limiter
     from ._retry import RetryInfo as RetryInfo
     from ._stream import ResponseStream as ResponseStream
     from .client import Client as Client
@@ -110,6 +111,7 @@ else:
             "CallInfo",
             "RequestInfo",
         ),
+        "_limiter": ("Limiter",),
         "_retry": ("RetryInfo",),
         "_stream": ("ResponseStream",),
         "client": ("Client",),

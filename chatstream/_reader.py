@@ -148,7 +148,7 @@ class CallReader:
         if self._has_handed_over or not isinstance(error, StreamError):
             raise error
         self.attempt.reply.close()
-        self.call.total.add_tokens(self.attempt.tokens)
+        self.call.add_tokens(self.attempt.tokens)
         self.call.scope.waits.resume()
         limit = self.sender.provider.stream_max_retries
         self._restarts = self.sender.backoff.wait_to_retry(self.call, error, self._restarts, limit)
@@ -168,7 +168,7 @@ class CallReader:
         elif not self.ended and self._closing.acquire(blocking=False):
             self.ended = True
             self.total = self.call.scope.elapsed
-            self.call.total.add_tokens(self.attempt.tokens)
+            self.call.add_tokens(self.attempt.tokens)
             if self.attempt.collector.completed is not None:
                 self.attempt.reply.drain()
             else:

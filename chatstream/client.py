@@ -19,6 +19,7 @@ from ._hooks import CallInfo, Hooks, RequestInfo
 from ._http.announcing import WaitAnnouncer
 from ._http.cancel_scope import CancelScope, checked_seconds
 from ._imports import imports
+from ._limiter import Limiter, checked_limiter
 from ._locks import ForkSafeLock
 from ._missing import explain_missing
 from ._requirements import check_installed
@@ -57,6 +58,7 @@ class Client:
       the call began, once a second or each ``heartbeat``, while it connects, waits for headers or waits to retry. What
       they raise ends the call and is passed on.
     - ``session``: a `requests.Session` of your own, with its proxies and certificates. ``limits`` bounds what is read.
+      ``limiter``: a `Limiter`, which keeps the calls at the pace that the server allows.
 
     Raises `ConfigError` for settings that can't work.
     """
@@ -75,6 +77,7 @@ class Client:
         on_turn: Callable[[CallInfo], object] | None = None,
         on_wait: Callable[[float], object] | None = None,
         session: requests.Session | None = None,
+        limiter: Limiter | None = None,
         limits: Limits = Limits(),  # noqa: B008  # frozen
         **unknown: NoReturn,  # no value has this type, so a type checker refuses all; `Places` says where each belongs
     ) -> None:
@@ -91,6 +94,7 @@ class Client:
         self._on_wait = on_wait
         self._is_local = self.provider == Provider.named("local")
         self._session = session
+        self.limiter: Limiter | None = checked_limiter(limiter)
         self._transport: Transport | None = None
         self._sender: Sender | None = None
         self._lock = ForkSafeLock()
@@ -148,7 +152,7 @@ class Client:
         sender = self._open()
         provider = for_call(sender.provider, headers, timeouts)
         chosen = model or self.model or provider.model or ""
-        call = Call(prompt, chosen, fields, scope, provider, self._hooks, body, self._total)
+        call = Call(prompt, chosen, fields, scope, provider, self._hooks, body, self._total, limiter=self.limiter)
         try:
             reply = sender.send(call)
         except BaseException as error:
@@ -234,13 +238,18 @@ class Client:
 
     def __reduce__(self) -> tuple[Callable[..., Client], tuple[Any, ...]]:
         """A pickled client comes back without its key, its session and its hooks."""
-        return _unpickled, (self.provider, self.model, self.deadline, self.limits, without_secrets(self.defaults))
+        options = {name: getattr(self, name) for name in ("model", "deadline", "limits", "limiter")}
+        return _unpickled, (self.provider, {**options, "defaults": without_secrets(self.defaults)})
 
-    def _for_run(self) -> Client:
-        """A client that shares connections, budget and total with this one, and has calls of its own to cancel."""
+    def _for_run(self, limiter: Limiter | None) -> Client:
+        """A client that shares connections, budget and total with this one, and has calls of its own to cancel.
+
+        Its limiter is ``limiter``, or that of this client, or a new one.
+        """
         self._open()
         made = object.__new__(Client)
-        vars(made).update(vars(self), _scopes=set(), _runs=set())
+        limiter = checked_limiter(limiter) or self.limiter or Limiter()
+        vars(made).update(vars(self), _scopes=set(), _runs=set(), limiter=limiter)
         self._runs.add(ref(made, self._runs.discard))
         return made
 
@@ -252,6 +261,7 @@ class Client:
             deadline=self.deadline,
             on_wait=self._on_wait,
             session=self._session,
+            limiter=self.limiter,
             limits=self.limits,
         )
         made._hooks = copy(self._hooks)
@@ -278,7 +288,5 @@ def check_fields(fields: Mapping[str, Any]) -> None:
     PLACES.check_fields(fields)
 
 
-def _unpickled(
-    provider: Provider, model: str | None, deadline: float | None, limits: Limits, defaults: Mapping[str, Any]
-) -> Client:
-    return Client(provider, model=model, defaults=defaults, deadline=deadline, limits=limits)
+def _unpickled(provider: Provider, options: dict[str, Any]) -> Client:
+    return Client(provider, **options)

@@ -29,6 +29,7 @@ from chatstream import (
     InputFile,
     InputImage,
     InvalidArguments,
+    Limiter,
     Message,
     OutputImage,
     OutputItemDone,
@@ -277,9 +278,12 @@ def many_prompts(client: Client, executor: Executor) -> None:
         assert_type(progress.done, int)
         assert_type(progress.tokens_per_second, float | None)
 
+    limiter = Limiter(600, tokens_per_minute=90_000)
+    assert_type(limiter.requests_per_second, float | None)
+    assert_type(Client(limiter=limiter).limiter, Limiter | None)
     results = map_prompts(client, ("a", Prompt("b"), {"prompt": "c"}), out="out.jsonl", progress=report, temperature=0)
     assert_type(results, Generator[Result, None, None])
-    for result in map_prompts(client, Path("in.jsonl"), executor=executor, concurrency=32, ordered=True):
+    for result in map_prompts(client, Path("in.jsonl"), executor=executor, concurrency=32, limiter=limiter):
         assert_type(result.turn, Turn | None)
         assert_type(result.error, Exception | None)
         assert_type(result.attempts, tuple[Attempt, ...])

@@ -16,6 +16,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from typing import Any
 
+from .._limiter import Limiter
 from ..client import Client
 from ..errors import ConfigError
 from .asking import asker
@@ -35,6 +36,7 @@ def map_prompts(
     out: str | os.PathLike[str] | None = None,
     resume: bool = True,
     ordered: bool = False,
+    limiter: Limiter | None = None,
     progress: bool | Report | None = None,
     **fields: Any,
 ) -> Generator[Result, None, None]:
@@ -48,6 +50,7 @@ def map_prompts(
     - ``out``: a file to which each result is appended, as a line of JSON. With ``resume`` a run goes on with the file
       of an earlier one: what has an answer in it is not asked again, and what failed is.
     - ``ordered``: yield in the order of the prompts.
+    - ``limiter``: replaces that of the client. If there is none, the run learns what the server allows.
     - ``progress``: True for a bar on stderr, or a function that is called with a `Progress` after each result.
     - ``fields``: arguments of `Client.stream` for all prompts. A dict's own fields come first; ``model`` replaces those
       that dicts name.
@@ -58,7 +61,7 @@ def map_prompts(
     _check(prompts, concurrency, fields)
     client._checked_fields({name: value for name, value in fields.items() if name not in OPTIONS})
     tally = Tally(progress, len(prompts) if isinstance(prompts, Sized) else None)
-    client = client._for_run()
+    client = client._for_run(limiter)
     arguments, is_here = asker(client, executor)
 
     def results() -> Generator[Result, None, None]:
