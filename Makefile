@@ -11,7 +11,7 @@ QUESTION ?= Why is the sky blue? Answer in three sentences.
 # The path, since pyright reads the packages of the first python on it; PYTHONPATH, since it can't follow an editable installation.
 PYRIGHT = PATH="$(abspath $(BIN)):$$PATH" PYTHONPATH=. $(BIN)/pyright
 
-.PHONY: help demo test compat e2e bench soak fuzz lint types docs dist clean
+.PHONY: help demo test compat e2e notebook bench soak fuzz lint types docs dist clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/'
@@ -28,6 +28,9 @@ compat:  ## the tests on each Python that is found, oldest and newest dependenci
 
 e2e: $(VENV)/.test  ## the end-to-end tests on the real model, none skipped
 	CHATSTREAM_REQUIRE_E2E=1 $(BIN)/python -m pytest -m e2e $(ARGS)
+
+notebook: $(VENV)/.notebook  ## docs/notebook.ipynb and docs/timing.svg, made anew with the real model
+	$(BIN)/python tools/notebook.py docs/notebook.ipynb
 
 bench: $(VENV)/.local  ## speed beside other clients, 25 to 40 minutes; ARGS=--quick for chatstream and the bare loop alone
 	$(BIN)/python -m benchmarks --environments $(VENV)/bench $(ARGS)
@@ -74,6 +77,10 @@ $(VENV)/.local: $(VENV)/.made setup.cfg
 
 $(VENV)/.test: $(VENV)/.local
 	$(PIP) --editable '.[test,local]'
+	@touch $@
+
+$(VENV)/.notebook: $(VENV)/.local
+	$(PIP) 'nbclient>=0.10' 'ipykernel>=6.29'
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.test

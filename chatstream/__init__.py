@@ -18,18 +18,26 @@ TYPE_CHECKING = False  # typing's constant, without importing typing, which take
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from os import PathLike
     from typing import Any
 
     from ._decode.aggregate import aggregate as aggregate
     from ._decode.aggregate import collect as collect
     from ._decode.parser import read_events as read_events
+    from ._display.svg import SVG as SVG
     from ._doctor import Report as Report
     from ._doctor import doctor as doctor
+    from ._fallback import Fallback as Fallback
+    from ._fallback import fallback as fallback
     from ._hooks import CallInfo as CallInfo
     from ._hooks import RequestInfo as RequestInfo
     from ._limiter import Limiter as Limiter
+    from ._recording.recorder import Recorder as Recorder
+    from ._recording.replay import replay as replay
     from ._retry import RetryInfo as RetryInfo
     from ._stream import ResponseStream as ResponseStream
+    from ._tool_loop.loop import ToolLoop as ToolLoop
+    from ._tool_loop.loop import run_tools as run_tools
     from .client import Client as Client
     from .errors import Attempt as Attempt
     from .errors import Cancelled as Cancelled
@@ -39,6 +47,7 @@ if TYPE_CHECKING:
     from .errors import DeadlineExceeded as DeadlineExceeded
     from .errors import IdleTimeout as IdleTimeout
     from .errors import InvalidArguments as InvalidArguments
+    from .errors import MaxTurnsExceeded as MaxTurnsExceeded
     from .errors import MissingEnvVar as MissingEnvVar
     from .errors import ProtocolViolation as ProtocolViolation
     from .errors import ProviderError as ProviderError
@@ -103,17 +112,28 @@ else:
             "collect",
         ),
         "_decode.parser": ("read_events",),
+        "_display.svg": ("SVG",),
         "_doctor": (
             "Report",
             "doctor",
+        ),
+        "_fallback": (
+            "Fallback",
+            "fallback",
         ),
         "_hooks": (
             "CallInfo",
             "RequestInfo",
         ),
         "_limiter": ("Limiter",),
+        "_recording.recorder": ("Recorder",),
+        "_recording.replay": ("replay",),
         "_retry": ("RetryInfo",),
         "_stream": ("ResponseStream",),
+        "_tool_loop.loop": (
+            "ToolLoop",
+            "run_tools",
+        ),
         "client": ("Client",),
         "errors": (
             "Attempt",
@@ -124,6 +144,7 @@ else:
             "DeadlineExceeded",
             "IdleTimeout",
             "InvalidArguments",
+            "MaxTurnsExceeded",
             "MissingEnvVar",
             "ProtocolViolation",
             "ProviderError",
@@ -197,7 +218,13 @@ else:
         ),
     }
     # Modules that import other packages as soon as they are loaded, and which; () stands for all that a call needs.
-    _NEEDS = {"_decode.parser": ("sseclient",), "_doctor": (), "_stream": ()}
+    _NEEDS = {
+        "_decode.parser": ("sseclient",),
+        "_doctor": (),
+        "_recording.replay": (),
+        "_recording.recorder": (),
+        "_stream": (),
+    }
     _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 
     __all__ = ["__version__", "stream", *_MODULE_OF]  # noqa: PLE0604  # all are strings
@@ -229,6 +256,7 @@ def stream(
     heartbeat: float | None = None,
     extra_headers: Mapping[str, str] | None = None,
     extra_body: Mapping[str, Any] | None = None,
+    record: str | PathLike[str] | Recorder | None = None,
     **fields: Any,
 ) -> ResponseStream:
     """Send one prompt, and return the answer as a `ResponseStream`; see `Client.stream`.
@@ -255,5 +283,6 @@ def stream(
         heartbeat=heartbeat,
         extra_headers=extra_headers,
         extra_body=extra_body,
+        record=record,
         **fields,
     )

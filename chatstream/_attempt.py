@@ -21,7 +21,7 @@ from ._decode.aggregate import Collector
 from ._decode.parser import EventParser
 from ._http.cancel_scope import CancelScope
 from ._http.reply import Reply
-from ._timing import Arrivals
+from ._timing import MOST_READS, Arrivals
 from .errors import ChatStreamError, DeadlineExceeded, IdleTimeout, StreamError, idle_timeout
 from .providers.provider import Provider
 from .types.events import Completed, Heartbeat, ResponseEvent
@@ -40,7 +40,7 @@ class OpenAttempt:
         scope: CancelScope,
         provider: Provider,
         *,
-        choices: int,
+        choices: int | None,
         limits: Limits,
         heartbeat: float | None,
     ) -> None:
@@ -85,7 +85,7 @@ class OpenAttempt:
     def turn(self, total: float | None, retries: int) -> Turn:
         """The turn as received, with its `timing`."""
         end = self.parser.snapshot()
-        return self.collector.turn(end, self._timing(total, retries, end))
+        return self.collector.turn(end, self._timing(total, retries, end), self._provider.name)
 
     def _timing(self, total: float | None, retries: int, end: Completed) -> Timing:
         return self.arrivals.timing(total, retries, self.reply.reused, end.token_usage)
@@ -161,4 +161,8 @@ class OpenAttempt:
         arrivals.read_at = ended = monotonic()
         arrivals.waited += ended - began
         arrivals.bytes += len(piece)
+        if piece:
+            arrivals.reads.append((ended - arrivals.started, arrivals.bytes))
+            if len(arrivals.reads) > MOST_READS:
+                arrivals.thin()
         return piece

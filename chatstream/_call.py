@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ._hooks import CallInfo, Hooks, RequestInfo
 from ._http.cancel_scope import CancelScope
@@ -25,7 +25,22 @@ from .types.usage import TokenUsage
 if TYPE_CHECKING:
     from ._http.transport import Request
 
+
+class Recording(Protocol):
+    """What records a call; see `chatstream._recording.recorder.CallRecording`."""
+
+    def request(self, info: RequestInfo, provider: Provider, secrets: Secrets) -> None: ...
+    def response(self, reply: Reply, secrets: Secrets) -> None: ...
+    def broken(self, error: BaseException) -> None: ...
+    def end(self, error: BaseException | None) -> None: ...
+
+
 MAX_HEADER = 4096  # characters of a value
+
+
+def joined(earlier: Sequence[Attempt], later: Sequence[Attempt]) -> tuple[Attempt, ...]:
+    """All attempts, numbered anew."""
+    return (*earlier, *(replace(each, number=len(earlier) + each.number) for each in later))
 
 
 @dataclass(repr=False, eq=False)
@@ -34,9 +49,10 @@ class Call:
 
     ``listing`` is the path of a list that is fetched where no prompt is sent, else empty.
     ``extra_body`` goes into the body over all else. ``provider`` is that of the client with what the call replaces.
-    ``total`` and ``limiter`` are those of the client. ``sent_at`` is when the latest attempt began, on the monotonic
-    clock, ``limited`` the seconds waited for rate limits. ``number`` tells the calls of this process apart, ``log`` is
-    None if calls are not logged.
+    ``total`` and ``limiter`` are those of the client. ``earlier`` are the attempts made for other providers before.
+    ``sent_at`` is when the latest attempt began, on the monotonic clock, ``limited`` the seconds waited for rate
+    limits. ``number`` tells the calls of this process apart, ``log`` is None if calls are not logged, ``recording`` if
+    this one is not recorded.
     """
 
     prompt: PromptLike
@@ -48,18 +64,21 @@ class Call:
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     total: UsageTotal = field(default_factory=UsageTotal)
     attempts: list[Attempt] = field(default_factory=list)
+    earlier: tuple[Attempt, ...] = ()
+    is_over: bool = False
     secrets: Secrets = field(default_factory=Secrets)
     sent_at: float = 0.0
     limited: float = 0.0
     listing: str = ""
     number: int = field(default_factory=count(1).__next__)
     log: CallLog | None = field(default_factory=CallLog.of_call)
+    recording: Recording | None = None
     limiter: Limiter | None = None
 
     def announce(self, request: Request) -> None:
         """Pass a request that is about to be sent to the log and the hooks."""
         hooks = self.hooks.before_request()
-        if not hooks and self.log is None:
+        if not hooks and self.log is None and self.recording is None:
             return
         info = RequestInfo(
             call=self.number,
@@ -75,11 +94,26 @@ class Call:
         )
         if self.log is not None:
             self.log.request(info, self.secrets)
+        if self.recording is not None:
+            self.recording.request(info, self.provider, self.secrets)
         for hook in hooks:
             hook(info)
 
+    def answered(self, reply: Reply) -> None:
+        """Pass an answer whose headers have arrived to the log and the recording."""
+        if self.log is not None:
+            self.log.answer(reply)
+        if self.recording is not None:
+            self.recording.response(reply, self.secrets)
+
     def end(self, get_turn: Callable[[], Turn], error: BaseException | None) -> None:
-        """Pass the end of the call to the log and the hooks; called once, after the connection has been dealt with."""
+        """Pass the end of the call to the recording, the log and the hooks, once, after the connection has been dealt
+        with."""
+        if self.is_over:
+            return
+        self.is_over = True
+        if self.recording is not None:
+            self.recording.end(error)
         hooks = self.hooks.after_call()
         if not hooks and self.log is None:
             return
@@ -106,8 +140,10 @@ class Call:
         self, status: int | None, request_id: str | None, seconds: float, error: ChatStreamError | None
     ) -> None:
         """List an attempt and how it ended."""
+        if error is not None and self.recording is not None:
+            self.recording.broken(error)
         text = None if error is None else str(error)
-        self.attempts.append(Attempt(len(self.attempts) + 1, status, text, request_id, seconds))
+        self.attempts.append(Attempt(len(self.attempts) + 1, status, text, request_id, seconds, self.provider.name))
         self.total.add_attempt(len(self.attempts))
 
     def add_tokens(self, tokens: TokenUsage | None) -> None:
@@ -118,9 +154,14 @@ class Call:
             if counted:
                 self.limiter.add_tokens(counted)
 
+    @property
+    def all_attempts(self) -> tuple[Attempt, ...]:
+        """Those made for other providers, and then those of this call."""
+        return joined(self.earlier, self.attempts)
+
     def annotate(self, error: ChatStreamError) -> None:
         """Put on an error that leaves the library what is known of its call."""
-        error.attempts = tuple(self.attempts)
+        error.attempts = self.all_attempts
         error.request_id = error.request_id or (self.attempts[-1].request_id if self.attempts else None)
 
     def redact(self, error: ChatStreamError) -> None:

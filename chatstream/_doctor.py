@@ -19,6 +19,7 @@ from ._decode.chunk import DONE_WORDS, Chunk, Payload
 from ._decode.chunks import ChunkReader
 from ._decode.error_body import error_of_body
 from ._decode.sse import BodyDecoder
+from ._display.html import table
 from ._http.cancel_scope import CancelScope
 from ._http.reply import Reply
 from ._http.transport import Request, Transport
@@ -83,10 +84,15 @@ class Report:
 
     def __str__(self) -> str:
         """One line for the URL, one for each finding, and one for the advised settings."""
-        width = max(map(len, self.findings))
-        lines = [f"{name:<{width}}  {finding}" for name, finding in self.findings.items()]
+        width = max(map(len, [*self.findings, "advised"]))
+        return "\n".join([self.base_url, *(f"{name:<{width}}  {finding}" for name, finding in self._rows())])
+
+    def _repr_html_(self) -> str:
+        return table(self.base_url, self._rows())
+
+    def _rows(self) -> list[tuple[str, str]]:
         advice = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
-        return "\n".join([self.base_url, *lines, f"{'advised':<{width}}  {advice or 'nothing: the defaults suit it'}"])
+        return [*self.findings.items(), ("advised", advice or "nothing: the defaults suit it")]
 
 
 def doctor(base_url: str, *, model: str | None = None, api_key: str | None = None) -> Report:

@@ -5,6 +5,7 @@
 Rules:
 - A stream that breaks is restarted only while the caller has got nothing; `aggregate` and `collect` hand over nothing
   until the end.
+- Where another provider may be asked, it is asked after the last restart, on the same condition.
 - Whatever ends it early, what was received is its ``turn`` and the error's ``partial``.
 - An error is completed once, where it leaves: partial turn, attempts, request id.
 - What is read after the end raises the error that ended it, or `StreamClosed`; after a complete answer, nothing comes.
@@ -30,6 +31,7 @@ from .types.turn import Timing, Turn
 
 COLLISION = "generator already executing"  # CPython's and PyPy's words for a generator that two threads advance
 CLOSED = "the stream was closed, or its loop was left, before the answer was complete: make a new call to read more"
+AskNext = Callable[["CallReader", ChatStreamError], None]
 Take = Callable[[Collector, Iterable[ResponseEvent]], Iterator[ResponseEvent]]
 
 
@@ -41,13 +43,14 @@ class CallReader:
     def __init__(self, attempt: OpenAttempt, call: Call, sender: Sender) -> None:
         self.attempt: OpenAttempt = attempt
         self.events: Iterator[ResponseEvent] = attempt.read()  # one for all who read: none takes another's events
-        self.call = call
-        self.sender = sender
+        self.call: Call = call
+        self.sender: Sender = sender
         self.total: float | None = None  # seconds from the call until the end
         self._has_handed_over = False  # an event, so that no restart is possible any more
         self._has_items_left = False  # `whole_items` has not handed over all that it has
         self._error: ChatStreamError | None = None  # which ended the stream
         self._restarts = 0
+        self.ask_next: AskNext | None = None  # makes the reader adopt the answer of another provider, or raises
         self._closing = threading.Lock()  # acquired once: two threads may end one stream
         self._looping: threading.Thread | None = None  # which began the loop that reads
         self._opened_at = _caller()
@@ -55,11 +58,11 @@ class CallReader:
 
     @property
     def timing(self) -> Timing:
-        return self.attempt.timing(self.total, len(self.call.attempts) - 1)
+        return self.attempt.timing(self.total, len(self.call.all_attempts) - 1)
 
     @property
     def turn(self) -> Turn:
-        return self.attempt.turn(self.total, len(self.call.attempts) - 1)
+        return self.attempt.turn(self.total, len(self.call.all_attempts) - 1)
 
     def run(self, take: Take, loop: bool = True) -> Iterator[ResponseEvent]:
         """The events that ``take`` hands over. Closes however it ends, unless another thread reads the stream.
@@ -111,14 +114,10 @@ class CallReader:
 
     def _begin(self, loop: bool) -> None:
         """Raise `ConfigError` if the stream is another process's, or if a loop of another thread reads it."""
-        thread = threading.current_thread()
         if not self.ended:
-            if self.call.scope.inherited:
-                raise ConfigError(INHERITED)
-            if self._looping is not None and self._looping is not thread and self._looping.is_alive():
-                raise read_elsewhere()
+            _check_free(self.call, self._looping)
         if loop:
-            self._looping = thread
+            self._looping = threading.current_thread()
 
     def whole_items(self, collector: Collector, events: Iterable[ResponseEvent]) -> Iterator[ResponseEvent]:
         """Hand over whole items, as long as nobody ends the stream."""
@@ -136,10 +135,7 @@ class CallReader:
         if self._error is not None:
             raise self._error.with_traceback(None)  # which would grow with each reading
         if self.attempt.collector.completed is None or self._has_items_left:
-            error = StreamClosed(CLOSED)
-            error.partial = self.turn
-            self.call.annotate(error)
-            raise error
+            raise _closed(self)
 
     def _restart(self, error: ChatStreamError) -> None:
         """Replace a broken attempt, after the wait that `Sender` decides on; raises if there is to be none."""
@@ -147,21 +143,28 @@ class CallReader:
             return
         if self._has_handed_over or not isinstance(error, StreamError):
             raise error
-        self.attempt.reply.close()
-        self.call.add_tokens(self.attempt.tokens)
-        self.call.scope.waits.resume()
-        limit = self.sender.provider.stream_max_retries
-        self._restarts = self.sender.backoff.wait_to_retry(self.call, error, self._restarts, limit)
-        self.attempt = self.attempt.again(self.sender.send(self.call))
-        self.events = self.attempt.read()
-        if self.ended:  # closed by another thread meanwhile, which knew only the attempt before
-            self.attempt.reply.close()
+        broken, call = self.attempt, self.call
+        broken.reply.close()
+        call.scope.waits.resume()
+        try:
+            limit = self.sender.provider.stream_max_retries
+            self._restarts = self.sender.backoff.wait_to_retry(call, error, self._restarts, limit)
+            self.attempt = broken.again(self.sender.send(call))
+            self.events = self.attempt.read()
+        except ChatStreamError as last:
+            if self.ask_next is None:
+                raise
+            self.ask_next(self, last)
+        _end_broken(self, broken, call)
+
+    def adopt(self, other: CallReader) -> None:
+        """Go on with the answer of another call, and end that call in the place of ``other``."""
+        other.ended = True
+        self.call, self.sender, self._restarts = other.call, other.sender, 0
+        self.attempt, self.events = other.attempt, other.events
 
     def close(self, error: BaseException | None = None) -> None:
-        """Give the connection back after a complete answer, and up otherwise. May be called twice.
-
-        ``error`` is what ended the stream; None if it is complete, or if nobody wants the rest.
-        """
+        """Give the connection back after a complete answer, and up otherwise. ``error`` is what ended the stream."""
         if self.call.scope.inherited:
             self.ended = True
             self.call.scope.socket.close_inherited()
@@ -182,6 +185,29 @@ class CallReader:
             self.close()
             if not self.call.scope.inherited:
                 warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
+
+
+def _check_free(call: Call, looping: threading.Thread | None) -> None:
+    if call.scope.inherited:
+        raise ConfigError(INHERITED)
+    if looping is not None and looping is not threading.current_thread() and looping.is_alive():
+        raise read_elsewhere()
+
+
+def _closed(reader: CallReader) -> StreamClosed:
+    error = StreamClosed(CLOSED)
+    error.partial = reader.turn
+    reader.call.annotate(error)
+    return error
+
+
+def _end_broken(reader: CallReader, broken: OpenAttempt, call: Call) -> None:
+    """Count what a broken attempt of ``call`` took, once ``reader`` has another one."""
+    if reader.ended:  # closed by another thread meanwhile, which knew only the broken one, and has counted it
+        reader.attempt.reply.close()
+        reader.call.end(lambda: reader.turn, None)
+    else:
+        call.add_tokens(broken.tokens)
 
 
 def read_elsewhere() -> ConfigError:

@@ -88,13 +88,17 @@ class Secrets:
         return bool(self._values)
 
     def redact(self, text: str) -> str:
-        """The text with ``***`` in place of each secret."""
+        """The text with ``***`` in place of each secret, also of the beginning of one where the text was cut off."""
+        text = self.redact_whole(text)
+        return "…".join(map(self._without_beginning, text.split("…"))) if len(text) >= CUT_LENGTH else text
+
+    def redact_whole(self, text: str) -> str:
+        """As `redact`, of a text that was not cut off: what only begins as a secret stays."""
         if not self._values or len(text) < len(self._values[-1]):
             return text
         if self._decoded and self._escaped.search(_unescaped(text)):  # rarely: to find where takes three times as long
             text = self._without_escaped(text)
-        text = self._plain.sub(MASK, text)
-        return "…".join(map(self._without_beginning, text.split("…"))) if len(text) >= CUT_LENGTH else text
+        return self._plain.sub(MASK, text)
 
     def _without_escaped(self, text: str) -> str:
         decoded, begins, ends = _decoded(text)

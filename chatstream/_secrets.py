@@ -20,12 +20,15 @@ MASK = "***"
 MIN_LENGTH = 8  # characters; a shorter value is ordinary, unless its name says otherwise, and is not searched for
 
 _NAME = re.compile(
-    r"auth(?!or)|key|token|secret|passw|pwd|credential|cookie|session|signature|\bsig\b|jwt|\bcode\b", re.I
+    r"auth(?!or)|authoriz|key|token|secret|passw|pwd|credential|cookie|session|signature|\bsig\b|jwt|\bcode\b", re.I
 )
 # What vendors begin their keys with; AKIA is Amazon's, eyJ the beginning of every JSON Web Token.
 _PREFIX = re.compile(r"(Bearer )?((sk|gsk)[-_]|(csk|xai|nvapi|pplx)-|AIza|AKIA|eyJ)\S{5,}")
 _WORD = re.compile(r"[^\W\d_]{0,23}\d{0,4}|\d{1,8}[^\W\d_]{0,12}")  # a word or a number, as in web01, 2024, 64bit
 _ADDRESS = re.compile(r"https?://[^\s?]*", re.I)
+_KEY_IN_TEXT = re.compile(rf"\bBearer \S+|\b{_PREFIX.pattern}")
+_USER_IN_URL = re.compile(r"(?<=://)[^\s/@]*:[^\s/@]*(?=@)")
+_URL_WITH_QUERY = re.compile(r"\b\w+://[^\s'\"<>?]*\?[^\s'\"<>]*")
 
 
 class Hidden(str):
@@ -145,6 +148,12 @@ def masked(name: str) -> str:
     return MASK if looks_like_key(name) else name
 
 
+def masked_text(text: str) -> str:
+    """A text with ``***`` in place of what looks like a key, and of the passwords and secret parameters of URLs."""
+    text = _URL_WITH_QUERY.sub(lambda match: visible_url(match[0]), _USER_IN_URL.sub(MASK, text))
+    return _KEY_IN_TEXT.sub(MASK, text)
+
+
 def has_key_prefix(text: str) -> bool:
     """Whether a text begins as the keys of a vendor do."""
     return _PREFIX.match(text) is not None
@@ -166,6 +175,11 @@ def is_secret(name: str, value: str) -> bool:
     if _NAME.search(name):
         return bool(value)
     return len(value) >= MIN_LENGTH and (has_key_prefix(value) or not is_ordinary(value))
+
+
+def is_named_secret(name: str, _value: str = "") -> bool:
+    """Whether the name of a value says that it is secret."""
+    return _NAME.search(name) is not None
 
 
 def is_ordinary(value: str) -> bool:

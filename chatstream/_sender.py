@@ -72,7 +72,7 @@ class Sender:
     def __init__(self, provider: Provider, transport: Transport, limits: Limits) -> None:
         self.provider = provider
         self.refuses_usage: bool = False
-        self._transport = transport
+        self.transport: Transport = transport
         self._limits = limits
         self.backoff: Backoff = Backoff(provider)
 
@@ -100,13 +100,12 @@ class Sender:
         seconds: float = getattr(provider, setting)
         scope.set_timeout(seconds, partial(idle_timeout, seconds, setting))
         try:
-            reply = self._transport.post(request, scope)
+            reply = self.transport.post(request, scope)
             seconds = scope.elapsed - started
-            if self._transport.given is not None:
+            if self.transport.given is not None:
                 self._find_secrets(call, request, reply)
             call.redact_headers(reply)
-            if call.log is not None:
-                call.log.answer(reply)
+            call.answered(reply)
             refusal = None if reply.status == 200 else self._refusal(reply, request, call.model)
         except ConfigError as error:
             call.redact(error)
@@ -131,14 +130,14 @@ class Sender:
         given = {name.lower() for name in headers}
         headers |= {name: value for name, value in own.items() if name.lower() not in given}
         key = provider.auth_header()
-        call.secrets = secrets_of(url, headers, key, call.values(), self._transport.given)
+        call.secrets = secrets_of(url, headers, key, call.values(), self.transport.given)
         provider.warn_if_plain()
         return Request(url, headers, body, key, provider.connect_timeout, "GET" if call.listing else "POST")
 
     def _find_secrets(self, call: Call, request: Request, reply: Reply) -> None:
         """Find the secrets again, with what the auth, the parameters and the cookies of a session have added."""
         url, headers = reply.sent_url or request.url, reply.sent_headers or request.headers
-        call.secrets = secrets_of(url, headers, request.key, call.values(), self._transport.given)
+        call.secrets = secrets_of(url, headers, request.key, call.values(), self.transport.given)
 
     def _body(self, call: Call) -> bytes:
         settings = body_settings(call.provider)
@@ -163,7 +162,7 @@ class Sender:
         refusal = kind(reply.status, body, message, detail.code, wait if ever else None)
         refusal.retryable = ever and kind is UnexpectedStatus and is_retryable(reply.status, reply.headers)
         refusal.request_id = reply.request_id
-        given = self._transport.given
+        given = self.transport.given
         refusal.hint = hint_of(refusal, request, self.provider, model=model, headers=reply.headers, session=given)
         return refusal
 

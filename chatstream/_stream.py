@@ -10,13 +10,13 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from types import TracebackType
 from typing import Any, TypeVar
 
 from ._clock import monotonic
 from ._decode.aggregate import Collector
 from ._event_source import EventSourceBody
 from ._http.cancel_scope import checked_seconds
+from ._imports import imports
 from ._missing import explain_missing
 from ._reader import COLLISION, CallReader, read_elsewhere
 from .errors import Attempt, ConfigError
@@ -73,7 +73,7 @@ class ResponseStream:
         return _started(self._aggregate())
 
     def _text(self, heartbeat: float | None) -> Generator[str, None, None]:
-        yield from self._unread()
+        yield from _unread(self._reader)
         if heartbeat is not None:
             yield from _text_or_nothing(self, heartbeat)
         else:
@@ -82,16 +82,8 @@ class ResponseStream:
                     yield event.delta
 
     def _aggregate(self) -> Generator[ResponseEvent, None, None]:
-        yield from self._unread()
+        yield from _unread(self._reader)
         yield from self._reader.run(self._reader.whole_items)
-
-    def _unread(self) -> Generator[Any, None, None]:
-        """The item that `_started` takes. An iterator that is closed or dropped there would leave the stream open."""
-        try:
-            yield None
-        except BaseException:
-            self._reader.close()
-            raise
 
     def collect(self) -> Turn:
         """The whole turn; reads and restarts as `aggregate` does."""
@@ -110,6 +102,15 @@ class ResponseStream:
         self._reader.attempt.heartbeat = checked_seconds("heartbeat", heartbeat)
         return EventSourceBody(iter(self), self._reader.close)
 
+    def show(self) -> Turn:
+        """Show the answer as it arrives, and return it: in a notebook as Markdown, elsewhere printed as text. An
+        interrupt ends it and keeps what was received; a script is interrupted as usual."""
+        with imports():
+            from ._show import INTERVAL, show
+
+        self._reader.attempt.heartbeat = INTERVAL
+        return show(self)
+
     def cancel(self) -> None:
         """End the stream from any thread: whoever reads it, or waits for it, gets `Cancelled` at once."""
         self._reader.call.scope.cancel()
@@ -121,15 +122,18 @@ class ResponseStream:
     def __enter__(self) -> ResponseStream:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     @property
     def turn(self) -> Turn:
         """What has been received; all of it once the stream has completed."""
         return self._reader.turn
+
+    @property
+    def provider(self) -> str:
+        """The name of the provider whose answer is read."""
+        return self._reader.sender.provider.name
 
     @property
     def status(self) -> int:
@@ -149,7 +153,7 @@ class ResponseStream:
     @property
     def attempts(self) -> tuple[Attempt, ...]:
         """Every request made for this call."""
-        return tuple(self._reader.call.attempts)
+        return self._reader.call.all_attempts
 
     @property
     def timing(self) -> Timing:
@@ -169,8 +173,7 @@ class ResponseStream:
     def __repr__(self) -> str:
         try:
             state = "ended, see .turn" if self._reader.ended else "open, loop over it, or call text() or collect()"
-            provider = self._reader.sender.provider.name
-            return f"<ResponseStream {state}; provider={provider!r} request_id={self.request_id!r}>"
+            return f"<ResponseStream {state}; provider={self.provider!r} request_id={self.request_id!r}>"
         except AttributeError:  # `__init__` raised
             return object.__repr__(self)
 
@@ -186,6 +189,15 @@ def _started(items: Generator[T, None, None]) -> Generator[T, None, None]:
     """The generator after its first item: only one that has begun notices that it is closed or dropped."""
     next(items)
     return items
+
+
+def _unread(reader: CallReader) -> Generator[Any, None, None]:
+    """The item that `_started` takes. An iterator that is closed or dropped there would leave the stream open."""
+    try:
+        yield None
+    except BaseException:
+        reader.close()
+        raise
 
 
 def _text_or_nothing(events: Iterable[ResponseEvent], seconds: float) -> Iterator[str]:

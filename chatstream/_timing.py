@@ -6,26 +6,32 @@ Rules:
 - An event has arrived when the read that completed it has returned, whenever the caller asks for it.
 - Only the time of reads counts as waiting: the caller's own code between two events makes no gap.
 - A piece of bytes may complete many events. Its first one is noted, and the others only until the first text.
+- The reads are kept for the plot, `MOST_READS` at most: of a long answer, one for each part of the time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from math import ceil, log2
 
 from ._clock import monotonic
 from .types.events import OutputTextDelta, ResponseEvent
 from .types.turn import Timing
 from .types.usage import TokenUsage
 
+MOST_READS = 200  # 23 kB; each turn keeps them
+
 
 class Arrivals:
     """The times of one answer, on the monotonic clock; ``started`` is when its call began.
 
-    Whoever reads sets ``read_at`` when a read has ended, and adds to ``waited`` and ``bytes``: a method called for each
-    read would cost as much as all the rest.
+    Whoever reads sets ``read_at`` when a read has ended, adds to ``waited``, ``bytes`` and ``reads``, and calls `thin`
+    when there are more than `MOST_READS`: a method called for each read would cost as much as all the rest.
     """
 
-    __slots__ = ("_gap", "_last", "_started", "bytes", "first_event", "first_text", "headers", "read_at", "waited")
+    __slots__ = (
+        *("_gap", "_last", "bytes", "first_event", "first_text", "headers", "read_at", "reads", "started", "waited"),
+    )
 
     def __init__(self, started: float) -> None:
         self.headers: float = monotonic()
@@ -33,7 +39,8 @@ class Arrivals:
         self.bytes: int = 0
         self.first_event: float | None = None
         self.first_text: float | None = None
-        self._started = started
+        self.reads: list[tuple[float, int]] = []  # seconds since the call, and all bytes read by then
+        self.started = started
         self._last = 0.0  # when the latest event arrived
         self.waited: float = 0.0  # seconds since then
         self._gap: float | None = None
@@ -58,10 +65,20 @@ class Arrivals:
                 noting = self.note(event)
             yield event
 
+    def thin(self) -> None:
+        """Keep the last read of each part of the time, of about half of `MOST_READS` parts.
+
+        A read that remains has the bytes of those before it, so these are shown late by less than a part. The length of
+        the parts is a power of two: no later call divides the parts of this one, so no delay adds up.
+        """
+        most = self.reads[-1][0] or 1.0
+        part = 2.0 ** ceil(log2(most / (MOST_READS // 2)))
+        self.reads[:] = {int(read[0] / part): read for read in self.reads}.values()  # in one step, for other threads
+
     def timing(self, total: float | None, retries: int, reused: bool, usage: TokenUsage | None) -> Timing:
         """The times so far, in seconds since the call began."""
         return Timing(
-            self.headers - self._started,
+            self.headers - self.started,
             self._since_start(self.first_event),
             total,
             self._since_start(self.first_text),
@@ -70,10 +87,11 @@ class Arrivals:
             self.bytes,
             retries,
             reused,
+            tuple(self.reads),
         )
 
     def _since_start(self, moment: float | None) -> float | None:
-        return None if moment is None else moment - self._started
+        return None if moment is None else moment - self.started
 
     def _tokens_per_second(self, usage: TokenUsage | None) -> float | None:
         if usage is None or not usage.output_tokens or self.first_event is None or self._last <= self.first_event:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import copy
+from functools import partial
+from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import ref
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     import requests
 
     from ._http.transport import Transport
+    from ._recording.recorder import CallRecording, Recorder
     from ._retry import RetryInfo
     from ._sender import Sender
     from ._stream import ResponseStream
@@ -115,6 +118,7 @@ class Client:
         heartbeat: float | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_body: Mapping[str, Any] | None = None,
+        record: str | PathLike[str] | Recorder | None = None,
         **fields: Any,
     ) -> ResponseStream:
         """Send the prompt, and return the answer as soon as its headers arrive.
@@ -123,6 +127,7 @@ class Client:
         - ``deadline`` replaces the client's, ``stream_idle_timeout`` and ``first_event_timeout`` the provider's (all in
           seconds). With ``heartbeat`` the loop gets a `Heartbeat` each time that so many seconds pass without an event.
         - ``extra_headers`` replace the headers of the provider, ``extra_body`` any field of the request.
+        - ``record``: a path to write requests and answers to as they arrive, without the key, or a `Recorder`.
         - All other ``fields`` are sent as they are. Names of options are refused, in any spelling, and a name that is
           one typo away from a field that servers know gets a `UserWarning`.
 
@@ -138,7 +143,7 @@ class Client:
         timeouts = checked_timeouts(stream_idle_timeout=stream_idle_timeout, first_event_timeout=first_event_timeout)
         headers, body = checked_headers(extra_headers, "extra_headers"), checked_body(extra_body)
         choices = choices_of({**fields, **body})
-        scope = CancelScope(self.deadline if deadline is None else deadline)
+        scope = self._scope_of(deadline)
         if self._on_wait is not None:
             scope.waits = WaitAnnouncer(scope.started, self._on_wait, heartbeat or WAIT_INTERVAL)
         self._scopes.add(ref(scope, self._scopes.discard))
@@ -152,7 +157,9 @@ class Client:
         sender = self._open()
         provider = for_call(sender.provider, headers, timeouts)
         chosen = model or self.model or provider.model or ""
-        call = Call(prompt, chosen, fields, scope, provider, self._hooks, body, self._total, limiter=self.limiter)
+        recording = None if record is None else _begin_recording(record, choices)
+        more: dict[str, Any] = {"recording": recording, "limiter": self.limiter}
+        call = Call(prompt, chosen, fields, scope, provider, self._hooks, body, self._total, **more)
         try:
             reply = sender.send(call)
         except BaseException as error:
@@ -160,6 +167,12 @@ class Client:
             raise
         attempt = OpenAttempt(reply, scope, provider, choices=choices, limits=self.limits, heartbeat=heartbeat)
         return ResponseStream(CallReader(attempt, call, sender))
+
+    def _scope_of(self, deadline: float | CancelScope | None) -> CancelScope:
+        """The scope of a call; that of `Fallback`, in the place of a deadline, is for all clients that it asks."""
+        if isinstance(deadline, CancelScope):
+            return deadline
+        return CancelScope(self.deadline if deadline is None else deadline)
 
     def _checked_fields(self, fields: dict[str, Any]) -> dict[str, Any]:
         """The fields of a call and those of all calls."""
@@ -238,14 +251,14 @@ class Client:
 
     def __reduce__(self) -> tuple[Callable[..., Client], tuple[Any, ...]]:
         """A pickled client comes back without its key, its session and its hooks."""
-        options = {name: getattr(self, name) for name in ("model", "deadline", "limits", "limiter")}
-        return _unpickled, (self.provider, {**options, "defaults": without_secrets(self.defaults)})
+        options = {**self._options(), "defaults": without_secrets(self.defaults)}
+        return partial(Client, **options), (self.provider,)
+
+    def _options(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("model", "defaults", "deadline", "limits", "limiter")}
 
     def _for_run(self, limiter: Limiter | None) -> Client:
-        """A client that shares connections, budget and total with this one, and has calls of its own to cancel.
-
-        Its limiter is ``limiter``, or that of this client, or a new one.
-        """
+        """A client with the connections, budget and total of this one, its own calls to cancel, and a limiter."""
         self._open()
         made = object.__new__(Client)
         limiter = checked_limiter(limiter) or self.limiter or Limiter()
@@ -254,18 +267,16 @@ class Client:
         return made
 
     def _like(self, provider: Provider) -> Client:
-        made = Client(
-            provider,
-            model=self.model,
-            defaults=self.defaults,
-            deadline=self.deadline,
-            on_wait=self._on_wait,
-            session=self._session,
-            limiter=self.limiter,
-            limits=self.limits,
-        )
+        made = Client(provider, **self._options(), on_wait=self._on_wait, session=self._session)
         made._hooks = copy(self._hooks)
         return made
+
+
+def _begin_recording(record: Any, choices: int) -> CallRecording:
+    with imports():
+        from ._recording.recorder import recorder_of
+
+    return recorder_of(record).begin(choices)
 
 
 def _running() -> Provider:
@@ -286,7 +297,3 @@ PLACES = Places(
 def check_fields(fields: Mapping[str, Any]) -> None:
     """Raise `ConfigError` if a keyword argument of a call is an option that has another place."""
     PLACES.check_fields(fields)
-
-
-def _unpickled(provider: Provider, options: dict[str, Any]) -> Client:
-    return Client(provider, **options)

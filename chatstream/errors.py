@@ -4,6 +4,7 @@
     ├── ConfigError (ValueError)        nothing was sent
     │   └── MissingEnvVar
     ├── InvalidArguments (ValueError)   the model called a tool in a wrong way
+    ├── MaxTurnsExceeded                the model still calls tools after the last turn allowed
     ├── ConnectionFailed                no response: refused, reset, DNS, TLS, proxy
     ├── UnexpectedStatus                status, body, message, code, retry_after
     │   ├── RetryLimit                  retries spent
@@ -55,7 +56,7 @@ class Attempt:
     """One request that was made for a call.
 
     ``status`` is None if no response arrived, ``error`` None if the request succeeded. ``seconds`` is the time until
-    the response headers arrived, or until the request failed.
+    the response headers arrived, or until the request failed. ``provider`` is the name of the provider that was asked.
     """
 
     number: int
@@ -63,6 +64,7 @@ class Attempt:
     error: str | None = None
     request_id: str | None = None
     seconds: float = 0.0
+    provider: str = ""
 
 
 class ChatStreamError(Exception):
@@ -111,6 +113,23 @@ class InvalidArguments(ChatStreamError, ValueError):
 
     The function was not called. The message says what is wrong, and can be sent back to the model.
     """
+
+
+class MaxTurnsExceeded(ChatStreamError):
+    """The model still calls functions after the ``max_turns`` of `run_tools`.
+
+    The conversation is complete: its last calls were made, and have their outputs. ``partial`` is the last turn.
+    """
+
+    def __init__(self, max_turns: int) -> None:
+        super().__init__(max_turns)
+        self.max_turns = max_turns
+
+    def __str__(self) -> str:
+        return (
+            f"the model still calls functions after {self.max_turns} turn{'s' * (self.max_turns > 1)}: give a higher "
+            "max_turns, or go on with the conversation, which is complete"
+        )
 
 
 class ConnectionFailed(ChatStreamError):

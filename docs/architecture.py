@@ -20,17 +20,18 @@ PACKAGE = HERE.parent / "chatstream"
 # Each row imports only from the rows after it; the names of one row never import each other.
 ROWS = [
     ["cli", "__init__", "_doctor", "testing", "telemetry"],
-    ["_shared", "many"],
+    ["_shared", "_tool_loop", "_fallback", "many"],
     ["client"],
+    ["_recording"],
     ["_fields", "_stream"],
     ["_reader", "_models"],
     ["_sender", "_attempt"],
     ["_backoff", "_timing"],
     ["_call"],
     ["_logging", "_limiter"],
-    ["_encode", "_decode", "_rate_limit", "_event_source", "_hooks", "_totals", "_hints"],
+    ["_encode", "_decode", "_rate_limit", "_event_source", "_hooks", "_totals", "_hints", "_show"],
     ["_retry", "_pace", "types", "providers", "_http", "_requirements"],
-    ["errors", "_redaction"],
+    ["errors", "_redaction", "_display"],
     ["_dataclass", "_secrets", "_locks", "_imports", "_clock", "_loopback", "_field_names", "_missing"],
     ["_version"],
 ]

@@ -23,6 +23,8 @@ from chatstream._http.cancel_scope import CancelScope
 from chatstream._http.response import Exchange, current_exchange
 from chatstream.testing import FaultServer
 
+pytest_plugins = ["pytester"]
+
 NETWORK_VARIABLES = (
     "HTTP_PROXY",
     "HTTPS_PROXY",

@@ -59,6 +59,13 @@ OPTIONAL = {
     "orjson",
     "socks",
     "opentelemetry",
+    "rich",
+    "markdown_it",
+    "prompt_toolkit",
+    "shtab",
+    "pytest",
+    "matplotlib",
+    "IPython",
 }  # used where they are installed
 SETTINGS = {"Client", "Provider"}  # classes that may be longer, because each setting takes a line
 LONGEST_MODULE, LONGEST_FUNCTION, LONGEST_CLASS = 300, 35, 150  # lines

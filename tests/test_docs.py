@@ -114,7 +114,7 @@ def answer(body: dict[str, Any]) -> Script:
     question = str(last["content"])
     if body.get("tools") and last["role"] == "user":
         cities = [city for city in CITIES if city in question]
-        choices = [_call_deltas(body["tools"][0]["function"]["name"], cities)]
+        choices = [_call_deltas([tool["function"]["name"] for tool in body["tools"]], cities)]
     elif body.get("response_format"):
         cold = '{"city": "Oslo", "degrees": 4}'
         is_list = "value" in body["response_format"]["json_schema"]["schema"]["properties"]
@@ -148,11 +148,12 @@ def _text_deltas(text: str) -> list[dict[str, Any]]:
     return [{"content": word} for word in re.findall(r"\s*\S+", text)]
 
 
-def _call_deltas(name: str, cities: list[str]) -> list[dict[str, Any]]:
+def _call_deltas(names: list[str], cities: list[str]) -> list[dict[str, Any]]:
+    """A call for each city; the tools take turns."""
     deltas = []
     for index, city in enumerate(cities):
         start, rest = '{"city": ', f'"{city}"}}'
-        function = {"name": name, "arguments": start}
+        function = {"name": names[index % len(names)], "arguments": start}
         deltas.append({"tool_calls": [{"index": index, "id": f"call_{index + 1}", "function": function}]})
         deltas.append({"tool_calls": [{"index": index, "function": {"arguments": rest}}]})
     return deltas

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from support import REST, THREE, WORDS, body, wait_for
 
-from chatstream import Completed, OutputTextDelta, ResponseStream, StreamTruncated, Timing, collect, read_events
+from chatstream import (
+    Completed,
+    ConfigError,
+    OutputTextDelta,
+    ResponseStream,
+    StreamTruncated,
+    Timing,
+    collect,
+    read_events,
+)
+from chatstream._timing import MOST_READS, Arrivals
 from chatstream.testing import cut, delta, done, end, event, finish, head, pause, send, status
 
 pytestmark = pytest.mark.usefixtures("short_waits")
@@ -181,3 +195,100 @@ def test_the_last_event_of_next_has_the_times_of_the_answer_before_the_stream_ha
         pass
     assert stream.timing.total is None
     assert stream.timing.first_text is not None
+
+
+# ── arrivals ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@every_reading
+def test_arrivals_have_each_read_with_its_time_and_all_bytes_until_then(open_stream, read):
+    stream = open_stream([head(), *THREE[:1], pause(0.2), *THREE[1:], *REST])
+    read(stream)
+    timing = timing_of(stream)
+    moments, sizes = zip(*timing.arrivals, strict=True)
+    assert moments[0] == timing.first_event
+    assert moments[-1] <= timing.total
+    assert list(moments) == sorted(moments)
+    assert list(sizes) == sorted(set(sizes))
+    assert sizes[-1] == timing.bytes
+    assert max(later - before for before, later in pairwise(moments)) > 0.15
+
+
+def test_there_are_no_arrivals_until_bytes_have_arrived_and_more_of_them_afterwards(open_stream):
+    gate = threading.Event()
+    stream = open_stream([head(), *THREE[:1], wait_for(gate), *THREE[1:], *REST])
+    assert stream.timing.arrivals == ()
+    next(stream)
+    first = stream.timing.arrivals
+    assert len(first) == 1
+    gate.set()
+    stream.collect()
+    assert stream.timing.arrivals[: len(first)] == first
+    assert len(stream.timing.arrivals) > 1
+
+
+def test_arrivals_after_a_restart_are_those_of_the_last_attempt(open_stream):
+    stream = open_stream([head(), *THREE, pause(0.2), cut()], [head(), *THREE, *REST])
+    stream.collect()
+    assert timing_of(stream).arrivals[0][0] > 0.15
+
+
+def test_the_arrivals_of_a_long_answer_are_bounded_and_its_waits_stay_where_they_were(open_stream):
+    flood = [step for _ in range(2 * MOST_READS) for step in (delta("word "), pause(0.0005))]
+    stream = open_stream([head(), *flood, pause(0.5), *flood, *REST])
+    stream.collect()
+    timing = timing_of(stream)
+    assert 10 <= len(timing.arrivals) <= MOST_READS
+    (begin, read), (end, _) = max(pairwise(timing.arrivals), key=lambda pair: pair[1][0] - pair[0][0])
+    assert end - begin > 0.4
+    assert 0.4 * timing.bytes < read < 0.6 * timing.bytes
+
+
+def reads_at(moments: Iterable[float]) -> Arrivals:
+    """Reads of ten bytes each at these seconds, kept as `OpenAttempt` keeps them."""
+    arrivals = Arrivals(0.0)
+    for moment in moments:
+        arrivals.bytes += 10
+        arrivals.reads.append((moment, arrivals.bytes))
+        if len(arrivals.reads) > MOST_READS:
+            arrivals.thin()
+    return arrivals
+
+
+@pytest.mark.parametrize("count", [MOST_READS, MOST_READS + 1, 700, 1000, 7777])
+def test_reads_that_are_kept_are_late_by_less_than_a_fiftieth_of_the_time(count):
+    kept = reads_at(float(number) for number in range(count)).reads
+    assert len(kept) <= MOST_READS
+    assert kept[-1] == (count - 1.0, 10 * count)
+    for moment in range(count):
+        shown = next(at for at, read in kept if read >= 10 * (moment + 1))
+        assert 0 <= shown - moment < count / 50
+
+
+def test_reads_at_one_moment_are_kept_as_one():
+    for moment in (0.0, 1.0):
+        assert reads_at([moment] * (MOST_READS + 1)).reads == [(moment, 10 * (MOST_READS + 1))]
+
+
+def test_all_reads_of_a_burst_count_as_before_the_wait_that_follows_it():
+    burst = [number / 1e6 for number in range(MOST_READS)]
+    kept = reads_at([*burst, 60.0]).reads
+    assert kept == [(burst[-1], 10 * MOST_READS), (60.0, 10 * MOST_READS + 10)]
+
+
+def test_a_timing_with_arrivals_survives_json_pickle_and_copy(open_stream):
+    stream = open_stream([head(), *THREE, *REST])
+    stream.collect()
+    timing = timing_of(stream)
+    assert Timing.from_dict(json.loads(json.dumps(timing.to_dict()))) == timing
+    assert pickle.loads(pickle.dumps(timing)) == copy.deepcopy(timing) == timing
+    assert hash(timing) == hash(copy.copy(timing))
+    assert replace(timing, arrivals=()) != timing
+    assert "arrivals" not in repr(timing)
+    assert "arrivals" not in replace(timing, arrivals=()).to_dict()
+
+
+@pytest.mark.parametrize("arrivals", [5, [5], [[1.0]], [["1", 2]], [[1.0, 2.5]], {"a": 1}, "ab"])
+def test_arrivals_of_another_form_are_refused(arrivals):
+    with pytest.raises(ConfigError, match=r"expected a list|can't have"):
+        Timing.from_dict({"arrivals": arrivals})

@@ -27,6 +27,7 @@ from chatstream import (
     Tool,
     Turn,
     UnexpectedStatus,
+    run_tools,
 )
 from chatstream.testing import FaultServer, Script, Step, Wire, chunk, done, end, event, head, status
 
@@ -71,7 +72,15 @@ def event_loop(client: Client, prompt: Prompt) -> Turn:
             return stream.turn
 
 
-@pytest.fixture(params=[collect_loop, event_loop], ids=["collect", "events"])
+def library_loop(client: Client, prompt: Prompt) -> Turn:
+    """The loop of the library."""
+    loop = run_tools(client, prompt)
+    for _ in loop:
+        pass
+    return loop.turn
+
+
+@pytest.fixture(params=[collect_loop, event_loop, library_loop], ids=["collect", "events", "run_tools"])
 def loop(request: pytest.FixtureRequest) -> Loop:
     return request.param
 

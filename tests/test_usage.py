@@ -15,6 +15,7 @@ from chatstream import (
     Client,
     ClientUsage,
     ConfigError,
+    StreamTruncated,
     TokenUsage,
     Turn,
     collect,
@@ -145,6 +146,14 @@ def test_retries_of_requests_and_of_streams_are_counted_with_what_the_broken_ans
     client = connect(serve(status(503), [head(), *THREE, reported, cut()], COUNTED))
     client.stream("Hi").collect()
     assert client.usage == ClientUsage(1, 2, ONE + ONE)
+
+
+def test_what_a_broken_answer_took_counts_once_where_the_stream_is_not_restarted(serve, connect):
+    usage = event({"id": "c1", "choices": [], "usage": {"total_tokens": 6}})
+    client = connect(serve([head(), *THREE, usage, cut()]), stream_max_retries=0)
+    with pytest.raises(StreamTruncated):
+        client.stream("Hi").collect()
+    assert client.usage.tokens.total_tokens == 6
 
 
 def test_a_call_that_fails_is_counted(serve, connect, refused_port):

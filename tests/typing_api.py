@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 
 import chatstream
 from chatstream import (
+    SVG,
     Attempt,
     CallInfo,
     ChatStreamError,
@@ -21,6 +22,7 @@ from chatstream import (
     ContentPartDone,
     Created,
     CustomToolCall,
+    Fallback,
     FunctionCall,
     FunctionCallDelta,
     FunctionCallOutput,
@@ -39,6 +41,7 @@ from chatstream import (
     PromptLike,
     Provider,
     ReasoningDelta,
+    Recorder,
     RefusalDelta,
     RequestInfo,
     ResponseEvent,
@@ -51,18 +54,23 @@ from chatstream import (
     Timing,
     TokenUsage,
     Tool,
+    ToolLoop,
     Turn,
     UnexpectedStatus,
     aggregate,
     array_items,
     collect,
     event_from_dict,
+    fallback,
     item_from_dict,
     map_prompts,
     partial_json,
     read_events,
+    replay,
+    run_tools,
 )
 from chatstream.telemetry import instrument
+from chatstream.testing import ChatServer, ReceivedRequest, RecordingServer, ReplayServer
 
 if TYPE_CHECKING:
     from typing_extensions import assert_never, assert_type
@@ -133,6 +141,7 @@ def the_ways_to_read(stream: ResponseStream) -> None:
     assert_type(stream.text(heartbeat=0.5), Generator[str, None, None])
     assert_type(stream.aggregate(), Generator[ResponseEvent, None, None])
     assert_type(stream.collect(), Turn)
+    assert_type(stream.show(), Turn)
     assert_type(stream.turn, Turn)
     assert_type(stream.timing, Timing)
     assert_type(stream.attempts, tuple[Attempt, ...])
@@ -169,6 +178,32 @@ def tools_and_parts(client: Client, turn: Turn, path: Path) -> None:
             assert_type(Tool.from_function(get_weather).call(call), Any)
         except InvalidArguments as error:
             call.output(str(error))
+
+
+def approve(call: FunctionCall) -> bool | str:
+    return call.name == "get_weather" or "no other function"
+
+
+def several_clients(first: Client, second: Client) -> Turn:
+    both = fallback([first, second], when=lambda error: isinstance(error, StreamError))
+    assert_type(both, Fallback)
+    stream = both.stream("Hi", deadline=5, temperature=0)
+    assert_type(stream, ResponseStream)
+    assert_type(stream.provider, str)
+    assert_type(stream.turn.provider, "str | None")
+    return run_tools(both, "Hi", [get_weather]).collect()
+
+
+def a_loop_over_tools(client: Client, prompt: Prompt) -> Turn:
+    loop = run_tools(client, prompt, [get_weather, Tool.from_function(get_weather)], approve=approve, temperature=0)
+    for event in loop:
+        every_kind_of_event(event)
+    assert_type(run_tools(client, "Hi", max_turns=3, threads=4), ToolLoop)
+    assert_type(loop.prompt, Prompt)
+    assert_type(loop.turns, tuple[Turn, ...])
+    assert_type(next(loop), ResponseEvent)
+    assert_type([*loop.text()], list[str])
+    return loop.collect()
 
 
 class City:
@@ -253,6 +288,10 @@ def what_answers_take(client: Client, turns: list[Turn], timing: Timing) -> None
     assert_type(client.usage.cost, float | None)
     assert_type(timing.first_text, float | None)
     assert_type(timing.reused, bool)
+    assert_type(timing.arrivals, tuple[tuple[float, int], ...])
+    assert_type(timing.sparkline(60), str)
+    assert_type(timing.svg(), SVG)
+    assert_type(timing.plot(), Any)
 
 
 def values_as_json(event: ResponseEvent, item: ResponseItem, turn: Turn, prompt: Prompt) -> None:
@@ -262,6 +301,22 @@ def values_as_json(event: ResponseEvent, item: ResponseItem, turn: Turn, prompt:
     assert_type(OutputTextDelta.from_dict({}), OutputTextDelta)
     assert_type(Turn.from_dict(turn.to_dict()), Turn)
     assert_type(Prompt.from_dict(prompt.to_dict()), Prompt)
+
+
+def recordings(client: Client, path: Path) -> None:
+    client.stream("Hi", record="run.sse")
+    client.stream("Hi", record=path)
+    recorder = Recorder(path, append=True)
+    assert_type(chatstream.stream("Hi", model="any", record=recorder), ResponseStream)
+    assert_type(replay(path, speed=1, call=0), ResponseStream)
+    with ReplayServer(path, "run.sse", speed=2.5) as server:
+        assert_type(server.url, str)
+    with ChatServer() as chat_server:
+        chat_server.says("Hello", reasoning="hm")
+        chat_server.calls(get_weather={"city": "Oslo"})
+        assert_type(chat_server.requests[-1], ReceivedRequest)
+    with RecordingServer("openai", path, mode="none") as recording:
+        assert_type(recording.differences, list[str])
 
 
 def bytes_of_ones_own(recorded: list[bytes], file: BinaryIO) -> Any:

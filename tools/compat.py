@@ -6,8 +6,8 @@
 
 Rules:
 - An interpreter is looked for on PATH, then among the versions of pyenv. One that is not found is named and left out.
-- The oldest dependencies are those of the library and of its extras `json`, `speed` and `otel`. The tools of the tests
-  are new.
+- The oldest dependencies are those of the library and of its extras `json`, `speed`, `otel` and `cli`. The tools of
+  the tests are new.
 - Tests that compare times are left out (the mark `timing`), because the tests of a run go side by side.
 """
 
@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 900  # seconds that one run may take
 EXAMPLES = {"CHATSTREAM_EXAMPLES": "0.2"}  # the laws are tried with all their examples by `make test`
 TESTS = ["-q", "--numprocesses", "4", "-m", "not e2e and not soak and not timing", "-p", "no:cacheprovider"]
-RUNTIME_EXTRAS = ("json", "speed", "otel")
+RUNTIME_EXTRAS = ("json", "speed", "otel", "cli")
 DEPENDENCIES = ("oldest", "newest")
 SHOWN = ("requests", "urllib3", "sseclient-py", "orjson", "jiter")
 

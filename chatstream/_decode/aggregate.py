@@ -166,17 +166,20 @@ class Collector:
             self._choices[index] = _ChoicePieces()
         return self._choices[index]
 
-    def turn(self, snapshot: Completed | None = None, timing: Timing | None = None) -> Turn:
+    def turn(
+        self, snapshot: Completed | None = None, timing: Timing | None = None, provider: str | None = None
+    ) -> Turn:
         """The turn as collected. ``snapshot`` is what is known of an answer that has not completed."""
         completed = self.completed  # looked at once, and before the items
         end = completed or snapshot or Completed()
         ends = {choice.index: choice for choice in end.choices}
         views = tuple(
-            self._view(index, ends.get(index), end, timing, completed is not None) for index in self._indexes(ends)
+            replace(self._view(index, ends.get(index), end, completed is not None), timing=timing, provider=provider)
+            for index in self._indexes(ends)
         )
         return views[0] if len(views) == 1 else replace(views[0], _choices=views)
 
-    def _view(self, index: int, how: ChoiceEnd | None, end: Completed, timing: Timing | None, is_whole: bool) -> Turn:
+    def _view(self, index: int, how: ChoiceEnd | None, end: Completed, is_whole: bool) -> Turn:
         how = how or ChoiceEnd(index, end.finish_reason, None, end.status)
         pieces = self._choices.get(index) or _ChoicePieces()
         return Turn(
@@ -186,9 +189,8 @@ class Collector:
             end.response_id,
             end.model,
             how.status if is_whole else "incomplete",
-            timing,
-            how.finish_kind,
-            how.extra,
+            finish_kind=how.finish_kind,
+            extra=how.extra,
         )
 
     def _indexes(self, ends: Iterable[int]) -> list[int]:

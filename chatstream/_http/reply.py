@@ -28,6 +28,7 @@ class Reply:
     __slots__ = (
         "_ended",
         "_exchange",
+        "_failed",
         "_full",
         "_own",
         "_read1",
@@ -58,6 +59,7 @@ class Reply:
         self._scope = exchange.scope
         self._own = body.own_response(response, exchange)
         self._read1 = body.reader(response, self._own, exchange.scope)
+        self._failed: Callable[[BaseException], object] | None = None
         self._full = False  # the last read may have left decoded bytes in urllib3's buffer
         self._ended = False
 
@@ -80,11 +82,16 @@ class Reply:
                 self._finish()
             return data
         self.close()
+        if self._failed is not None:
+            self._failed(failure)
         raise failure
 
-    def record(self, receive: Callable[[bytes], object]) -> None:
-        """Pass everything that is read from now on to ``receive``, too."""
+    def record(
+        self, receive: Callable[[bytes], object], failed: Callable[[BaseException], object] | None = None
+    ) -> None:
+        """Pass everything that is read from now on to ``receive``, too, and to ``failed`` what ends the reading."""
         read1 = self._read1
+        self._failed = failed or self._failed
 
         def read_and_pass(size: int) -> bytes:
             data: bytes = read1(size)
@@ -132,3 +139,8 @@ class Reply:
         self._ended = True
         if self._exchange.release():  # otherwise another call may have the connection
             self._response.close()
+
+
+def headers_of(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """The headers, found by their names in any case."""
+    return requests.structures.CaseInsensitiveDict(headers)

@@ -1,1 +1,1 @@
-"""The command line: ``chatstream QUESTION`` and ``chatstream doctor URL``, built on the public names only."""
+"""The command line: ``chatstream QUESTION``, ``chatstream chat`` and the other `commands`, one file each."""

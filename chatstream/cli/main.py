@@ -1,10 +1,12 @@
 """Command-line arguments → a command that is run, and its exit status.
 
     chatstream "question" --provider local
-    git diff | chatstream "Review this:" - -m gpt-4.1-mini
-    chatstream doctor http://127.0.0.1:8080/v1
+    git diff | chatstream "Review this:" -m gpt-4.1-mini
+    chatstream chat
+    chatstream doctor localhost:8080
 
 Rules:
+- The first argument is the name of a command; where it is none, the arguments are those of ``ask``.
 - Exit status: 0 if the command succeeded or the reader of stdout has gone, 1 after an error, 2 after wrong usage,
   130 after Ctrl-C.
 - An error is one line on stderr. The part of an answer that arrived before it stays on stdout.
@@ -13,17 +15,35 @@ Rules:
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import TextIO
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Protocol, TextIO, cast
 
-from .._version import __version__
+from .._imports import imports
 from ..errors import ChatStreamError
-from .ask import ask
-from .doctor import examine
+from .arguments import WrongUsage
 from .terminal import discard_stdout, prepare_stdout, print_to_stderr
 
-Command = Callable[[argparse.Namespace, TextIO], None]
+COMMANDS = {  # the modules of `commands`, and what each does
+    "ask": "ask one question; the word may be left out",
+    "chat": "talk in a conversation that is kept in a file",
+    "models": "list the models of a server",
+    "providers": "list the providers, your own and the ready-made ones",
+    "doctor": "examine how a server streams",
+    "completion": "print the code that lets a shell complete the arguments",
+}
+OTHER_WORDS = {"help": "--help", "version": "--version", "list": "models"}  # commands of other programs
+
+
+class Command(Protocol):
+    """A module of `commands`."""
+
+    parser: Callable[[], argparse.ArgumentParser]
+    run: Callable[[argparse.Namespace, TextIO], None]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,11 +51,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Wrong usage, ``--help`` and ``--version`` raise `SystemExit`, as `argparse` does.
     """
-    command, options = _parse(sys.argv[1:] if argv is None else list(argv))
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    is_named = bool(arguments) and arguments[0] in COMMANDS
     try:
-        command(options, prepare_stdout())
+        command = load(arguments.pop(0) if is_named else "ask")
+        options = command.parser().parse_intermixed_args(arguments)
+        if not is_named:
+            _refuse_lookalike(options.question)
+        with _warnings_as_lines():
+            command.run(options, prepare_stdout())
     except KeyboardInterrupt:
         return 130
+    except WrongUsage as error:
+        return _fail(error, 2)
     except ChatStreamError as error:  # caught before OSError because IdleTimeout and DeadlineExceeded are both
         return _fail(error)
     except OSError as error:
@@ -44,43 +72,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parse(arguments: list[str]) -> tuple[Command, argparse.Namespace]:
-    # Without a URL, `chatstream doctor …` is a question that happens to begin with this word.
-    has_url = any(argument.startswith(("http://", "https://")) for argument in arguments)
-    if arguments[:1] == ["doctor"] and has_url:
-        return examine, doctor_parser().parse_args(arguments[1:])
-    return ask, parser().parse_intermixed_args(arguments)
+def load(name: str) -> Command:
+    """The module of a command."""
+    with imports():
+        return cast("Command", import_module(f"{__package__}.commands.{name}"))
 
 
-def _fail(error: Exception) -> int:
+def _refuse_lookalike(words: list[str]) -> None:
+    """Raise `WrongUsage` for one word that is nearly a command, alone or before what only a command takes: it would be
+    sent to a server as a question."""
+    if words and all("://" in each or os.path.isfile(each) for each in words[1:]):
+        with imports():
+            from difflib import get_close_matches
+        close = get_close_matches(words[0].lower(), [*COMMANDS, *OTHER_WORDS], n=1, cutoff=0.75)
+        if close:
+            meant = OTHER_WORDS.get(close[0], close[0])
+            raise WrongUsage(
+                f"{words[0]!r} is no command: did you mean 'chatstream {meant} …'? A question of one word is asked "
+                f"by 'chatstream ask {words[0]}'"
+            )
+
+
+def _fail(error: Exception, status: int = 1) -> int:
     print_to_stderr(f"chatstream: {error}")
-    return 1
+    return status
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of ``chatstream QUESTION``. Use ``parse_intermixed_args``: options may split the question."""
-    parser = argparse.ArgumentParser(prog="chatstream", description="Ask a model a question and stream its answer.")
-    parser.add_argument("question", nargs="+", help="the question; - stands for the text read from stdin")
-    parser.add_argument("-m", "--model", help="name of the model, as its server knows it")
-    parser.add_argument("-s", "--system", help="instructions, sent as the system message")
-    parser.add_argument(
-        "-p", "--provider", default="openai", help="id of the provider, or a base URL (default: openai)"
-    )
-    parser.add_argument(
-        "-c", "--config", metavar="FILE", help="TOML file that defines the provider in a table [model_providers.ID]"
-    )
-    parser.add_argument("--max-tokens", type=int, help="maximum length of the answer, in tokens")
-    parser.add_argument("--temperature", type=float, help="sampling temperature")
-    parser.add_argument("--deadline", type=float, help="time limit for the whole call, in seconds")
-    parser.add_argument("--stats", action="store_true", help="print usage, finish reason and timing to stderr")
-    parser.add_argument("--version", action="version", version=f"chatstream {__version__}")
-    return parser
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Print a warning as one line, without the place in the code that it comes from."""
 
+    def show(message: Warning | str, *place: object, **more: object) -> None:
+        print_to_stderr(f"chatstream: {message}")
 
-def doctor_parser() -> argparse.ArgumentParser:
-    """The parser of the arguments that follow ``chatstream doctor``."""
-    parser = argparse.ArgumentParser(prog="chatstream doctor", description="Report how a server streams.")
-    parser.add_argument("base_url", help="base URL of its API, such as http://127.0.0.1:8080/v1")
-    parser.add_argument("-m", "--model", help="name of the model, as the server knows it")
-    parser.add_argument("--key-env", metavar="NAME", help="environment variable that holds the API key")
-    return parser
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield

@@ -11,8 +11,10 @@ from __future__ import annotations
 import io
 import os
 import re
+import stat
 import sys
 import unicodedata
+from collections.abc import Iterator
 from typing import TextIO
 
 from ..errors import ConfigError
@@ -34,9 +36,24 @@ _VARYING = ("Lo", "So", "Sm", "Sk", "Po", "Pd", "Nd")
 
 def read_stdin() -> str:
     """All text of stdin, with U+FFFD for bytes that are not UTF-8; empty if stdin is closed."""
+    return "".join(read_lines())
+
+
+def read_lines() -> Iterator[str]:
+    """The lines of stdin, as they arrive, with their ends; none if stdin is closed."""
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(encoding="utf-8", errors="replace")
-    return sys.stdin.read() if sys.stdin is not None else ""
+    while sys.stdin is not None and (line := sys.stdin.readline()):
+        yield line
+
+
+def stdin_is_piped() -> bool:
+    """Whether stdin is a pipe, a file or a socket, which somebody put there to be read; no terminal, not nothing."""
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (AttributeError, OSError, ValueError):  # closed, or an object without a file
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
 
 
 def prepare_stdout() -> TextIO:

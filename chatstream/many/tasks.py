@@ -16,24 +16,19 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._dataclass import frozen
 from .._encode.body import encode_json, request_body
 from .._field_names import KNOWN
+from ..client import PLACES, Client
 from ..errors import ConfigError
 from ..types.prompt import PromptLike, is_item
 from .result import load
 
-if TYPE_CHECKING:
-    from ..client import Client
-
 HASH_LENGTH = 32  # hexadecimal digits
 NOT_SENT = ("stream", "stream_options")  # of the body of a batch line: an answer is always streamed here
-OPTIONS = (  # of a call, which are no fields of its request, or are not known by their names there
-    *("deadline", "stream_idle_timeout", "first_event_timeout", "heartbeat"),
-    *("extra_headers", "extra_body", "model"),
-)
+OPTIONS = PLACES.call  # of a call: no fields of its request, or fields that are not known by their names there
 METHOD, PATH = "POST", "/chat/completions"  # that a batch line may name
 
 

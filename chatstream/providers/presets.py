@@ -183,15 +183,20 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, object]:
 
     Raises `ConfigError` if it is not TOML or has no such table, and `OSError` if the file can't be read.
     """
-    toml = _toml_reader()
-    with open(path, "rb") as file:
-        try:
-            tables = toml.load(file).get("model_providers")
-        except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError both are
-            raise ConfigError(f"{os.fspath(path)} is not TOML: {error}") from None
+    tables = load_toml(path).get("model_providers")
     if not isinstance(tables, dict):
         raise ConfigError(f"{os.fspath(path)} has no [model_providers.<id>] table")
     return tables
+
+
+def load_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """All of a TOML file. Raises `ConfigError` if it is not TOML, and `OSError` if the file can't be read."""
+    toml = _toml_reader()
+    with open(path, "rb") as file:
+        try:
+            return cast("dict[str, Any]", toml.load(file))
+        except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError both are
+            raise ConfigError(f"{os.fspath(path)} is not TOML: {error}") from None
 
 
 def table_fields(id: str, table: object, known: Collection[str]) -> Fields:

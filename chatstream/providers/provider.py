@@ -18,19 +18,12 @@ from typing import Any, Literal, overload
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from .._dataclass import frozen
+from .._imports import imports
 from .._loopback import is_loopback
-from .._secrets import (
-    MASK,
-    Hidden,
-    HiddenQuery,
-    Sealed,
-    concealed,
-    is_secret,
-    without_frames,
-    without_query,
-)
+from .._secrets import Hidden, HiddenQuery, Sealed, is_secret, without_frames, without_query
 from ..errors import ConfigError, MissingEnvVar
 from . import checks, presets
+from .shown import shown_fields
 
 CHAT = "/chat/completions"
 _warned_hosts: set[str] = set()
@@ -136,9 +129,13 @@ class Provider:
 
     def __repr__(self) -> str:
         """The fields that differ from their defaults, without what may be secret in them."""
-        made = [each for each in fields(self) if hasattr(self, each.name)]  # not all where `__init__` raised
-        changed = [each.name for each in made if getattr(self, each.name) not in (each.default, {})]
-        return f"Provider({', '.join(f'{name}={_field_repr(name, getattr(self, name))}' for name in changed)})"
+        return f"Provider({', '.join(f'{name}={value}' for name, value in shown_fields(self))})"
+
+    def _repr_html_(self) -> str:
+        with imports():
+            from .._display.html import table
+
+        return table("Provider", shown_fields(self))
 
     @staticmethod
     def named(id: str, environ: Mapping[str, str] | None = None) -> Provider:
@@ -286,13 +283,3 @@ def _render_path(path: str, model: str) -> str:
     if not (model.isprintable() and model.strip(" .")):  # "." and ".." would change the path itself
         raise ConfigError("this provider has the model in its URL: give a model, printable and not blank")
     return path.strip("/").replace("{model}", quote(model, safe=""))
-
-
-def _field_repr(name: str, value: Any) -> str:
-    if name == "api_key":  # still a str where `__init__` raised
-        return "***"
-    if name in ("http_headers", "query_params"):  # both are used for keys
-        return repr(dict.fromkeys(map(concealed, value), MASK)) if isinstance(value, Mapping) else MASK
-    if name == "base_url" and isinstance(value, str):
-        return repr(without_query(value))
-    return repr(concealed(value))

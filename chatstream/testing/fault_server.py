@@ -44,7 +44,8 @@ class FaultServer:
     it they are answered with status 400.
 
     Attributes: ``url`` is the base URL of the server, ``port`` its port, ``requests`` the list of requests received,
-    ``connections`` the number of connections accepted.
+    ``connections`` the number of connections accepted. ``changed`` is notified of each change, and its lock
+    held while a step that several connections share changes something.
     """
 
     def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None, repeat: bool = True) -> None:
@@ -56,7 +57,7 @@ class FaultServer:
         self._played = 0
         self._tls = tls
         self._closed: set[int] = set()
-        self._changed = threading.Condition()
+        self.changed: threading.Condition = threading.Condition()
         self._closing = threading.Event()
         self._wires: list[Wire] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -67,8 +68,8 @@ class FaultServer:
 
     def client_closed(self, connection: int = 1, within: float = 1.0) -> bool:
         """Whether the client closes its ``connection``, counted from 1, ``within`` this many seconds."""
-        with self._changed:
-            return self._changed.wait_for(lambda: connection in self._closed, within)
+        with self.changed:
+            return self.changed.wait_for(lambda: connection in self._closed, within)
 
     def close(self) -> None:
         """End all connections and threads. A second call does nothing."""
@@ -119,21 +120,21 @@ class FaultServer:
             wire.start_tls(self._tls)
         while True:
             request = wire.receive()
-            with self._changed:
+            with self.changed:
                 self.requests.append(request)
             for step in self._take_script():
                 step(wire)
 
     def _record_closed(self, wire: Wire) -> None:
-        with self._changed:
+        with self.changed:
             self._closed.add(wire.number)
-            self._changed.notify_all()
+            self.changed.notify_all()
 
     def _next_script(self) -> Script:
         return list(self._scripts[min(self._played, len(self._scripts) - 1)])
 
     def _take_script(self) -> Script:
-        with self._changed:
+        with self.changed:
             script = self._next_script()
             self._played += 1
             return script

@@ -7,6 +7,7 @@ from dataclasses import field, fields
 from typing import Any
 
 from .._dataclass import frozen
+from .._imports import imports
 from .tagged import as_dict, from_tagged, to_tagged
 
 
@@ -40,6 +41,18 @@ class TokenUsage:
         """The usage itself, where `sum` begins with 0."""
         return self if other == 0 else NotImplemented
 
+    def _repr_html_(self) -> str:
+        with imports():
+            from .._display.html import table
+
+        return table("Tokens", self._counts())
+
+    def _counts(self) -> list[tuple[str, str]]:
+        """Name and value of what the server reported."""
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "raw"}
+        known = {name: value for name, value in values.items() if value is not None}
+        return [(name.removesuffix("_tokens").replace("_", " "), f"{value:,}") for name, value in known.items()]
+
     def to_dict(self) -> dict[str, Any]:
         """The counts in their tagged form."""
         return to_tagged(self)
@@ -70,6 +83,13 @@ class ClientUsage:
     def cost(self) -> float | None:
         """The sum of the costs that servers reported; None if none did."""
         return self.tokens.cost
+
+    def _repr_html_(self) -> str:
+        with imports():
+            from .._display.html import table
+
+        tokens = [(f"{name} tokens" if name != "cost" else name, value) for name, value in self.tokens._counts()]
+        return table("Usage", [("calls", f"{self.calls:,}"), ("retries", f"{self.retries:,}"), *tokens])
 
     def to_dict(self) -> dict[str, Any]:
         """The total in its tagged form."""

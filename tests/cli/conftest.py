@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
@@ -43,6 +44,20 @@ def run(openai_server: Any, capsys: pytest.CaptureFixture[str]) -> Callable[...,
 def shell(openai_server: Any) -> Callable[..., Shell]:
     """Starts a server that plays the given scripts; returns a `Shell` whose command line asks it."""
     return lambda *scripts: Shell(openai_server(*scripts))
+
+
+@pytest.fixture
+def stdin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], None]]:
+    """Puts a pipe with the given bytes in the place of stdin."""
+    with ExitStack() as stack:
+
+        def piped(data: bytes) -> None:
+            reader, writer = os.pipe()
+            os.write(writer, data)
+            os.close(writer)
+            monkeypatch.setattr(sys, "stdin", stack.enter_context(open(reader, encoding="utf-8")))
+
+        yield piped
 
 
 @pytest.fixture

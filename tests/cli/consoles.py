@@ -91,7 +91,9 @@ class Shell:
         return ended.returncode, ended.stdout, ended.stderr
 
     def start(self, *options: str, stdout: Any = subprocess.PIPE, stderr: Any = subprocess.PIPE) -> Any:
-        return subprocess.Popen([*self.command, *options], env=self.environ, stdout=stdout, stderr=stderr)
+        return subprocess.Popen(
+            [*self.command, *options], env=self.environ, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
+        )
 
 
 class Screen:

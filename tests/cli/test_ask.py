@@ -137,7 +137,7 @@ def test_a_provider_can_be_read_from_a_toml_file(
 
 def test_a_missing_toml_file_is_an_error_of_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "chatstream", "Hi", "-c", str(tmp_path / "none.toml")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     assert (done.returncode, done.stdout) == (1, "")
     assert "none.toml" in done.stderr
     assert done.stderr.count("\n") == 1

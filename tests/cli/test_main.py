@@ -90,10 +90,14 @@ def test_python_m_chatstream_runs_the_command_line(
     assert capsys.readouterr().out == "Hello\n"
 
 
-def test_doctor_without_a_url_is_a_question(openai_server: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_question_that_begins_with_the_name_of_a_command_is_asked_in_quotes_or_by_ask(
+    openai_server: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     server = openai_server(text_answer("An apple a day."))
-    assert main(["doctor", "who?", "-m", "m1"]) == 0
-    assert (capsys.readouterr().out, len(server.requests)) == ("An apple a day.\n", 1)
+    assert main(["doctor", "who?", "-m", "m1"]) == 1
+    assert capsys.readouterr().err.startswith("chatstream: a server is given by its URL, or by its host as in ")
+    assert main(["doctor who?", "-m", "m1"]) == main(["ask", "doctor", "who?", "-m", "m1"]) == 0
+    assert [each.json["messages"][0]["content"] for each in server.requests] == ["doctor who?"] * 2
 
 
 # ── Ctrl-C, closed pipes and full disks ─────────────────────────────────────────────────────────────────────────

@@ -73,7 +73,7 @@ def test_a_terminal_displays_control_characters_instead_of_obeying_them(
     openai_server: Any, terminal: Screen, text: str, split: Any
 ) -> None:
     openai_server(split(text))
-    assert terminal.run() == 0
+    assert terminal.run("--plain") == 0
     assert terminal.seen(b"\n").decode() == escape_controls(text) + "\n"
 
 
@@ -108,7 +108,7 @@ def test_in_a_shell_neither_answer_nor_statistics_can_control_the_terminal(shell
     everything = "".join(HOSTILE.values())
     named = event({"id": "c1", "model": everything, "choices": [{"index": 0, "delta": {"content": everything}}]})
     command = shell([head(), named, finish(), done(), end()])
-    with command.start("--stats", stdout=terminal.file, stderr=terminal.file) as process:
+    with command.start("--stats", "--plain", stdout=terminal.file, stderr=terminal.file) as process:
         assert process.wait(timeout=30) == 0
     seen = terminal.seen(b" s]\n").decode()
     assert seen.startswith(escape_controls(everything))
@@ -118,7 +118,7 @@ def test_in_a_shell_neither_answer_nor_statistics_can_control_the_terminal(shell
 def test_a_terminal_with_an_ascii_encoding_receives_backslash_escapes(openai_server: Any) -> None:
     openai_server(text_answer("grün \x1b[1m"))
     with closing(open_terminal("ascii")) as terminal:
-        assert terminal.run() == 0
+        assert terminal.run("--plain") == 0
         assert terminal.seen(b"\n") == b"gr\\xfcn \\u241b[1m\n"
 
 
@@ -163,7 +163,7 @@ def test_a_lone_surrogate_is_displayed_on_a_terminal_as_a_replacement_character(
     openai_server: Any, terminal: Screen
 ) -> None:
     openai_server([head(), json_delta("a\\ud83d"), json_delta("b"), finish(), done(), end()])
-    assert terminal.run() == 0
+    assert terminal.run("--plain") == 0
     assert terminal.seen(b"\n").decode() == "a\ufffdb\n"
 
 

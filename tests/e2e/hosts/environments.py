@@ -22,7 +22,9 @@ INSTALL_SECONDS = 240
 PACKAGES = {
     # gunicorn's gevent worker and kombu need packaging without asking for it
     "web": ("gunicorn", "flask", "django", "fastapi", "uvicorn", "gevent", "eventlet", "packaging"),
+    "notebook": ("nbclient>=0.10", "ipykernel>=6.29", "xllamacpp>=2026.10"),
     "workers": ("celery[redis]", "rq", "PySocks", "packaging"),
+    "clients": ("openai", "pytest"),
     "mocks": (
         *("vcrpy", "responses", "requests-mock", "pook", "requests-cache"),
         *("requests-toolbelt", "freezegun", "time-machine"),

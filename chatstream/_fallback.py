@@ -1,0 +1,184 @@
+"""fallback: a prompt and several clients → the answer of the first that gives one.
+
+    prompt ─▶ first client ─error▶ second client ─error▶ … ─▶ ResponseStream
+
+Rules:
+- Each client is asked once, with the retries of its own provider, and none again after the next one was asked.
+- Another client is asked only while the caller has got nothing: before the first event, with `aggregate` and `collect`
+  until the end.
+- All clients share one cancel scope, so that the deadline and a cancellation hold for the whole call.
+- The last error has the attempts of all providers, and the error of the one before as its cause.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+from ._call import joined
+from ._decode.error_body import QUOTA_CODES
+from ._http.cancel_scope import CancelScope
+from .client import Client
+from .errors import (
+    Attempt,
+    ChatStreamError,
+    ConfigError,
+    ConnectionFailed,
+    ProviderError,
+    RetryLimit,
+    StreamError,
+    StreamTooLarge,
+    UnexpectedStatus,
+)
+from .types.prompt import PromptLike, as_list
+from .types.text import printable
+
+if TYPE_CHECKING:
+    from ._reader import CallReader
+    from ._stream import ResponseStream
+
+STATUSES = (402, 404, 408, 409, 410, 429)  # and 5xx: what another provider may do better with the same request
+CODES = (*QUOTA_CODES, "not_found")  # the same, in an error that is reported inside a stream
+log = logging.getLogger("chatstream")
+
+
+def fallback(clients: Sequence[Client], *, when: Callable[[ChatStreamError], bool] | None = None) -> Fallback:
+    """Several clients that are asked in turn: the next one where a provider refuses or can't be reached.
+
+    The result has the method ``stream`` of a client. ``when`` says whether the next client is asked after an error; by
+    default it is asked where the provider is at fault, and not where the request, the settings or the deadline are.
+    Raises `ConfigError` for what is no client.
+    """
+    given = as_list(clients, "clients")
+    if not given:
+        raise ConfigError("fallback needs at least one client: fallback([Client(…), Client(…)])")
+    for each in given:
+        if not isinstance(each, Client):
+            raise ConfigError(f"fallback takes clients, not {type(each).__name__}: fallback([Client(…), Client(…)])")
+    return Fallback(given, is_of_provider if when is None else when)
+
+
+def is_of_provider(error: ChatStreamError) -> bool:
+    """Whether the provider is at fault, so that another one may answer the same request."""
+    if isinstance(error, UnexpectedStatus):
+        return isinstance(error, RetryLimit) or _is_of_provider(error.status)
+    if isinstance(error, ProviderError):
+        named = f"{error.code} {error.type}".lower()
+        return error.retryable or _is_of_provider(error.code) or any(each in named for each in CODES)
+    return isinstance(error, (ConnectionFailed, StreamError)) and not isinstance(error, StreamTooLarge)
+
+
+def _is_of_provider(status: str | int | None) -> bool:
+    number = int(status) if str(status).isdecimal() else 0  # type: ignore[arg-type]  # not None then
+    return number in STATUSES or 500 <= number < 600
+
+
+class Fallback:
+    """Clients that are asked in turn. Made by `fallback`; threads may share it."""
+
+    def __init__(self, clients: Sequence[Client], when: Callable[[ChatStreamError], bool]) -> None:
+        self.clients: tuple[Client, ...] = tuple(clients)
+        self._when = when
+        self._scopes: set[ref[CancelScope]] = set()  # of running calls
+
+    def stream(
+        self,
+        prompt: PromptLike | None = None,
+        *,
+        messages: PromptLike | None = None,
+        deadline: float | None = None,
+        **options: Any,
+    ) -> ResponseStream:
+        """Send the prompt to the first client, and to the next ones as long as they fail; returns the answer.
+
+        ``deadline`` is the time of the whole call over all clients, by default the shortest that one of them has.
+        ``options`` are those of `Client.stream`, and go to each client that is asked. ``provider`` of the stream, and
+        of its turn, is the name of the provider that has answered.
+
+        Raises what the last client raises.
+        """
+        if deadline is None:
+            deadline = min((each.deadline for each in self.clients if each.deadline is not None), default=None)
+        scope = CancelScope(deadline)
+        self._scopes.add(ref(scope, self._scopes.discard))
+        options = {"prompt": prompt, "messages": messages, "deadline": scope, **options}
+        return _Route(self.clients, self._when, scope, options).open()
+
+    def cancel(self) -> None:
+        """End every running call of this object, from any thread; whoever waits for one gets `Cancelled` at once."""
+        for scope in filter(None, [running() for running in self._scopes.copy()]):
+            scope.cancel()
+
+    def close(self) -> None:
+        """Close the connections that the clients keep for reuse."""
+        for client in self.clients:
+            client.close()
+
+    def __enter__(self) -> Fallback:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"fallback({list(self.clients)!r})"
+
+
+class _Route:
+    """The way of one call from client to client."""
+
+    def __init__(
+        self,
+        clients: Sequence[Client],
+        when: Callable[[ChatStreamError], bool],
+        scope: CancelScope,
+        options: dict[str, Any],
+    ) -> None:
+        self._rest: Iterator[Client] = iter(clients[1:])
+        self._client = clients[0]
+        self._when = when
+        self._scope = scope
+        self._options = options
+        self._attempts: tuple[Attempt, ...] = ()
+        self._error: ChatStreamError | None = None  # of the client before
+
+    def open(self) -> ResponseStream:
+        """The stream of the first client, from this one on, that begins to answer."""
+        while True:
+            try:
+                stream = self._client.stream(**self._options)
+            except ChatStreamError as error:
+                error.attempts = joined(self._attempts, error.attempts)
+                self._go_on(error)
+            else:
+                reader = stream._reader
+                reader.call.earlier, reader.ask_next = self._attempts, self._ask_next
+                return stream
+
+    def _ask_next(self, reader: CallReader, error: ChatStreamError) -> None:
+        """Let ``reader`` go on with the answer of the next client, after ``error`` has ended its call."""
+        call = reader.call
+        call.annotate(error)
+        call.end(lambda: reader.turn, error)
+        try:
+            self._go_on(error)
+            reader.adopt(self.open()._reader)
+        except ChatStreamError as last:
+            call.earlier, call.attempts = last.attempts, []
+            raise
+
+    def _go_on(self, error: ChatStreamError) -> None:
+        """Choose the next client, or raise ``error`` if there is none that may be asked."""
+        error.__cause__ = error.__cause__ or self._error
+        is_callers = error is self._scope.waits.raised
+        following = None if is_callers or not self._when(error) else next(self._rest, None)
+        if following is None:
+            raise error
+        log.warning("%s", printable(f"{self._client.provider.name}: {error}; asking {following.provider.name}"))
+        self._client._scopes.discard(ref(self._scope))
+        self._client, self._error, self._attempts = following, error, error.attempts

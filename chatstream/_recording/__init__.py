@@ -1,0 +1,1 @@
+"""Answers as they arrive ↔ recordings in files: recorded by a client, replayed as a stream or served over HTTP."""

@@ -1,0 +1,1 @@
+"""A conversation with tools: the turns of the model, and between them its calls and their outputs."""

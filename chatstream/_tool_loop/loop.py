@@ -1,0 +1,161 @@
+"""run_tools: a prompt and functions → a conversation in which the model calls them, as one iterator of events."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from inspect import iscoroutinefunction
+from types import TracebackType
+from typing import Any
+
+from .._missing import explain_missing
+from ..errors import ConfigError, StreamClosed
+from ..types.events import OutputTextDelta, ResponseEvent
+from ..types.prompt import Prompt, PromptLike, as_list
+from ..types.tools import AnyTool
+from ..types.turn import Turn
+from .calls import Approve, ToolCalls, callable_tools
+from .turns import Streams, ToolTurns
+
+LEFT = "the loop ended before the model had answered: run_tools(client, loop.prompt, tools) goes on with it"
+
+
+def run_tools(
+    client: Streams,
+    prompt: PromptLike,
+    tools: Sequence[AnyTool] = (),
+    *,
+    max_turns: int = 10,
+    approve: Approve | None = None,
+    threads: int = 1,
+    **fields: Any,
+) -> ToolLoop:
+    """Let the model call functions until it answers without a call; a loop over the result gets the events.
+
+    Each turn is streamed: its events arrive as from `Client.stream`, and after its ``Completed`` the output of each
+    call, as ``OutputItemDone(FunctionCallOutput(…))``, in the order of the calls. Nothing is sent before the loop
+    begins.
+
+    - ``client``: a `Client`, or what has its method ``stream``. ``fields`` go to each call of that, such as ``model``,
+      ``temperature`` or ``deadline``, which is the time of one turn. A ``tool_choice`` that forces a call holds for the
+      first turn.
+    - ``prompt``: turns and outputs are added to a `Prompt` or a list as they come; ``loop.prompt`` is the conversation.
+    - ``tools``: functions and `Tool` objects, beside those of the `Prompt`; of two with one name this one is taken.
+    - ``approve`` is called before each call of a known tool: True allows it, a str is the reason of a refusal that the
+      model reads, False and None refuse it too.
+    - ``threads``: how many calls of one turn run at the same time; 1 runs them one by one in the thread of the loop.
+
+    A function that raises, an unknown name, wrong arguments and a call that was cut off are told to the model. What is
+    no `Exception` is raised. Raises `ConfigError` for wrong arguments at once; in the loop `MaxTurnsExceeded` where the
+    model still calls after ``max_turns`` answers, and what `Client.stream` and its loop raise.
+    """
+    _check(client, approve, max_turns=max_turns, threads=threads)
+    every = callable_tools(prompt.tools if isinstance(prompt, Prompt) else (), as_list(tools, "tools"))
+    if not isinstance(prompt, Prompt):
+        prompt = Prompt(input=Prompt.of(prompt).input, tools=every)
+    calls = ToolCalls(every, approve)
+    return ToolLoop(ToolTurns(client, prompt, every, calls, fields, max_turns=max_turns, threads=threads))
+
+
+def _check(client: Streams, approve: Approve | None, **numbers: int) -> None:
+    if not callable(getattr(client, "stream", None)):
+        raise ConfigError(f"run_tools needs a Client first, and then the prompt; {type(client).__name__} has no stream")
+    for name, number in numbers.items():
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            raise ConfigError(f"{name} must be a whole number from 1 on, not {number!r}")
+    if approve is not None and not callable(approve):
+        raise ConfigError(f"approve must be a function of one call, not {type(approve).__name__}")
+    if iscoroutinefunction(approve):
+        raise ConfigError("approve must not be async: its answer is needed at once")
+
+
+class ToolLoop:
+    """A conversation in which the model calls functions: an iterator of events, made by `run_tools`.
+
+    To leave a loop over it, or to close it, closes the stream that is being read. However it ends, ``prompt`` is a
+    conversation that can be sent: turns that were received whole, with an output for each call.
+    """
+
+    def __init__(self, turns: ToolTurns) -> None:
+        self._turns = turns
+        self._events = turns.run()  # whose frame does not hold this object, so that a forgotten loop is freed at once
+
+    def __iter__(self) -> Generator[ResponseEvent, None, None]:
+        """The events of all turns, and the outputs of the calls. Once it has ended before the answer, it raises
+        `StreamClosed`."""
+        self._check_open()
+        yield from self._events
+
+    def __next__(self) -> ResponseEvent:
+        self._check_open()
+        return next(self._events)
+
+    def text(self) -> Generator[str, None, None]:
+        """The text of every turn, piece by piece, and nothing else."""
+        for event in self:
+            if event.__class__ is OutputTextDelta and not event.choice:
+                yield event.delta
+
+    def aggregate(self) -> Generator[ResponseEvent, None, None]:
+        """Whole items: of each turn what `ResponseStream.aggregate` yields, and the outputs of its calls.
+
+        A stream that breaks is restarted without a trace.
+        """
+        self._turns.whole_items = True
+        yield from self
+
+    def collect(self) -> Turn:
+        """The last turn, after all others; reads and restarts as `aggregate` does."""
+        for _ in self.aggregate():
+            pass
+        return self.turn
+
+    @property
+    def prompt(self) -> Prompt:
+        """The whole conversation: the `Prompt` that was given, or one with the list that was given as its ``input``."""
+        return self._turns.prompt
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """Each turn that has ended; one that broke off is the last, with the part received, and not in ``prompt``."""
+        return tuple(self._turns.turns)
+
+    @property
+    def turn(self) -> Turn:
+        """The turn that is being received, or else the last one."""
+        stream = self._turns.stream
+        return stream.turn if stream is not None else (self.turns or (Turn(),))[-1]
+
+    def cancel(self) -> None:
+        """End the loop from any thread: whoever reads it gets `Cancelled`, at once or when a running function returns.
+
+        While the first byte of an answer is awaited, only `Client.cancel` ends that wait.
+        """
+        self._turns.cancel()
+
+    def close(self) -> None:
+        """Give up what has not been read, in the thread of the loop. May be called twice."""
+        self._events.close()
+
+    def __enter__(self) -> ToolLoop:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "finished" if self._turns.finished else "ended" if self._ended else "open"
+        return f"<ToolLoop {state}; turns={len(self._turns.turns)}>"
+
+    @property
+    def _ended(self) -> bool:
+        return getattr(self._events, "gi_frame", None) is None
+
+    def _check_open(self) -> None:
+        if self._ended and not self._turns.finished:
+            raise StreamClosed(LEFT)
+
+
+_ANSWER = "loop over loop.text() for its text, or take loop.collect().text"
+explain_missing(ToolLoop, {"content": _ANSWER, "output_text": _ANSWER, "usage": "each of loop.turns has token_usage"})

@@ -1,0 +1,77 @@
+"""The arguments that several commands share, and the help that teaches them by examples.
+
+Rules:
+- An option has the same name and meaning in every command.
+- The usage is one line, so that an error of usage is two.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from .._version import __version__
+from ..errors import ConfigError
+
+
+class WrongUsage(ConfigError):
+    """The arguments can't be meant as they stand: exit status 2."""
+
+
+def new_parser(command: str, usage: str, description: str, examples: str) -> argparse.ArgumentParser:
+    """The parser of a command, whose help ends with ``examples``; ``command`` is empty for the question alone."""
+    prog = f"chatstream {command}".strip()
+    return argparse.ArgumentParser(
+        prog=prog,
+        usage=f"{prog} {usage}",
+        description=description,
+        epilog=f"examples:\n{examples.rstrip()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_server(parser: argparse.ArgumentParser) -> None:
+    """Which server, model and key."""
+    group = parser.add_argument_group("server")
+    group.add_argument("-m", "--model", help="name of the model, as its server knows it")
+    group.add_argument("-p", "--provider", metavar="ID", help="id of a provider, or a base URL (default: openai)")
+    group.add_argument("--base-url", metavar="URL", help="ask the server at this URL instead of a provider")
+    group.add_argument("--key-env", metavar="NAME", help="environment variable that holds the API key")
+    add_config(group)
+    group.add_argument("--deadline", metavar="SECONDS", type=float, help="time limit for a whole call")
+
+
+def add_config(group: argparse._ActionsContainer) -> None:
+    """Which file has the user's own providers."""
+    default = "~/.config/chatstream/providers.toml"
+    group.add_argument("-c", "--config", metavar="FILE", help=f"TOML file with your own providers (default: {default})")
+
+
+def add_request(parser: argparse.ArgumentParser) -> None:
+    """What is sent beside the question."""
+    group = parser.add_argument_group("request")
+    group.add_argument("-s", "--system", metavar="TEXT", help="instructions, sent as the system message")
+    group.add_argument("-f", "--file", metavar="FILE", action="append", default=[], help="attach a text file")
+    group.add_argument(
+        "-i", "--image", metavar="IMAGE", action="append", default=[], help="attach an image, or its URL"
+    )
+    group.add_argument(
+        "-o",
+        "--option",
+        metavar="KEY=JSON",
+        action="append",
+        default=[],
+        help="set a field of the request, such as -o seed=1 or -o reasoning_effort=low",
+    )
+    group.add_argument("--max-tokens", metavar="N", type=int, help="maximum length of the answer, in tokens")
+    group.add_argument("--temperature", metavar="T", type=float, help="sampling temperature")
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """What is printed, and how."""
+    group = parser.add_argument_group("output")
+    group.add_argument("--plain", action="store_true", help="on a terminal: no Markdown, no reasoning, no spinner")
+    group.add_argument("--stats", action="store_true", help="print usage, finish reason and times to stderr")
+
+
+def add_version(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--version", action="version", version=f"chatstream {__version__}")

@@ -1,0 +1,77 @@
+"""``chatstream QUESTION``: a question → its answer on stdout, written as it arrives.
+
+Rules:
+- stdout receives the text of the first choice and nothing else. Refusals and statistics go to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TextIO
+
+from ..._imports import imports
+from ...types.prompt import Prompt
+from ..arguments import add_output, add_request, add_server, add_version, new_parser
+from ..output import write_events
+from ..question import NO_QUESTION, request_fields, user_message
+from ..report import print_report
+from ..settings import connected
+from ..spinner import Spinner
+from ..terminal import stdin_is_piped
+
+EXAMPLES = """\
+  chatstream "Why is the sky blue?" -m gpt-4.1-mini
+  chatstream "Why is the sky blue?" -p local               # a real model on this machine
+  chatstream "Why?" --base-url localhost:8080/v1 -m any    # any server that speaks Chat Completions
+  git diff | chatstream "Write a commit message"           # what is piped follows the question
+  chatstream "What differs?" -f old.py -f new.py           # text files
+  chatstream "What is on it?" -i photo.jpg                 # an image
+  chatstream "Three colours" -o seed=1 -o stop='["4."]'    # any field of the request
+  chatstream "The planets" --schema planets:Planet         # JSON of a type, or of a schema in a file
+  chatstream "Why?" --json | jq -r .type                   # one event a line
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of ``chatstream`` without a command. Options may split the question."""
+    with imports():
+        from ..main import COMMANDS
+    listed = "".join(f"  chatstream {name:<12} {does}\n" for name, does in COMMANDS.items())
+    more = "\nEach of them explains itself: chatstream chat --help\n"
+    parser = new_parser(
+        "", "[ask] [options] QUESTION", "Ask a model, and stream its answer.", f"{EXAMPLES}\ncommands:\n{listed}{more}"
+    )
+    parser.add_argument("question", nargs="*", help="the question; - stands for the text read from stdin")
+    add_server(parser)
+    add_request(parser)
+    add_output(parser)
+    group = parser.add_argument_group("programs")
+    group.add_argument("--json", action="store_true", help="print each event as a line of JSON")
+    group.add_argument(
+        "--aggregate", action="store_true", help="print nothing before the answer is complete; restart it if it breaks"
+    )
+    group.add_argument(
+        "--schema", metavar="FILE|MODULE:TYPE", help="ask for JSON of this schema or type, and check the answer"
+    )
+    add_version(parser)
+    return parser
+
+
+def run(options: argparse.Namespace, out: TextIO) -> None:
+    """Send the question and write the answer to ``out``. Raises `ConfigError`, and what `Client.stream` raises."""
+    if not (options.question or options.file or options.image or stdin_is_piped()):
+        parser().error(NO_QUESTION)
+    prompt = Prompt(options.system, [user_message(options)])
+    fields = request_fields(options)
+    spinner = Spinner(wanted=not options.plain)
+    try:
+        spinner.start()
+        with (
+            connected(options, on_wait=spinner.tick, on_retry=spinner.retry) as client,
+            client.stream(prompt, **fields, heartbeat=spinner.heartbeat) as stream,
+        ):
+            events = stream.aggregate() if options.aggregate else stream
+            write_events(events, options, out, spinner)
+    finally:
+        spinner.stop()
+    print_report(stream.turn, options)

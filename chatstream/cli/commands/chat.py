@@ -1,0 +1,121 @@
+"""``chatstream chat``: messages from a terminal or a pipe → their answers, in a conversation that is kept in a file.
+
+Rules:
+- A message and its answer are added to the file together. Of an answer that breaks off, or that Ctrl-C ends, the part
+  that arrived is kept; without any, the message is dropped too.
+- On a terminal an error is shown and the conversation goes on; in a pipe it ends the command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from ...client import Client
+from ...errors import ChatStreamError, ConfigError
+from ...types.items import Message
+from ..arguments import add_output, add_request, add_server, new_parser
+from ..conversation import Conversation
+from ..line_editor import piped_messages, typed_messages
+from ..output import write_events
+from ..question import message_of, request_fields, user_message
+from ..report import print_report
+from ..settings import connected
+from ..spinner import Spinner
+from ..terminal import print_to_stderr
+
+EXAMPLES = """\
+  chatstream chat -m gpt-4.1-mini                  # goes on with the conversation "default"
+  chatstream chat -C trip -p local                 # one of another name
+  chatstream chat -C ./trip.jsonl                  # or in a file of your choice
+  chatstream chat -C trip --new -s "Be brief."     # begins anew; the old file is kept under its date
+  chatstream chat -C trip "And in winter?"         # one message, one answer
+  printf 'Hello\\nAnd you?\\n' | chatstream chat     # each line is a message
+
+Names are files below ~/.local/share/chatstream/conversations. On a terminal, Ctrl-C ends an answer and keeps what
+arrived, Alt-Enter begins a new line, and Ctrl-D ends the conversation.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = new_parser("chat", "[options] [MESSAGE]", "Talk in a conversation that is kept in a file.", EXAMPLES)
+    parser.add_argument("question", metavar="message", nargs="*", help="a single message, instead of an editor")
+    parser.add_argument(
+        "-C", "--conversation", metavar="NAME|FILE", default="default", help="which one (default: default)"
+    )
+    parser.add_argument("--new", action="store_true", help="begin anew, and keep the old file under its date")
+    add_server(parser)
+    add_request(parser)
+    add_output(parser)
+    parser.set_defaults(json=False, aggregate=False, schema=None)
+    return parser
+
+
+def run(options: argparse.Namespace, out: TextIO) -> None:
+    """Answer each message on ``out``. Raises `ConfigError`, and what `Client.stream` raises."""
+    conversation = Conversation(options.conversation, new=options.new)
+    if options.system:
+        conversation.begin(options.system)
+    spinner = Spinner(wanted=not options.plain)
+    with connected(options, on_wait=spinner.tick, on_retry=spinner.retry) as client:
+        chat = _Chat(client, conversation, request_fields(options), options, out, spinner)
+        if options.question:
+            chat.reply(user_message(options))
+        elif out.isatty() and sys.stdin is not None and sys.stdin.isatty():
+            chat.reply_to_typed()
+        else:
+            chat.reply_to_piped()
+
+
+@dataclass
+class _Chat:
+    """What all messages of one command share."""
+
+    client: Client
+    conversation: Conversation
+    fields: dict[str, Any]
+    options: argparse.Namespace
+    out: TextIO
+    spinner: Spinner
+
+    def reply_to_typed(self) -> None:
+        """Answer messages until Ctrl-D. An error, or Ctrl-C, ends one answer."""
+        print_to_stderr(f"[{self.conversation.path}: {len(self.conversation.questions)} messages; Ctrl-D ends]")
+        for text in typed_messages(self.conversation.questions):
+            try:
+                self._reply_to_text(text)
+            except ChatStreamError as error:
+                print_to_stderr(f"chatstream: {error}")
+            except KeyboardInterrupt:
+                print_to_stderr("(stopped; what arrived is kept)")
+
+    def reply_to_piped(self) -> None:
+        """Answer each line of stdin. An error ends the command."""
+        empty = True
+        for text in piped_messages():
+            self._reply_to_text(text)
+            empty = False
+        if empty:
+            raise ConfigError("there is no message: chat needs a terminal, a message as an argument, or lines on stdin")
+
+    def _reply_to_text(self, text: str) -> None:
+        message = message_of(text, self.options)
+        self.options.file, self.options.image = [], []  # they belong to the first message
+        self.reply(message)
+
+    def reply(self, message: Message) -> None:
+        """Send the conversation with one more message, write the answer, and keep both."""
+        stream = None
+        prompt = [*self.conversation.items, message]
+        try:
+            self.spinner.start()
+            with self.client.stream(prompt, **self.fields, heartbeat=self.spinner.heartbeat) as stream:
+                write_events(stream, self.options, self.out, self.spinner)
+        finally:
+            self.spinner.stop()
+            turn = None if stream is None else stream.turn
+            if turn is not None and (turn.text or turn.refusal):
+                self.conversation.add([message, *turn.complete_items])
+        print_report(turn, self.options)

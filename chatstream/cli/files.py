@@ -1,0 +1,43 @@
+"""Names of files and of objects in modules → texts, and objects."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from .._imports import imports
+from ..errors import ConfigError
+
+
+def read_text(path: str) -> str:
+    """The text of a file. Raises `ConfigError` if it can't be read, or is none in UTF-8."""
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"can't read {path}: {error.strerror}") from None
+    except ValueError:  # not UTF-8, or a NUL in the path
+        raise ConfigError(f"{path} is not a text in UTF-8; an image is attached by -i") from None
+
+
+def imported(reference: str) -> Any:
+    """The object that ``reference`` names, such as ``weather:get_weather``. Raises `ConfigError` that says why not."""
+    module_name, colon, names = reference.partition(":")
+    if not (colon and module_name and names):
+        raise ConfigError(f"{reference} is neither a file nor module:name, such as weather:get_weather")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # as `python -m` does
+    try:
+        with imports():
+            found = import_module(module_name)
+        for name in names.split("."):
+            found = getattr(found, name)
+    except AttributeError as error:
+        raise ConfigError(f"{reference} does not exist: {error}") from None
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{reference} can't be imported: {error}; the current directory is searched, too") from None
+    except Exception as error:  # whatever the code of the module raises
+        raise ConfigError(f"{reference} can't be imported: {type(error).__name__}: {error}") from None
+    return found

@@ -1,0 +1,32 @@
+"""What stderr receives after an answer: a refusal, statistics, and whether the answer matches its schema."""
+
+from __future__ import annotations
+
+import argparse
+
+from .._imports import imports
+from ..types.turn import Turn
+from .terminal import print_to_stderr
+
+
+def print_report(turn: Turn, options: argparse.Namespace) -> None:
+    """Print what the options ask for. Raises `ChatStreamError` if the answer does not match ``--schema``."""
+    if turn.refusal:
+        print_to_stderr(f"chatstream: the model refused: {turn.refusal}")
+    if options.stats:
+        print_to_stderr(_stats(turn))
+    if options.schema and not turn.refusal:
+        with imports():
+            from .schema import check_answer
+        check_answer(turn, options.schema)
+
+
+def _stats(turn: Turn) -> str:
+    usage, timing = turn.token_usage, turn.timing
+    tokens = f"{usage.input_tokens} tokens in, {usage.output_tokens} out" if usage else "no usage reported"
+    times = f"first after {_seconds(timing.first_event)}, {_seconds(timing.total)}" if timing else "no times"
+    return f"[{turn.model}: {turn.finish_reason or turn.status}; {tokens}; {times}]"
+
+
+def _seconds(value: float | None) -> str:
+    return "…" if value is None else f"{value:.2f} s"

@@ -1,0 +1,115 @@
+"""Options, the user's own file of providers and the environment → a `Client`.
+
+    ~/.config/chatstream/providers.toml ─┐
+    -p, -c, --base-url, --key-env, -m ───┴▶ Client
+
+Rules:
+- A table of the file comes before the ready-made provider of the same id.
+- ``model_provider`` and ``model`` at the top of the file are what is asked where no option says otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from .._loopback import is_loopback
+from .._secrets import Hidden, masked
+from ..client import Client
+from ..errors import ConfigError, MissingEnvVar
+from ..providers.presets import PRESETS, load_toml, lookup
+from ..providers.provider import Provider
+from ..providers.resolve import DEFAULT_PROVIDER
+
+_HOST = re.compile(r"[\w.-]+(:\d+)?(/\S*)?|\[[\da-fA-F:.]+](:\d+)?(/\S*)?")
+
+
+def connected(options: argparse.Namespace, **hooks: Any) -> Client:
+    """The client that the options describe. Raises `ConfigError`."""
+    path, settings = _config(options.config)
+    own = settings.get("model_providers", {})
+    provider: Provider | str = options.provider or settings.get("model_provider", DEFAULT_PROVIDER)
+    if options.base_url and not options.provider:
+        provider = DEFAULT_PROVIDER  # which `Client` replaces by that of the URL
+    elif isinstance(provider, str) and provider in own:
+        provider = Provider.from_toml(path, provider)
+    elif own and "://" not in str(provider):
+        lookup({**own, **PRESETS}, str(provider), f"ready-made provider, and none in {path},")
+    return Client(
+        provider,
+        base_url=with_scheme(options.base_url) if options.base_url else None,
+        api_key=key_of(options.key_env),
+        model=options.model or (None if options.provider or options.base_url else settings.get("model")),
+        deadline=options.deadline,
+        **hooks,
+    )
+
+
+def own_providers(config: str | None) -> dict[str, Provider]:
+    """The providers of the user's file, by id. Raises `ConfigError`."""
+    path, settings = _config(config)
+    return Provider.from_toml(path) if settings.get("model_providers") else {}
+
+
+def key_of(variable: str | None) -> str | None:
+    """The key in an environment variable, hidden. Raises `MissingEnvVar` if that is unset or blank."""
+    if variable is None:
+        return None
+    key = Hidden(os.environ.get(variable, "").strip())
+    if not key:
+        raise MissingEnvVar(masked(variable))
+    return key
+
+
+def with_scheme(url: str) -> str:
+    """The URL of a server that may be given as a host, such as ``localhost:8080`` or ``api.example.com/v1``.
+
+    ``http`` for addresses, for hosts of the local network and where a port other than 443 is given, ``https`` else.
+    Raises `ConfigError` if it is no host.
+    """
+    if "://" in url:
+        return url
+    if not _HOST.fullmatch(url):
+        raise ConfigError("a server is given by its URL, or by its host as in localhost:8080 or api.example.com/v1")
+    try:
+        parts = urlsplit(f"//{url}")
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise ConfigError(f"the host of the server is wrong: {error}") from None
+    local = "." not in host or host.endswith(".local") or host.replace(".", "").isdigit() or is_loopback(host)
+    return f"{'http' if local or port not in (None, 443) else 'https'}://{url}"
+
+
+def config_home() -> Path:
+    """The directory of the user's settings (XDG Base Directory Specification)."""
+    return _xdg("XDG_CONFIG_HOME", "~/.config")
+
+
+def data_home() -> Path:
+    """The directory of the user's data (XDG Base Directory Specification)."""
+    return _xdg("XDG_DATA_HOME", "~/.local/share")
+
+
+def _xdg(variable: str, default: str) -> Path:
+    given = os.environ.get(variable, "")
+    base = given if os.path.isabs(given) else os.path.expanduser(default)  # the specification ignores relative ones
+    return Path(base, "chatstream")
+
+
+def _config(given: str | None) -> tuple[Path, dict[str, Any]]:
+    """The path and the content of the file; no content if it is not given and does not exist."""
+    path = Path(given) if given else config_home() / "providers.toml"
+    if not given and not path.exists():
+        return path, {}
+    try:
+        settings = load_toml(path)
+    except OSError as error:
+        raise ConfigError(f"can't read {path}: {error.strerror}") from None
+    for name, kind in (("model_providers", dict), ("model_provider", str), ("model", str)):
+        if not isinstance(settings.get(name, kind()), kind):
+            raise ConfigError(f"{path}: {name} must be a {'table' if kind is dict else 'text'}")
+    return path, settings
