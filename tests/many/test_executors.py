@@ -204,6 +204,7 @@ ERRORS: dict[str, tuple[Any, ...]] = {
     "QuotaExceeded": (429, "body"),
     "ProviderError": ("words", "code", "type", True, 2.0),
     "IdleTimeout": (),
+    "MaxTurnsExceeded": (3,),
 }
 
 

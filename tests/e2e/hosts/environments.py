@@ -23,6 +23,7 @@ PACKAGES = {
     # gunicorn's gevent worker and kombu need packaging without asking for it
     "web": ("gunicorn", "flask", "django", "fastapi", "uvicorn", "gevent", "eventlet", "packaging"),
     "notebook": ("nbclient>=0.10", "ipykernel>=6.29", "xllamacpp>=2026.10"),
+    "many": ("distributed", "loky", "tqdm"),
     "workers": ("celery[redis]", "rq", "PySocks", "packaging"),
     "clients": ("openai", "pytest"),
     "mocks": (
