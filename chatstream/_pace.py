@@ -133,7 +133,11 @@ class Pace:
     def observe(self, headers: Mapping[str, str]) -> None:
         """Read what the server says of its limits, in the headers that OpenAI and most servers send."""
         for kind in ("requests", "tokens"):
-            limit, left = (_number(headers.get(f"x-ratelimit-{name}-{kind}", "")) for name in ("limit", "remaining"))
+            remaining = headers.get(f"x-ratelimit-remaining-{kind}")
+            if remaining is None:
+                self._low.pop(kind, None)
+                continue
+            left, limit = _number(remaining), _number(headers.get(f"x-ratelimit-limit-{kind}", ""))
             reset = seconds_of(headers.get(f"x-ratelimit-reset-{kind}", ""))
             low = max(limit * LOW, 1.0)
             if 0 <= left <= min(low, limit - 1) and reset:

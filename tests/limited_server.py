@@ -62,7 +62,8 @@ class LimitedAnswers:
             now = time.monotonic() - self._began
             wait = self.bucket.ask(now)
             self.log.append((now, wait is None))
-        wire.wait(self._seconds)
+        if self._seconds:
+            wire.wait(self._seconds)
         refusal = status(429, {"error": {"code": "rate_limit_exceeded"}}, self._headers(wait))
         for step in text_answer("fine") if wait is None else refusal:
             step(wire)
@@ -79,10 +80,11 @@ def speed(log: list[tuple[float, bool]], begin: float, end: float) -> tuple[floa
 
 def main() -> None:
     rate, burst, *changes = map(float, sys.argv[1:])
-    answers = LimitedAnswers(Bucket(rate, burst))
+    at_once = changes == [0.0]
+    answers = LimitedAnswers(Bucket(rate, burst), seconds=0.0 if at_once else 0.05)
     with FaultServer([answers]) as server:
         print(server.port, flush=True)
-        for after, changed in zip(changes[::2], changes[1::2], strict=True):
+        for after, changed in zip(changes[::2], changes[1::2], strict=not at_once):
             threading.Timer(after, lambda to=changed: setattr(answers.bucket, "rate", to)).start()
         sys.stdin.read()
         print(json.dumps(answers.log), flush=True)

@@ -38,6 +38,7 @@ from chatstream.many.tasks import Task
 from chatstream.testing import status
 
 ENV_KEY = "CHATSTREAM_TEST_KEY"
+forks = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # which has threads, says Python 3.12
 
 
 class Elsewhere(Executor):
@@ -75,6 +76,7 @@ def worker_client(serve: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 # ── real processes ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@forks
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_four_processes_answer_each_prompt_once_with_the_key_of_their_environment(worker_client, tmp_path, method):
     echo = Echo(fault=3)
@@ -90,6 +92,7 @@ def test_four_processes_answer_each_prompt_once_with_the_key_of_their_environmen
     assert keys == {f"Bearer {KEY}"}
 
 
+@forks
 def test_an_error_comes_from_another_process_with_its_type_its_attempts_and_its_partial_turn(worker_client, tmp_path):
     client = worker_client(status(400, {"error": {"message": "No."}}), [Echo(fault=0)], stream_max_retries=0)
     with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
@@ -108,6 +111,7 @@ def die(*_: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@forks
 def test_a_pool_that_breaks_ends_the_run_and_what_was_written_stays(worker_client, tmp_path):
     client, out = worker_client([Echo()]), tmp_path / "out.jsonl"
     with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
