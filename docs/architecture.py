@@ -19,7 +19,8 @@ PACKAGE = HERE.parent / "chatstream"
 
 # Each row imports only from the rows after it; the names of one row never import each other.
 ROWS = [
-    ["cli", "__init__", "_doctor", "testing", "telemetry"],
+    ["cli"],
+    ["__init__", "_doctor", "testing", "telemetry"],
     ["_shared", "_tool_loop", "_fallback", "many"],
     ["client"],
     ["_recording"],

@@ -48,7 +48,7 @@ Connect = Callable[..., Client]
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Remove the proxies, certificate bundles and keys of the user who runs the tests, and use an empty home."""
     for name in list(os.environ):
-        if name.upper() in NETWORK_VARIABLES or name.startswith(("OPENAI_", "CHATSTREAM_LOG")):
+        if name.upper() in NETWORK_VARIABLES or name.startswith(("OPENAI_", "CHATSTREAM_LOG", "XDG_")):
             monkeypatch.delenv(name)
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))

@@ -41,8 +41,6 @@ LAYER_OF = {name: number for number, row in enumerate(reversed(architecture.ROWS
 # Upward imports that are allowed: of the public names, and of the command line by `python -m chatstream`.
 ALLOWED_UPWARDS = {
     ("__main__", "cli"),
-    ("cli", "_doctor"),
-    ("cli", "__init__"),
     ("_doctor", "__init__"),
     ("testing", "__init__"),
 }

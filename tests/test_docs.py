@@ -2,8 +2,9 @@
 
 - A ``python`` block is executed; all blocks of a page share one namespace, from top to bottom. A ``text`` block
   directly after it is its output; ``…`` matches anything.
-- A ``console`` block is a terminal session. ``$ chatstream …`` followed by output is executed in this process; all
-  other commands are checked against the parser, the Makefile and setup.cfg.
+- A ``console`` block is a terminal session. ``$ chatstream …`` followed by output is executed in this process, with
+  what ``printf … |`` prints as its stdin; ``$ cat FILE`` writes the file that it shows. All other commands are checked
+  against the parsers, the Makefile and setup.cfg.
 - ``<!-- skip: reason -->`` above a block prevents its execution, ``<!-- varies: reason -->`` the comparison of its
   output.
 - ``<!-- host: NAME -->`` above a block says that it is a program for a web server, and run by the tests in `e2e/hosts`.
@@ -21,6 +22,7 @@ import os
 import pkgutil
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -222,17 +224,27 @@ def _run_console(block: Block) -> Iterator[tuple[str, str]]:
         elif arguments[0] == "chatstream" or arguments[:3] == ["python", "-m", "chatstream"]:
             argv = arguments[1 if arguments[0] == "chatstream" else 3 :]
             if shown.strip():
-                status, printed = _run_command(argv, stdin=before)
+                status, printed = _run_command(argv, stdin=_printed(before))
                 yield shown, printed
             else:
-                cli.parser().parse_intermixed_args(argv)
+                name = argv.pop(0) if argv[:1] and argv[0] in cli.COMMANDS else "ask"
+                cli.load(name).parser().parse_intermixed_args(argv)
+        elif arguments[0] == "cat" and shown:
+            Path(arguments[1]).write_text(shown, encoding="utf-8")
         else:
             check_command(arguments)
 
 
-def _run_command(argv: list[str], stdin: str) -> tuple[int, str]:
+def _printed(command: str) -> str | None:
+    """What a command before a pipe prints; None if there is none, or it is not run here."""
+    if not command.startswith("printf "):
+        return None
+    return subprocess.run(shlex.split(command), capture_output=True, text=True, check=True).stdout
+
+
+def _run_command(argv: list[str], stdin: str | None) -> tuple[int, str]:
     screen = io.StringIO()
-    before, sys.stdin = sys.stdin, io.StringIO(stdin)
+    before, sys.stdin = sys.stdin, open(os.devnull if stdin is None else _file(stdin), encoding="utf-8")  # noqa: SIM115
     try:
         with contextlib.redirect_stdout(screen), contextlib.redirect_stderr(screen):
             try:
@@ -240,8 +252,16 @@ def _run_command(argv: list[str], stdin: str) -> tuple[int, str]:
             except SystemExit as exit:
                 status = int(exit.code or 0)
     finally:
+        sys.stdin.close()
         sys.stdin = before
     return status, screen.getvalue()
+
+
+def _file(text: str) -> Path:
+    """A file with the text: the command line reads stdin by itself if it is a pipe or a file."""
+    path = Path("stdin")
+    path.write_text(text, encoding="utf-8")
+    return path
 
 
 def check_command(arguments: list[str]) -> None:
@@ -362,7 +382,8 @@ def test_the_documented_error_tree_matches_the_code() -> None:
 
 def test_every_option_of_the_command_line_is_documented() -> None:
     page = (DOCS / "cli.md").read_text(encoding="utf-8")
-    options = [name for action in cli.parser()._actions for name in action.option_strings]
+    actions = [action for name in cli.COMMANDS for action in cli.load(name).parser()._actions]
+    options = [name for action in actions for name in action.option_strings]
     assert [name for name in options if f"`{name}`" not in page] == []
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..errors import Cancelled, MaxTurnsExceeded
 from ..types.events import Completed, OutputItemDone, ResponseEvent
 from ..types.items import CustomToolCall, FunctionCall
-from ..types.prompt import Prompt, PromptLike
+from ..types.prompt import Prompt
 from ..types.tools import AnyTool
 from ..types.turn import Turn
 from .calls import Call, Output, ToolCalls
@@ -35,7 +35,7 @@ FORCING = ("required", "any")  # values of tool_choice with which the model neve
 class Streams(Protocol):
     """A `Client`, or what has its method ``stream``."""
 
-    def stream(self, prompt: PromptLike, /, **fields: Any) -> ResponseStream: ...
+    def stream(self, *prompt: Any, **fields: Any) -> ResponseStream: ...  # any parameters, for mypy too
 
 
 class ToolTurns:

@@ -62,15 +62,35 @@ def add_request(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="set a field of the request, such as -o seed=1 or -o reasoning_effort=low",
     )
+    group.add_argument(
+        "--tool",
+        metavar="MODULE:FUNCTION",
+        action="append",
+        default=[],
+        help="a Python function that the model may call, and that is run",
+    )
     group.add_argument("--max-tokens", metavar="N", type=int, help="maximum length of the answer, in tokens")
     group.add_argument("--temperature", metavar="T", type=float, help="sampling temperature")
 
 
-def add_output(parser: argparse.ArgumentParser) -> None:
-    """What is printed, and how."""
+def add_output(parser: argparse.ArgumentParser, *, recorded: bool = False) -> None:
+    """What is printed, and how; ``recorded`` for an answer that a file has already."""
     group = parser.add_argument_group("output")
+    if not recorded:
+        group.add_argument("--record", metavar="FILE", help="write what is sent and received to a file, but no key")
     group.add_argument("--plain", action="store_true", help="on a terminal: no Markdown, no reasoning, no spinner")
     group.add_argument("--stats", action="store_true", help="print usage, finish reason and times to stderr")
+    group.add_argument("--timing", action="store_true", help="print to stderr when the bytes arrived")
+
+
+def add_programs(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """What other programs read."""
+    group = parser.add_argument_group("programs")
+    group.add_argument("--json", action="store_true", help="print each event as a line of JSON")
+    group.add_argument(
+        "--aggregate", action="store_true", help="print nothing before the answer is complete; restart it if it breaks"
+    )
+    return group
 
 
 def add_version(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import Protocol, TextIO
 
 from .._imports import imports
-from ..types.events import Heartbeat, OutputItemDone, OutputTextDelta, ReasoningDelta, ResponseEvent
+from ..types.events import Completed, Heartbeat, OutputItemDone, OutputTextDelta, ReasoningDelta, ResponseEvent
 from ..types.items import Message, Reasoning
 from .spinner import Spinner
 from .terminal import escape_controls
@@ -64,7 +64,10 @@ def _write_text(events: Iterable[ResponseEvent], options: argparse.Namespace, ou
             if not text and faint is not None:
                 text, to = _reasoning_of(event), faint
             if not text:
-                if writer is None:
+                if isinstance(event, Completed):  # more turns may follow, after calls of functions
+                    _change(writer, None, faint, out)
+                    writer = None
+                elif writer is None:
                     spinner.tick()
                 continue
             spinner.stop()
@@ -73,9 +76,8 @@ def _write_text(events: Iterable[ResponseEvent], options: argparse.Namespace, ou
                 writer = to
             to.write(text)
     finally:
-        if writer is not None:
-            spinner.stop()
-            _change(writer, None, faint, out)
+        spinner.stop()
+        _change(writer, None, faint, out)
 
 
 def _change(before: TextWriter | None, after: TextWriter | None, faint: TextWriter | None, out: TextIO) -> None:
@@ -126,7 +128,7 @@ class Plain:
         if self._last and not self._last.endswith("\n"):
             self._out.write("\n")
             self._out.flush()
-        self._last = ""
+        self._end = self._last = ""
 
 
 def _markdown(out: TextIO) -> TextWriter:

@@ -15,6 +15,8 @@ def print_report(turn: Turn, options: argparse.Namespace) -> None:
         print_to_stderr(f"chatstream: the model refused: {turn.refusal}")
     if options.stats:
         print_to_stderr(_stats(turn))
+    if options.timing and turn.timing is not None:
+        print_to_stderr(f"[{turn.timing.sparkline()}] {turn.timing}")
     if options.schema and not turn.refusal:
         with imports():
             from .schema import check_answer

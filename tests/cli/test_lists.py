@@ -144,6 +144,7 @@ def test_the_help_of_a_command_teaches_by_example(name: str, capsys: pytest.Capt
         main([name, "--help"])
     out = capsys.readouterr().out
     assert ended.value.code == 0
-    assert f"\n  chatstream {'' if name == 'ask' else name}" in out.partition("examples:\n")[2] or name == "ask"
+    example = '  chatstream "' if name == "ask" else f"  chatstream {name} "
+    assert example in out.partition("examples:\n")[2]
     assert out.startswith(f"usage: chatstream {'[ask]' if name == 'ask' else name} ")
     assert load(name).__doc__

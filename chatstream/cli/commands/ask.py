@@ -11,9 +11,10 @@ from typing import TextIO
 
 from ..._imports import imports
 from ...types.prompt import Prompt
-from ..arguments import add_output, add_request, add_server, add_version, new_parser
+from ..answer import Answers
+from ..arguments import add_output, add_programs, add_request, add_server, add_version, new_parser
 from ..output import write_events
-from ..question import NO_QUESTION, request_fields, user_message
+from ..question import NO_QUESTION, user_message
 from ..report import print_report
 from ..settings import connected
 from ..spinner import Spinner
@@ -28,7 +29,9 @@ EXAMPLES = """\
   chatstream "What is on it?" -i photo.jpg                 # an image
   chatstream "Three colours" -o seed=1 -o stop='["4."]'    # any field of the request
   chatstream "The planets" --schema planets:Planet         # JSON of a type, or of a schema in a file
+  chatstream "Weather in Oslo?" --tool weather:get_weather # a function that the model may call
   chatstream "Why?" --json | jq -r .type                   # one event a line
+  chatstream "Why?" --record why.sse --timing              # to be looked at again: chatstream replay why.sse
 """
 
 
@@ -45,12 +48,7 @@ def parser() -> argparse.ArgumentParser:
     add_server(parser)
     add_request(parser)
     add_output(parser)
-    group = parser.add_argument_group("programs")
-    group.add_argument("--json", action="store_true", help="print each event as a line of JSON")
-    group.add_argument(
-        "--aggregate", action="store_true", help="print nothing before the answer is complete; restart it if it breaks"
-    )
-    group.add_argument(
+    add_programs(parser).add_argument(
         "--schema", metavar="FILE|MODULE:TYPE", help="ask for JSON of this schema or type, and check the answer"
     )
     add_version(parser)
@@ -62,16 +60,16 @@ def run(options: argparse.Namespace, out: TextIO) -> None:
     if not (options.question or options.file or options.image or stdin_is_piped()):
         parser().error(NO_QUESTION)
     prompt = Prompt(options.system, [user_message(options)])
-    fields = request_fields(options)
     spinner = Spinner(wanted=not options.plain)
+    answers = Answers(options, spinner)
     try:
         spinner.start()
         with (
             connected(options, on_wait=spinner.tick, on_retry=spinner.retry) as client,
-            client.stream(prompt, **fields, heartbeat=spinner.heartbeat) as stream,
+            answers.open(client, prompt) as answer,
         ):
-            events = stream.aggregate() if options.aggregate else stream
-            write_events(events, options, out, spinner)
+            events = answer.aggregate() if options.aggregate else answer
+            write_events(answers.shown(events), options, out, spinner)
     finally:
         spinner.stop()
-    print_report(stream.turn, options)
+    print_report(answer.turn, options)

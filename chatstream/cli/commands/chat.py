@@ -11,16 +11,18 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import TextIO
 
 from ...client import Client
 from ...errors import ChatStreamError, ConfigError
 from ...types.items import Message
+from ...types.prompt import Prompt
+from ..answer import Answers, new_items
 from ..arguments import add_output, add_request, add_server, new_parser
 from ..conversation import Conversation
 from ..line_editor import piped_messages, typed_messages
 from ..output import write_events
-from ..question import message_of, request_fields, user_message
+from ..question import message_of, user_message
 from ..report import print_report
 from ..settings import connected
 from ..spinner import Spinner
@@ -49,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     add_server(parser)
     add_request(parser)
     add_output(parser)
-    parser.set_defaults(json=False, aggregate=False, schema=None)
+    parser.set_defaults(json=False, schema=None)
     return parser
 
 
@@ -60,7 +62,7 @@ def run(options: argparse.Namespace, out: TextIO) -> None:
         conversation.begin(options.system)
     spinner = Spinner(wanted=not options.plain)
     with connected(options, on_wait=spinner.tick, on_retry=spinner.retry) as client:
-        chat = _Chat(client, conversation, request_fields(options), options, out, spinner)
+        chat = _Chat(client, conversation, Answers(options, spinner), options, out, spinner)
         if options.question:
             chat.reply(user_message(options))
         elif out.isatty() and sys.stdin is not None and sys.stdin.isatty():
@@ -75,7 +77,7 @@ class _Chat:
 
     client: Client
     conversation: Conversation
-    fields: dict[str, Any]
+    answers: Answers
     options: argparse.Namespace
     out: TextIO
     spinner: Spinner
@@ -107,15 +109,15 @@ class _Chat:
 
     def reply(self, message: Message) -> None:
         """Send the conversation with one more message, write the answer, and keep both."""
-        stream = None
-        prompt = [*self.conversation.items, message]
+        answer = None
+        length = len(self.conversation.items)
+        prompt = Prompt(input=[*self.conversation.items, message])
         try:
             self.spinner.start()
-            with self.client.stream(prompt, **self.fields, heartbeat=self.spinner.heartbeat) as stream:
-                write_events(stream, self.options, self.out, self.spinner)
+            with self.answers.open(self.client, prompt) as answer:
+                write_events(self.answers.shown(answer), self.options, self.out, self.spinner)
         finally:
             self.spinner.stop()
-            turn = None if stream is None else stream.turn
-            if turn is not None and (turn.text or turn.refusal):
-                self.conversation.add([message, *turn.complete_items])
-        print_report(turn, self.options)
+            if answer is not None and (added := new_items(answer, prompt, length)):
+                self.conversation.add(added)
+        print_report(answer.turn, self.options)

@@ -1,0 +1,44 @@
+"""``chatstream replay FILE``: a recording → what `ask` has written of its answer."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TextIO
+
+from ..._imports import imports
+from ..arguments import add_output, add_programs, new_parser
+from ..output import write_events
+from ..report import print_report
+from ..spinner import Spinner
+
+EXAMPLES = """\
+  chatstream "Why is the sky blue?" --record why.sse
+  chatstream replay why.sse                # at once
+  chatstream replay why.sse --speed 1      # in the time that it took
+  chatstream replay why.sse --json
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    description = "Show a recorded answer again, through the same code. Nothing is sent."
+    parser = new_parser("replay", "[options] FILE", description, EXAMPLES)
+    parser.add_argument("files", metavar="FILE", help="what --record has written, or a saved body of an answer")
+    parser.add_argument(
+        "--speed", metavar="FACTOR", type=float, default=0, help="1 takes the time that it took; 0, the default, none"
+    )
+    parser.add_argument("--call", metavar="N", type=int, default=-1, help="which call of several, from 0 (default: -1)")
+    add_output(parser, recorded=True)
+    add_programs(parser)
+    parser.set_defaults(schema=None)
+    return parser
+
+
+def run(options: argparse.Namespace, out: TextIO) -> None:
+    """Write the answer to ``out``. Raises `ConfigError` for a file that is no recording, and what its call raised."""
+    with imports():
+        from ..._recording.replay import replay
+    spinner = Spinner(wanted=not options.plain)
+    with replay(options.files, speed=options.speed, call=options.call) as answer:
+        events = answer.aggregate() if options.aggregate else answer
+        write_events(events, options, out, spinner)
+    print_report(answer.turn, options)

@@ -1,0 +1,34 @@
+"""``chatstream serve FILE…``: recordings → a server that answers with them, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+from typing import TextIO
+
+from ..._imports import imports
+from ..arguments import new_parser
+
+EXAMPLES = """\
+  chatstream serve why.sse weather.sse     # prints its base URL; Ctrl-C ends it
+  chatstream "Why is the sky blue?" --base-url http://127.0.0.1:PORT/v1 -m any
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    description = "Answer requests on loopback with recorded answers, for tests and demonstrations of any client."
+    parser = new_parser("serve", "[options] FILE…", description, EXAMPLES)
+    parser.add_argument("files", metavar="FILE", nargs="+", help="what --record has written")
+    parser.add_argument(
+        "--speed", metavar="FACTOR", type=float, default=0, help="1 takes the time that it took; 0, the default, none"
+    )
+    return parser
+
+
+def run(options: argparse.Namespace, out: TextIO) -> None:
+    """Print the base URL, and answer until Ctrl-C. Raises `ConfigError` for a file that is no recording."""
+    with imports():
+        from ...testing.replay_server import ReplayServer
+    with ReplayServer(*options.files, speed=options.speed) as server:
+        print(server.url, file=out, flush=True)
+        threading.Event().wait()
