@@ -32,6 +32,9 @@ e2e: $(VENV)/.test  ## the end-to-end tests on the real model, none skipped
 notebook: $(VENV)/.notebook  ## docs/notebook.ipynb and docs/timing.svg, made anew with the real model
 	$(BIN)/python tools/notebook.py docs/notebook.ipynb
 
+many: $(VENV)/.test  ## many prompts on a Dask cluster of four workers, one of which is killed, and in loky
+	CHATSTREAM_REQUIRE_E2E=1 $(BIN)/python -m pytest tests/e2e/hosts/test_many_prompts.py $(ARGS)
+
 bench: $(VENV)/.local  ## speed beside other clients, 25 to 40 minutes; ARGS=--quick for chatstream and the bare loop alone
 	$(BIN)/python -m benchmarks --environments $(VENV)/bench $(ARGS)
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ._fallback import fallback as fallback
     from ._hooks import CallInfo as CallInfo
     from ._hooks import RequestInfo as RequestInfo
+    from ._limiter import Limiter as Limiter
     from ._recording.recorder import Recorder as Recorder
     from ._recording.replay import replay as replay
     from ._retry import RetryInfo as RetryInfo
@@ -57,6 +58,9 @@ if TYPE_CHECKING:
     from .errors import StreamTooLarge as StreamTooLarge
     from .errors import StreamTruncated as StreamTruncated
     from .errors import UnexpectedStatus as UnexpectedStatus
+    from .many.mapping import map_prompts as map_prompts
+    from .many.progress import Progress as Progress
+    from .many.result import Result as Result
     from .providers.provider import Provider as Provider
     from .types.events import ChoiceEnd as ChoiceEnd
     from .types.events import Completed as Completed
@@ -121,6 +125,7 @@ else:
             "CallInfo",
             "RequestInfo",
         ),
+        "_limiter": ("Limiter",),
         "_recording.recorder": ("Recorder",),
         "_recording.replay": ("replay",),
         "_retry": ("RetryInfo",),
@@ -151,6 +156,9 @@ else:
             "StreamTruncated",
             "UnexpectedStatus",
         ),
+        "many.mapping": ("map_prompts",),
+        "many.progress": ("Progress",),
+        "many.result": ("Result",),
         "providers.provider": ("Provider",),
         "types.events": (
             "ChoiceEnd",

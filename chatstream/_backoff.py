@@ -11,6 +11,8 @@ Rules:
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Mapping
 
 from ._call import Call
 from ._rate_limit import LONGEST_INTERVAL, RateLimit
@@ -41,10 +43,16 @@ class Backoff:
         if not call.attempts:
             self.wait_for_rate_limit(call)
 
-    def answered(self, call: Call, refusal: UnexpectedStatus | None) -> None:
+    def answered(self, call: Call, refusal: UnexpectedStatus | None, headers: Mapping[str, str]) -> None:
         """The server has answered the latest request of the call."""
+        if call.limiter is not None:
+            call.limiter.observe(headers)
         if refusal is None or not is_rate_limit(refusal):
-            self._rate_limit.admitted(call.sent_at)
+            self._limit_of(call).admitted(call.sent_at)
+
+    def _limit_of(self, call: Call) -> RateLimit:
+        """The pauses that the call heeds: those of its limiter, or those of the client."""
+        return self._rate_limit if call.limiter is None else call.limiter.rate_limit
 
     def wait_to_retry(self, call: Call, error: ChatStreamError, counted: int, limit: int) -> int:
         """Wait before another attempt, or raise if there is to be none.
@@ -70,17 +78,19 @@ class Backoff:
         if is_callers or not error.retryable or (wanted or 0) > self._provider.max_retry_after:
             raise error
         limited = is_rate_limit(error)
+        if limited and wanted is None and call.limiter is not None:
+            wanted = backoff(len(call.attempts))
         if limited and wanted is not None:
             info = self._retry_after_limit(call, error, wanted, limit)
             if limit:  # otherwise the caller wants no second request
                 return info
         if counted >= limit:
             raise _last_error(error)
-        if not (limited and self._rate_limit.paused_since(call.sent_at)) and not self._budget.take():
+        if not (limited and self._limit_of(call).paused_since(call.sent_at)) and not self._budget.take():
             raise _last_error(error, BUDGET_SPENT)
         delay = backoff(counted + 1) if wanted is None else wanted
         if limited:
-            self._rate_limit.pause(delay, call.sent_at)
+            self._limit_of(call).pause(delay, call.sent_at)
         return RetryInfo(counted + 1, limit, delay, str(error), getattr(error, "status", None))
 
     def _retry_after_limit(self, call: Call, error: ChatStreamError, wanted: float, limit: int) -> RetryInfo:
@@ -88,7 +98,7 @@ class Backoff:
         made = len(call.attempts)
         if made > limit:  # a server that says 0 each time is not asked at once for ever
             wanted = max(wanted, min(backoff(made - limit), LONGEST_INTERVAL))
-        self._rate_limit.pause(wanted, call.sent_at)
+        self._limit_of(call).pause(wanted, call.sent_at)
         if call.limited + wanted >= self._provider.rate_limit_timeout:
             raise _last_error(error, RATE_LIMIT_LASTS)
         if made >= MOST_REFUSALS:
@@ -96,8 +106,12 @@ class Backoff:
         return RetryInfo(made, None, wanted, str(error), getattr(error, "status", None))
 
     def wait_for_rate_limit(self, call: Call) -> None:
-        """Wait, if the server has said so to another call of the client."""
-        call.limited += self._rate_limit.wait(call.scope, self._provider.rate_limit_timeout - call.limited)
+        """Wait, if the server has said so to another call of the client. The turn that a limiter gives is waited for as
+        long as that takes."""
+        if call.limiter is not None:
+            call.limiter.rate_limit.wait(call.scope, math.inf)
+        else:
+            call.limited += self._rate_limit.wait(call.scope, self._provider.rate_limit_timeout - call.limited)
 
     def _notify(self, call: Call, info: RetryInfo) -> None:
         if call.log is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ._hooks import CallInfo, Hooks, RequestInfo
 from ._http.cancel_scope import CancelScope
 from ._http.reply import Reply
+from ._limiter import Limiter
 from ._logging import CallLog
 from ._redaction import Secrets
 from ._secrets import visible_headers, visible_url
@@ -19,6 +20,7 @@ from .errors import Attempt, ChatStreamError
 from .providers.provider import Provider
 from .types.prompt import PromptLike
 from .types.turn import Timing, Turn
+from .types.usage import TokenUsage
 
 if TYPE_CHECKING:
     from ._http.transport import Request
@@ -47,9 +49,10 @@ class Call:
 
     ``listing`` is the path of a list that is fetched where no prompt is sent, else empty.
     ``extra_body`` goes into the body over all else. ``provider`` is that of the client with what the call replaces.
-    ``total`` is that of the client. ``earlier`` are the attempts made for other providers before. ``sent_at`` is when
-    the latest attempt began, on the monotonic clock, ``limited`` the seconds waited for rate limits. ``number`` tells
-    the calls of this process apart, ``log`` is None if calls are not logged, ``recording`` if this one is not recorded.
+    ``total`` and ``limiter`` are those of the client. ``earlier`` are the attempts made for other providers before.
+    ``sent_at`` is when the latest attempt began, on the monotonic clock, ``limited`` the seconds waited for rate
+    limits. ``number`` tells the calls of this process apart, ``log`` is None if calls are not logged, ``recording`` if
+    this one is not recorded.
     """
 
     prompt: PromptLike
@@ -70,6 +73,7 @@ class Call:
     number: int = field(default_factory=count(1).__next__)
     log: CallLog | None = field(default_factory=CallLog.of_call)
     recording: Recording | None = None
+    limiter: Limiter | None = None
 
     def announce(self, request: Request) -> None:
         """Pass a request that is about to be sent to the log and the hooks."""
@@ -141,6 +145,14 @@ class Call:
         text = None if error is None else str(error)
         self.attempts.append(Attempt(len(self.attempts) + 1, status, text, request_id, seconds, self.provider.name))
         self.total.add_attempt(len(self.attempts))
+
+    def add_tokens(self, tokens: TokenUsage | None) -> None:
+        """Add what the server has reported for an answer that is over."""
+        self.total.add_tokens(tokens)
+        if self.limiter is not None and tokens is not None:
+            counted = tokens.total_tokens or (tokens.input_tokens or 0) + (tokens.output_tokens or 0)
+            if counted:
+                self.limiter.add_tokens(counted)
 
     @property
     def all_attempts(self) -> tuple[Attempt, ...]:

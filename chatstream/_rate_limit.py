@@ -8,6 +8,7 @@ Rules:
 - A pause holds back all requests of the client, until the latest time that a refusal named.
 - After it requests go out one by one, the call that began first before all others, at an interval: a pause lengthens
   it, each answer shortens it. Requests that were under way when a pause began do neither.
+- With a `Pace`, which a `Limiter` has, that says how long the interval is, before the first refusal, too.
 - Only the monotonic clock counts: the wall clock may jump.
 """
 
@@ -20,11 +21,13 @@ from bisect import bisect_left, insort
 from ._clock import monotonic
 from ._http.cancel_scope import CancelScope
 from ._locks import ForkSafeLock
+from ._pace import Pace
 
 FIRST_INTERVAL = 0.05  # seconds between two requests after the first pause
 LONGEST_INTERVAL = 1.0
 SHORTEST_INTERVAL = 0.001  # below it, requests are not held back any more
 LENGTHENED, SHORTENED = 1.5, 0.95  # by each pause, by each answer
+CATCH_UP = 0.02  # seconds that a call may come late without loss of its successors' time, with a `Pace`
 POLL, POLL_MORE = 0.02, 0.001  # seconds until a call that is not the next one looks again, and more per call before it
 log = logging.getLogger("chatstream")
 
@@ -32,8 +35,9 @@ log = logging.getLogger("chatstream")
 class RateLimit:
     """The pauses that a server demands, and the order of the calls that wait for their end. Shared by threads."""
 
-    def __init__(self) -> None:
-        self._interval = 0.0  # seconds between two requests; 0 while there is no limit
+    def __init__(self, pace: Pace | None = None) -> None:
+        self._pace = pace
+        self._interval = 0.0 if pace is None else pace.interval  # seconds between two requests; 0 without a limit
         self._paused_at = self._paused_until = self._next_at = 0.0  # of the monotonic clock
         self._waiting: list[float] = []  # when each waiting call began, in order
         self._process = os.getpid()
@@ -49,13 +53,23 @@ class RateLimit:
             now = monotonic()
             if not self.paused_since(sent_at):
                 self._paused_at = now
-                longest = min(max(seconds, FIRST_INTERVAL), LONGEST_INTERVAL)
-                self._interval = min(max(self._interval * LENGTHENED, FIRST_INTERVAL), longest)
+                self._interval = self._longer_interval(now, seconds)
             self._paused_until = max(self._paused_until, now + seconds)
+
+    def _longer_interval(self, now: float, pause: float) -> float:
+        if self._pace is not None:
+            self._pace.refused(now, pause)
+            return self._pace.interval
+        longest = min(max(pause, FIRST_INTERVAL), LONGEST_INTERVAL)
+        return min(max(self._interval * LENGTHENED, FIRST_INTERVAL), longest)
 
     def admitted(self, sent_at: float) -> None:
         """Shorten the interval, because a request sent at ``sent_at`` was answered."""
-        if self._interval:
+        if self._pace is not None:
+            with self._lock.current:
+                self._pace.admitted(monotonic(), late=self.paused_since(sent_at))
+                self._interval = self._pace.interval
+        elif self._interval:
             with self._lock.current:
                 if not self.paused_since(sent_at):
                     shorter = self._interval * SHORTENED
@@ -98,7 +112,12 @@ class RateLimit:
             before = bisect_left(self._waiting, began)
             first = max(self._paused_until, self._next_at)
             delay = first + before * self._interval - now
+            late = self._interval
+            if self._pace is not None:
+                late = max(late, CATCH_UP)
+                if delay > 0:
+                    self._pace.held(now)
             if delay <= 0:
-                self._next_at = max(first, now - self._interval) + self._interval
+                self._next_at = max(first, now - late) + self._interval
             paused = max(self._paused_until - now, 0.0)
             return paused, min(delay, max(paused, POLL + before * POLL_MORE)) if before else delay

@@ -171,7 +171,7 @@ class CallReader:
         elif not self.ended and self._closing.acquire(blocking=False):
             self.ended = True
             self.total = self.call.scope.elapsed
-            self.call.total.add_tokens(self.attempt.tokens)
+            self.call.add_tokens(self.attempt.tokens)
             if self.attempt.collector.completed is not None:
                 self.attempt.reply.drain()
             else:
@@ -207,7 +207,7 @@ def _end_broken(reader: CallReader, broken: OpenAttempt, call: Call) -> None:
         reader.attempt.reply.close()
         reader.call.end(lambda: reader.turn, None)
     else:
-        call.total.add_tokens(broken.tokens)
+        call.add_tokens(broken.tokens)
 
 
 def read_elsewhere() -> ConfigError:

@@ -117,7 +117,7 @@ class Sender:
         if refusal is not None:
             call.redact(refusal)
         call.record_attempt(reply.status, reply.request_id, seconds, refusal)
-        self.backoff.answered(call, refusal)
+        self.backoff.answered(call, refusal, reply.headers)
         if refusal is not None:
             raise refusal
         return reply

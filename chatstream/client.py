@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from copy import copy
+from functools import partial
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -21,6 +22,7 @@ from ._hooks import CallInfo, Hooks, RequestInfo
 from ._http.announcing import WaitAnnouncer
 from ._http.cancel_scope import CancelScope, checked_seconds
 from ._imports import imports
+from ._limiter import Limiter, checked_limiter
 from ._locks import ForkSafeLock
 from ._missing import explain_missing
 from ._requirements import check_installed
@@ -60,6 +62,7 @@ class Client:
       the call began, once a second or each ``heartbeat``, while it starts the local server, connects, waits for headers
       or waits to retry. What they raise ends the call and is passed on.
     - ``session``: a `requests.Session` of your own, with its proxies and certificates. ``limits`` bounds what is read.
+      ``limiter``: a `Limiter`, which keeps the calls at the pace that the server allows.
 
     Raises `ConfigError` for settings that can't work.
     """
@@ -78,6 +81,7 @@ class Client:
         on_turn: Callable[[CallInfo], object] | None = None,
         on_wait: Callable[[float], object] | None = None,
         session: requests.Session | None = None,
+        limiter: Limiter | None = None,
         limits: Limits = Limits(),  # noqa: B008  # frozen
         **unknown: NoReturn,  # no value has this type, so a type checker refuses all; `Places` says where each belongs
     ) -> None:
@@ -94,11 +98,13 @@ class Client:
         self._on_wait = on_wait
         self._is_local = self.provider == Provider.named("local")
         self._session = session
+        self.limiter: Limiter | None = checked_limiter(limiter)
         self._transport: Transport | None = None
         self._sender: Sender | None = None
         self._lock = ForkSafeLock()
         self._total = UsageTotal()
         self._scopes: set[ref[CancelScope]] = set()  # of running calls; a WeakSet can't be listed while others add
+        self._runs: set[ref[Client]] = set()  # clients of `_for_run`
         CancelScope(deadline)  # refuses a wrong deadline now
 
     def stream(
@@ -153,7 +159,8 @@ class Client:
         provider = for_call(sender.provider, headers, timeouts)
         chosen = model or self.model or provider.model or ""
         recording = None if record is None else _begin_recording(record, choices)
-        call = Call(prompt, chosen, fields, scope, provider, self._hooks, body, self._total, recording=recording)
+        more: dict[str, Any] = {"recording": recording, "limiter": self.limiter}
+        call = Call(prompt, chosen, fields, scope, provider, self._hooks, body, self._total, **more)
         try:
             reply = sender.send(call)
         except BaseException as error:
@@ -220,6 +227,8 @@ class Client:
         """
         for scope in filter(None, [running() for running in self._scopes.copy()]):
             scope.cancel()
+        for run in filter(None, [made() for made in self._runs.copy()]):
+            run.cancel()
 
     def close(self) -> None:
         """Close the connections kept for reuse. The client may be used again."""
@@ -246,18 +255,23 @@ class Client:
 
     def __reduce__(self) -> tuple[Callable[..., Client], tuple[Any, ...]]:
         """A pickled client comes back without its key, its session and its hooks."""
-        return _unpickled, (self.provider, self.model, self.deadline, self.limits, without_secrets(self.defaults))
+        options = {**self._options(), "defaults": without_secrets(self.defaults)}
+        return partial(Client, **options), (self.provider,)
+
+    def _options(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("model", "defaults", "deadline", "limits", "limiter")}
+
+    def _for_run(self, limiter: Limiter | None) -> Client:
+        """A client with the connections, budget and total of this one, its own calls to cancel, and a limiter."""
+        self._open()
+        made = object.__new__(Client)
+        limiter = checked_limiter(limiter) or self.limiter or Limiter()
+        vars(made).update(vars(self), _scopes=set(), _runs=set(), limiter=limiter)
+        self._runs.add(ref(made, self._runs.discard))
+        return made
 
     def _like(self, provider: Provider) -> Client:
-        made = Client(
-            provider,
-            model=self.model,
-            defaults=self.defaults,
-            deadline=self.deadline,
-            on_wait=self._on_wait,
-            session=self._session,
-            limits=self.limits,
-        )
+        made = Client(provider, **self._options(), on_wait=self._on_wait, session=self._session)
         made._hooks = copy(self._hooks)
         return made
 
@@ -287,9 +301,3 @@ PLACES = Places(
 def check_fields(fields: Mapping[str, Any]) -> None:
     """Raise `ConfigError` if a keyword argument of a call is an option that has another place."""
     PLACES.check_fields(fields)
-
-
-def _unpickled(
-    provider: Provider, model: str | None, deadline: float | None, limits: Limits, defaults: Mapping[str, Any]
-) -> Client:
-    return Client(provider, model=model, defaults=defaults, deadline=deadline, limits=limits)

@@ -37,6 +37,7 @@ NETWORK_VARIABLES = (
 DRAIN_SECONDS = reply.DRAIN_SECONDS  # the library's own value
 CLIENT_OPTIONS = (
     *("model", "defaults", "deadline", "on_request", "on_retry", "on_turn", "on_wait", "session", "limits"),
+    "limiter",
 )
 
 Serve = Callable[..., FaultServer]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 
@@ -30,10 +31,12 @@ from chatstream import (
     InputFile,
     InputImage,
     InvalidArguments,
+    Limiter,
     Message,
     OutputImage,
     OutputItemDone,
     OutputTextDelta,
+    Progress,
     Prompt,
     PromptLike,
     Provider,
@@ -44,6 +47,7 @@ from chatstream import (
     ResponseEvent,
     ResponseItem,
     ResponseStream,
+    Result,
     RetryInfo,
     StreamClosed,
     StreamError,
@@ -59,6 +63,7 @@ from chatstream import (
     event_from_dict,
     fallback,
     item_from_dict,
+    map_prompts,
     partial_json,
     read_events,
     replay,
@@ -321,3 +326,19 @@ def bytes_of_ones_own(recorded: list[bytes], file: BinaryIO) -> Any:
     assert_type(events, Iterator[ResponseEvent])
     assert_type(aggregate(events), Iterator[ResponseEvent])
     return collect(events)
+
+
+def many_prompts(client: Client, executor: Executor) -> None:
+    def report(progress: Progress) -> None:
+        assert_type(progress.done, int)
+        assert_type(progress.tokens_per_second, float | None)
+
+    limiter = Limiter(600, tokens_per_minute=90_000)
+    assert_type(limiter.requests_per_second, float | None)
+    assert_type(Client(limiter=limiter).limiter, Limiter | None)
+    results = map_prompts(client, ("a", Prompt("b"), {"prompt": "c"}), out="out.jsonl", progress=report, temperature=0)
+    assert_type(results, Generator[Result, None, None])
+    for result in map_prompts(client, Path("in.jsonl"), executor=executor, concurrency=32, limiter=limiter):
+        assert_type(result.turn, Turn | None)
+        assert_type(result.error, Exception | None)
+        assert_type(result.attempts, tuple[Attempt, ...])

@@ -31,6 +31,7 @@ from .terminal import discard_stdout, prepare_stdout, print_to_stderr
 COMMANDS = {  # the modules of `commands`, and what each does
     "ask": "ask one question; the word may be left out",
     "chat": "talk in a conversation that is kept in a file",
+    "map": "answer a file of prompts",
     "replay": "show a recorded answer again",
     "serve": "answer requests over HTTP with recorded answers",
     "models": "list the models of a server",

@@ -24,6 +24,7 @@ PACKAGES = {
     "web": ("gunicorn", "flask", "django", "fastapi", "uvicorn", "gevent", "eventlet", "packaging"),
     "mcp": ("mcp>=2,<3",),
     "notebook": ("nbclient>=0.10", "ipykernel>=6.29", "xllamacpp>=2026.10"),
+    "many": ("distributed", "loky", "tqdm"),
     "workers": ("celery[redis]", "rq", "PySocks", "packaging"),
     "streamlit": ("streamlit",),
     "gradio": ("gradio",),

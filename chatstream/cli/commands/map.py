@@ -1,0 +1,112 @@
+"""``chatstream map IN OUT``: a file of prompts → a file of results, through `map_prompts`.
+
+Rules:
+- A line of OUT is written as soon as its prompt is answered. The same command goes on where a killed one was.
+- stderr gets the progress and a last line. The exit status is 1 if a prompt has failed.
+- The key is read from the environment at each request, so that workers on other machines have one of their own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from concurrent.futures import Executor
+from contextlib import ExitStack
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TextIO
+
+from ..._imports import imports
+from ..._limiter import Limiter
+from ...client import Client
+from ...errors import ChatStreamError, ConfigError
+from ..arguments import add_server, new_parser
+from ..question import request_fields
+from ..settings import connected, key_of
+from ..terminal import print_to_stderr
+
+EXAMPLES = """\
+  chatstream map prompts.jsonl answers.jsonl -m gpt-4.1-mini --concurrency 32
+  chatstream map batch_input.jsonl batch_output.jsonl --base-url localhost:8080/v1 -m qwen
+  chatstream map prompts.jsonl answers.jsonl -m gpt-4.1-mini --dask tcp://scheduler:8786
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    description = 'Answer a file of prompts: lines of JSON with a "prompt", or of an OpenAI batch file.'
+    parser = new_parser("map", "[options] IN OUT", description, EXAMPLES)
+    parser.add_argument("source", metavar="IN", help="file of prompts, one JSON object a line")
+    parser.add_argument("out", metavar="OUT", help="file of results; one of an earlier run is gone on with")
+    add_server(parser)
+    group = parser.add_argument_group("run")
+    group.add_argument("--concurrency", metavar="N", type=int, default=8, help="prompts in flight (default: 8)")
+    group.add_argument("--dask", metavar="ADDRESS", help="run on the Dask cluster with the scheduler at this address")
+    group.add_argument("--requests-per-minute", metavar="N", type=float, help="ceiling; a lower limit is learned")
+    group.add_argument("--tokens-per-minute", metavar="N", type=float, help="ceiling; a lower limit is learned")
+    group = parser.add_argument_group("request")
+    group.add_argument("-o", "--option", metavar="KEY=JSON", action="append", default=[], help="set a field, for all")
+    group.add_argument("--max-tokens", metavar="N", type=int, help="maximum length of each answer, in tokens")
+    group.add_argument("--temperature", metavar="T", type=float, help="sampling temperature")
+    parser.set_defaults(schema=None)
+    return parser
+
+
+def run(options: argparse.Namespace, out: TextIO) -> None:
+    """Answer the prompts. Raises what `map_prompts` raises, and `ChatStreamError` if a prompt has failed."""
+    with imports():
+        from ...many.mapping import map_prompts
+
+    fields: dict[str, Any] = request_fields(options)
+    if options.model:
+        fields["model"] = options.model
+    failed = number = 0
+    try:
+        with ExitStack() as stack:
+            client = stack.enter_context(_client(options))
+            results = map_prompts(
+                client,
+                Path(options.source),
+                executor=_cluster(options.dask, stack) if options.dask else None,
+                concurrency=options.concurrency,
+                out=options.out,
+                progress=True if sys.stderr is not None and sys.stderr.isatty() else None,
+                **fields,
+            )
+            for result in results:
+                number += 1
+                if result.error is not None:
+                    failed += 1
+                    print_to_stderr(f"chatstream: {result.key}: {result.error}")
+    except OSError as error:  # which `main` would take for one of stdout
+        raise ChatStreamError(f"{error.filename}: {error.strerror}") from error
+    if failed:
+        raise ChatStreamError(f"{failed} of {number} prompts have failed: the same command asks for them again")
+    print_to_stderr(f"chatstream: all {number} prompts are answered in {options.out}")
+
+
+def _client(options: argparse.Namespace) -> Client:
+    """The client that the options describe, with the name of the variable of its key in the place of the key."""
+    variable, options.key_env = options.key_env, None
+    key_of(variable)  # which is missing here as it would be in a worker
+    limiter = Limiter(options.requests_per_minute, options.tokens_per_minute)
+    client = connected(options, limiter=limiter)
+    if variable is None:
+        return client
+    provider = replace(client.provider, env_key=variable, api_key=None)
+    return Client(provider, model=client.model, deadline=client.deadline, limiter=limiter)
+
+
+def _cluster(address: str, stack: ExitStack) -> Executor:
+    """The executor of a Dask cluster. Raises `ConfigError` if Dask is not installed, or the cluster not there."""
+    with imports():
+        try:
+            distributed: Any = import_module("distributed")
+        except ImportError:
+            raise ConfigError("--dask needs distributed: pip install 'chatstream-py[dask]'") from None
+    try:
+        cluster = stack.enter_context(distributed.Client(address, set_as_default=False))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"there is no Dask scheduler at {address}: {error}") from None
+    executor: Executor = cluster.get_executor()
+    return executor

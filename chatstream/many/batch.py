@@ -1,0 +1,90 @@
+"""OpenAI's batch files: a result ↔ one line of an output file.
+
+    {"custom_id": …, "response": {"status_code": 200, "request_id": …, "body": {…}}, "error": null}
+
+The format is that of https://platform.openai.com/docs/guides/batch: the body is what the server would have answered
+without streaming. A refusal has its status and body as the response; another failure has none, and an ``error``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from .._decode.aggregate import collect
+from .._decode.parser import read_events
+from ..errors import UnexpectedStatus
+from ..types.items import CustomToolCall, FunctionCall
+from ..types.turn import Turn
+from ..types.usage import TokenUsage
+from .result import Result
+
+ID = "batch_req_"  # and the hash of the request
+
+
+def encode_batch(result: Result, request: str) -> dict[str, Any]:
+    """The line of a result; ``request`` is the hash of its request."""
+    response, error = _response(result), None
+    if response is None:
+        error = {"code": type(result.error).__name__, "message": str(result.error)}
+    return {"custom_id": result.key, "id": ID + request, "response": response, "error": error}
+
+
+def decode_batch(line: Mapping[str, Any]) -> Result:
+    """The result with an answer that `encode_batch` has written."""
+    turn = collect(read_events(json.dumps(line["response"]["body"]).encode()))
+    return Result(line["custom_id"], turn=turn, resumed=True)
+
+
+def _response(result: Result) -> dict[str, Any] | None:
+    request_id = result.attempts[-1].request_id if result.attempts else None
+    if result.turn is not None:
+        return {"status_code": 200, "request_id": request_id, "body": completion(result.turn, result.started)}
+    if isinstance(result.error, UnexpectedStatus):
+        body = _refusal(result.error)
+        return {"status_code": result.error.status, "request_id": result.error.request_id, "body": body}
+    return None
+
+
+def _refusal(error: UnexpectedStatus) -> dict[str, Any]:
+    """The body that a server has sent with a refusal, or one in the form of OpenAI's."""
+    try:
+        body = json.loads(error.body)
+    except (ValueError, RecursionError):
+        body = None
+    return body if isinstance(body, dict) else {"error": {"message": error.message, "code": error.code}}
+
+
+def completion(turn: Turn, created: float) -> dict[str, Any]:
+    """The answer as a server sends it that does not stream."""
+    choices = [_choice(number, choice) for number, choice in enumerate(turn.choices)]
+    made = {"id": turn.response_id, "object": "chat.completion", "created": int(created), "model": turn.model}
+    return made | {"choices": choices, "usage": _usage(turn.token_usage)}
+
+
+def _choice(number: int, turn: Turn) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": turn.text or None, "refusal": turn.refusal or None}
+    if turn.reasoning:
+        message["reasoning_content"] = turn.reasoning
+    if calls := [_call(each) for each in turn.items if isinstance(each, (FunctionCall, CustomToolCall))]:
+        message["tool_calls"] = calls
+    return {"index": number, "message": message, "finish_reason": turn.finish_reason}
+
+
+def _call(call: FunctionCall | CustomToolCall) -> dict[str, Any]:
+    if isinstance(call, FunctionCall):
+        function = {"name": call.name, "arguments": call.arguments}
+        return {"id": call.call_id, "type": "function", "function": function}
+    return {"id": call.call_id, "type": "custom", "custom": {"name": call.name, "input": call.input}}
+
+
+def _usage(usage: TokenUsage | None) -> Mapping[str, Any] | None:
+    if usage is None or usage.raw:
+        return None if usage is None else usage.raw
+    counts = {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+    }
+    return {name: count for name, count in counts.items() if count is not None}

@@ -1,0 +1,95 @@
+"""`map_prompts`: a client and many prompts → their results, as they finish.
+
+    prompts ─▶ Run ─Result▶ the caller's loop
+                └─▶ a file that a killed run goes on with
+
+Rules:
+- What is wrong with the call as a whole is a `ConfigError` of the call. What is wrong with one prompt is its result.
+- The calls of a run share the connections, the retry budget and the usage of the client, and are cancelled apart.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterable, Mapping, Sized
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from typing import Any
+
+from .._limiter import Limiter
+from ..client import Client
+from ..errors import ConfigError
+from .asking import asker
+from .progress import Report, Tally
+from .result import Result
+from .run import Run
+from .store import Store
+from .tasks import OPTIONS, make_task, read_lines
+
+
+def map_prompts(
+    client: Client,
+    prompts: Iterable[Any] | os.PathLike[str],
+    *,
+    executor: Executor | None = None,
+    concurrency: int = 8,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = True,
+    ordered: bool = False,
+    limiter: Limiter | None = None,
+    progress: bool | Report | None = None,
+    **fields: Any,
+) -> Generator[Result, None, None]:
+    """Ask for every prompt, and yield a `Result` for each as it finishes.
+
+    - ``prompts``: what `Client.stream` takes, or dicts with ``prompt`` or ``messages``, an ``id``, and fields of the
+      request, or lines of an OpenAI batch file; or the path of a file of such JSON objects, one a line. They are taken
+      one by one, when there is room for them.
+    - ``executor``: where the calls run; without it, in ``concurrency`` threads. At most ``concurrency`` prompts are in
+      flight in any executor. Workers in other processes read the key from their own environment.
+    - ``out``: a file to which each result is appended, as a line of JSON. With ``resume`` a run goes on with the file
+      of an earlier one: what has an answer in it is not asked again, and what failed is.
+    - ``ordered``: yield in the order of the prompts.
+    - ``limiter``: replaces that of the client. If there is none, the run learns what the server allows.
+    - ``progress``: True for a bar on stderr, or a function that is called with a `Progress` after each result.
+    - ``fields``: arguments of `Client.stream` for all prompts. A dict's own fields come first; ``model`` replaces those
+      that dicts name.
+
+    A failed call is a `Result` with its error, and does not end the run. Raises `ConfigError` for arguments that can't
+    work, for a file of another run or one that another run is writing to, and OSError if a result can't be written.
+    """
+    _check(prompts, concurrency, fields)
+    client._checked_fields({name: value for name, value in fields.items() if name not in OPTIONS})
+    tally = Tally(progress, len(prompts) if isinstance(prompts, Sized) else None)
+    client = client._for_run(limiter)
+    arguments, is_here = asker(client, executor)
+
+    def results() -> Generator[Result, None, None]:
+        with ExitStack() as stack:
+            stack.callback(tally.end)
+            store = None if out is None else stack.enter_context(closing(Store(out, resume)))
+            run = Run(
+                executor or stack.enter_context(ThreadPoolExecutor(concurrency, "chatstream")),
+                lambda index, given: make_task(client, index, given, fields),
+                arguments,
+                client.cancel if is_here else None,
+                concurrency=concurrency,
+                ordered=ordered,
+                store=store,
+            )
+            stack.callback(run.end)
+            for result in run.results(read_lines(prompts)):
+                tally.add(result)
+                yield result
+
+    return results()
+
+
+def _check(prompts: Any, concurrency: Any, fields: Mapping[str, Any]) -> None:
+    if isinstance(prompts, (str, bytes, Mapping)) or not isinstance(prompts, (Iterable, os.PathLike)):
+        raise ConfigError(f"prompts is a list or another iterable of prompts, or a Path, not {type(prompts).__name__}")
+    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+        raise ConfigError(f"concurrency is how many prompts are in flight, 1 or more, not {concurrency!r}")
+    for name in ("prompt", "messages"):
+        if name in fields:
+            raise ConfigError(f"{name} is not for all prompts of a run: give map_prompts a list")

@@ -1,0 +1,186 @@
+"""Entries → results, through an executor that holds a bounded number of them.
+
+    entries ─Make▶ tasks, at most ``concurrency`` submitted ─▶ written as they finish ─▶ handed over
+
+Rules:
+- An entry is taken when there is room for it, so a generator of millions is never in memory.
+- A result is written where it finishes, and not when the caller asks for it: a slow loop loses no answer.
+- In order, no more than `LOOKAHEAD` × ``concurrency`` results wait for an earlier one.
+- Ctrl-C takes no further entries, hands over what is in flight, and is raised then. A second one cancels what is in
+  flight in this process.
+- A loop that is left early waits for what is in flight if there is a file to write it to, and cancels it otherwise.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from time import time
+from typing import Any
+
+from ..errors import ConfigError
+from .result import Result
+from .store import Store
+from .tasks import Task, unmade_task
+
+LOOKAHEAD = 8
+CANCEL_INTERVAL = 0.05  # seconds until calls that began meanwhile are cancelled, too
+Entry = tuple[int, Any]
+
+
+class Run:
+    """One run. One thread uses it; executors call `_finish` in others.
+
+    ``make`` makes the task of an entry, ``arguments`` those of ``executor.submit`` for a task. ``cancel`` ends the
+    calls in flight, None if they are in other processes.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        make: Callable[[int, Any], Task],
+        arguments: Callable[[Task], tuple[Any, ...]],
+        cancel: Callable[[], None] | None,
+        *,
+        concurrency: int,
+        ordered: bool,
+        store: Store | None,
+    ) -> None:
+        self._executor = executor
+        self._make = make
+        self._arguments = arguments
+        self._cancel = cancel
+        self._concurrency = concurrency
+        self._ordered = ordered
+        self._store = store
+        self._flying: dict[int, Future[Result]] = {}
+        self._finished: SimpleQueue[tuple[int, Result | BaseException]] = SimpleQueue()
+        self._ready: deque[Result] = deque()
+        self._held: dict[int, Result] = {}  # in order: those after one that is in flight
+        self._next = 0  # in order: the index of the next result
+        self._waits_at_end = store is not None
+        self._gives_up = False  # what finishes now is not written any more
+
+    def results(self, entries: Iterable[Any]) -> Generator[Result, None, None]:
+        """The results of all entries, as they finish or in order. Raises what ``entries`` raises, the errors of the
+        executor, and OSError if a result can't be written."""
+        numbered = enumerate(entries)
+        try:
+            while self._fill(numbered):
+                while self._ready:
+                    yield self._ready.popleft()
+        except KeyboardInterrupt:
+            self._waits_at_end = False  # after a second one
+            while self._flying:
+                self._take()
+            yield from self._ready
+            yield from [self._held[index] for index in sorted(self._held)]
+            raise
+
+    def _fill(self, numbered: Iterator[Entry]) -> bool:
+        """Submit entries until there is a result. False if there will be none."""
+        while not self._ready:
+            entry = next(numbered, None) if self._has_room() else None
+            if entry is not None:
+                self._begin(*entry)
+            elif self._flying:
+                self._take()
+            else:
+                return False
+        return True
+
+    def _has_room(self) -> bool:
+        waiting = len(self._flying) + len(self._held)
+        return len(self._flying) < self._concurrency and waiting < LOOKAHEAD * self._concurrency
+
+    def _begin(self, index: int, given: Any) -> None:
+        """Submit the task of an entry, unless it has a result already."""
+        task, result = self._prepare(index, given)
+        arguments: tuple[Any, ...] = ()
+        if result is None:
+            try:
+                arguments = self._arguments(task)
+            except ConfigError as error:
+                result = _failed(task, error)
+                self._write(result, task)
+        if result is not None:
+            self._hold(result)
+            return
+        self._flying[index] = future = self._executor.submit(*arguments)
+        future.add_done_callback(lambda future: self._finish(task, future))
+
+    def _prepare(self, index: int, given: Any) -> tuple[Task, Result | None]:
+        """The task of an entry, and its result if it has one already: that of an earlier run, or an error."""
+        wrong: Exception | None = None
+        try:
+            task = self._make(index, given)
+        except Exception as error:
+            task, wrong = unmade_task(index, given), error
+        if self._store is not None:
+            try:
+                task, earlier = self._store.claim(task)
+            except ConfigError as error:  # not written, because the line of this key belongs to another prompt
+                return task, _failed(task, error)
+            if earlier is not None:
+                return task, earlier
+        if wrong is None:
+            return task, None
+        result = _failed(task, wrong)
+        self._write(result, task)
+        return task, result
+
+    def _write(self, result: Result, task: Task) -> None:
+        if self._store is not None and not self._gives_up:
+            self._store.write(result, task)
+
+    def _finish(self, task: Task, future: Future[Result]) -> None:
+        """Write the result of a task and pass it on; called in the thread that has finished it."""
+        try:
+            result = future.result()
+            self._write(result, task)
+            self._finished.put((task.index, result))
+        except BaseException as error:  # of the executor or of the file: it ends the run
+            self._finished.put((task.index, error))
+
+    def _take(self) -> None:
+        """Wait for a task to finish. Raises what ends the run."""
+        index, finished = self._finished.get()
+        self._flying.pop(index, None)
+        if isinstance(finished, BaseException):
+            self._waits_at_end = False
+            raise finished
+        self._hold(finished)
+
+    def _hold(self, result: Result) -> None:
+        """Make a result ready, or in order those that it was the last to be missing for."""
+        if not self._ordered:
+            self._ready.append(result)
+            return
+        self._held[result.index] = result
+        while self._next in self._held:
+            self._ready.append(self._held.pop(self._next))
+            self._next += 1
+
+    def end(self) -> None:
+        """End what is in flight: wait for it if it is written to a file, else cancel it."""
+        for future in self._flying.copy().values():
+            future.cancel()  # what no worker has begun
+        try:
+            while self._flying and self._waits_at_end:
+                self._drop_finished()
+        finally:
+            self._gives_up = True
+            while self._flying and self._cancel is not None:
+                self._cancel()
+                self._drop_finished(CANCEL_INTERVAL)
+
+    def _drop_finished(self, timeout: float | None = None) -> None:
+        with suppress(Empty):
+            self._flying.pop(self._finished.get(timeout=timeout)[0], None)
+
+
+def _failed(task: Task, error: Exception) -> Result:
+    return Result(task.key, task.index, error=error.with_traceback(None), started=time())

@@ -1,0 +1,238 @@
+"""Many prompts in other processes: what travels, what does not, and what a worker does."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+import pytest
+import requests
+from echo import Echo, lines_of, texts_of
+from support import KEY
+
+import chatstream
+from chatstream import (
+    Attempt,
+    ChatStreamError,
+    Client,
+    ConfigError,
+    IdleTimeout,
+    MissingEnvVar,
+    OutputText,
+    Prompt,
+    Provider,
+    ProviderError,
+    StreamTruncated,
+    Turn,
+    UnexpectedStatus,
+    map_prompts,
+)
+from chatstream.many import asking
+from chatstream.many.result import Result
+from chatstream.many.tasks import Task
+from chatstream.testing import status
+
+ENV_KEY = "CHATSTREAM_TEST_KEY"
+forks = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # which has threads, says Python 3.12
+
+
+class Elsewhere(Executor):
+    """Runs everything at once, on copies, as a worker would."""
+
+    def __init__(self) -> None:
+        self.submitted = 0
+
+    def submit(self, function: Any, /, *arguments: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.submitted += 1
+        if function is asking.where:
+            future.set_result((0, 0))
+        else:
+            future.set_result(pickle.loads(pickle.dumps(function(*pickle.loads(pickle.dumps(arguments))))))
+        return future
+
+
+@pytest.fixture
+def worker_client(serve: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A function that makes a client whose key is in the environment."""
+    monkeypatch.setenv(ENV_KEY, KEY)
+    monkeypatch.setattr(asking, "_clients", {})
+
+    def make_client(*scripts: Any, **settings: Any) -> Client:
+        client_settings = {name: settings.pop(name) for name in ("defaults", "session") if name in settings}
+        provider = Provider("test", serve(*scripts).url, env_key=ENV_KEY, request_max_retries=1, **settings)
+        return Client(provider, model="m1", **client_settings)
+
+    yield make_client
+    for client in asking._clients.values():
+        client.close()
+
+
+# ── real processes ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@forks
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_four_processes_answer_each_prompt_once_with_the_key_of_their_environment(worker_client, tmp_path, method):
+    echo = Echo(fault=3)
+    keys: set[str] = set()
+    client = worker_client([lambda wire: keys.add(wire.request.headers["Authorization"]), echo])
+    prompts = [f"p{number}" for number in range(40)]
+    out = tmp_path / "out.jsonl"
+    with ProcessPoolExecutor(4, multiprocessing.get_context(method)) as pool:
+        results = list(map_prompts(client, iter(prompts), executor=pool, out=out))
+    assert sorted(result.turn.text for result in results) == sorted(prompts)
+    assert sorted(texts_of(out)) == sorted(prompts)
+    assert {text for text, asked in echo.asked.items() if asked > 1} == {"p3", "p13", "p23", "p33"}
+    assert keys == {f"Bearer {KEY}"}
+
+
+@forks
+def test_an_error_comes_from_another_process_with_its_type_its_attempts_and_its_partial_turn(worker_client, tmp_path):
+    client = worker_client(status(400, {"error": {"message": "No."}}), [Echo(fault=0)], stream_max_retries=0)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        refused, broken, wrong = map_prompts(
+            client, ["refused", "p10", {"prompt": "x", "n": 0}], executor=pool, ordered=True, concurrency=1
+        )
+    assert isinstance(refused.error, UnexpectedStatus)
+    assert refused.error.message == "No."
+    assert [each.status for each in refused.error.attempts] == [each.status for each in refused.attempts] == [400]
+    assert isinstance(broken.error, StreamTruncated)
+    assert broken.error.partial.text == "half"
+    assert isinstance(wrong.error, ConfigError)
+
+
+def die(*_: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@forks
+def test_a_pool_that_breaks_ends_the_run_and_what_was_written_stays(worker_client, tmp_path):
+    client, out = worker_client([Echo()]), tmp_path / "out.jsonl"
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        results = map_prompts(client, ["a", "b", "c"], executor=pool, out=out, concurrency=1)
+        next(results)
+        with pytest.raises(BrokenProcessPool):
+            pool.submit(die).result()
+        with pytest.raises(BrokenProcessPool):
+            list(results)
+    assert len(lines_of(out)) >= 1
+
+
+# ── what travels ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_worker_uses_one_client_for_all_its_prompts_and_keeps_few_clients(worker_client):
+    pool = Elsewhere()
+    for _ in range(asking.MOST_CLIENTS + 2):
+        client = worker_client([Echo()])
+        assert len(list(map_prompts(client, ["a", "b", "c"], executor=pool))) == 3
+    assert len(asking._clients) == asking.MOST_CLIENTS
+    assert list(asking._clients.values())[-1].usage.calls == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"api_key": KEY, "env_key": None}, 'env_key="NAME"'),
+        ({"http_headers": {"X-Token": "a-secret-9Qz81"}}, "env_http_headers"),
+        ({"defaults": {"metadata": {}, "user": "sk-abcdefgh12345678"}}, "does not leave this process"),
+        ({"session": requests.Session()}, "a session does not leave this process"),
+    ],
+)
+def test_a_secret_or_a_session_that_would_be_lost_on_the_way_is_refused_before_anything_is_sent(
+    worker_client, serve, settings, words
+):
+    pool, server = Elsewhere(), serve([Echo()])
+    given = {"name": "test", "base_url": server.url, "env_key": ENV_KEY}
+    client_settings = {name: settings[name] for name in ("defaults", "session") if name in settings}
+    provider = Provider(**given | {name: settings[name] for name in settings if name not in client_settings})
+    with pytest.raises(ConfigError, match=words) as caught:
+        map_prompts(Client(provider, model="m1", **client_settings), ["a"], executor=pool)
+    assert KEY not in str(caught.value)
+    assert pool.submitted == 1
+    assert server.requests == []
+
+
+def test_a_worker_without_the_key_in_its_environment_has_an_error_that_names_the_variable(worker_client, monkeypatch):
+    client = worker_client([Echo()])
+    monkeypatch.delenv(ENV_KEY)
+    (result,) = map_prompts(client, ["a"], executor=Elsewhere())
+    assert isinstance(result.error, MissingEnvVar)
+    assert result.error.variable == ENV_KEY
+
+
+def test_a_prompt_that_can_not_be_pickled_is_a_result_with_its_error(worker_client, tmp_path):
+    def tool(city: str) -> str:
+        return city
+
+    prompts = [Prompt(input="a", tools=[tool]), "b"]
+    out = tmp_path / "out.jsonl"
+    lost, answered = map_prompts(worker_client([Echo()]), prompts, executor=Elsewhere(), out=out, ordered=True)
+    assert isinstance(lost.error, ConfigError)
+    assert "can't be sent to another process" in str(lost.error)
+    assert answered.turn.text == "b"
+    assert len(lines_of(out)) == 2
+
+
+def test_an_error_of_another_library_is_told_by_its_name_and_its_words(worker_client, monkeypatch):
+    class Custom(Exception):
+        def __init__(self, one: int, two: int) -> None:
+            super().__init__("custom words")
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise Custom(1, 2)
+
+    client = worker_client([Echo()])
+    monkeypatch.setattr(Client, "stream", fail)
+    (result,) = map_prompts(client, ["a"], executor=Elsewhere())
+    assert type(result.error) is ChatStreamError
+    assert str(result.error) == "Custom: custom words"
+
+
+def test_results_and_tasks_are_the_same_after_pickling():
+    turn = Turn(items=(), finish_reason="stop")
+    for value in (Result("k", 1, turn, None, (Attempt(1, 200),), 2.0, 3.0), Task(1, "k", "r", "prompt", {"n": 1})):
+        assert pickle.loads(pickle.dumps(value)) == value
+
+
+ERRORS: dict[str, tuple[Any, ...]] = {
+    "MissingEnvVar": ("NAME", "Set it."),
+    "UnexpectedStatus": (429, "body", "words", "code", 1.5),
+    "RetryLimit": (503, "body", "words", 5, None),
+    "QuotaExceeded": (429, "body"),
+    "ProviderError": ("words", "code", "type", True, 2.0),
+    "IdleTimeout": (),
+    "MaxTurnsExceeded": (3,),
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name in chatstream.__all__
+        if isinstance(getattr(chatstream, name), type) and issubclass(getattr(chatstream, name), ChatStreamError)
+    ],
+)
+def test_every_error_keeps_its_words_its_attempts_and_its_partial_turn_when_it_is_pickled(name):
+    error = getattr(chatstream, name)(*ERRORS.get(name, ("words",)))
+    error.partial = Turn(items=(chatstream.Message("assistant", (OutputText("half"),)),))
+    error.attempts, error.request_id, error.retryable = (Attempt(1, 503, "no"),), "req_1", True
+    error.hint = "Do this."
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert (str(copy), copy.args, vars(copy)) == (str(error), error.args, vars(error))
+    assert copy.partial.text == "half"
+
+
+def test_an_error_with_a_note_is_pickled_with_it():
+    error = pickle.loads(pickle.dumps(chatstream.errors.idle_timeout(3, "stream_idle_timeout")))
+    assert isinstance(error, IdleTimeout)
+    assert "nothing came for 3 s" in error.__notes__[0]
+    assert pickle.loads(pickle.dumps(ProviderError("words", retryable=True))).retryable
