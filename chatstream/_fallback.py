@@ -21,7 +21,7 @@ from weakref import ref
 from ._call import joined
 from ._decode.error_body import QUOTA_CODES
 from ._http.cancel_scope import CancelScope
-from ._recording.several import with_one_recorder
+from ._recording.option import with_one_recorder
 from .client import Client
 from .errors import (
     Attempt,

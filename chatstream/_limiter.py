@@ -36,12 +36,12 @@ class Limiter:
 
     def observe(self, headers: Mapping[str, str]) -> None:
         """Learn from the headers of an answer."""
-        with self._lock:
+        with self._lock.current:
             self._pace.observe(headers)
 
     def add_tokens(self, tokens: int) -> None:
         """Learn how many tokens a call has taken."""
-        with self._lock:
+        with self._lock.current:
             self._pace.used(tokens)
 
     def __reduce__(self) -> tuple[type[Limiter], tuple[float | None, float | None]]:

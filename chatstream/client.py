@@ -25,6 +25,7 @@ from ._imports import imports
 from ._limiter import Limiter, checked_limiter
 from ._locks import ForkSafeLock
 from ._missing import explain_missing
+from ._recording.option import begin_recording
 from ._requirements import check_installed
 from ._secrets import concealed, hidden, hidden_secrets, hidden_table
 from ._totals import UsageTotal
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     import requests
 
     from ._http.transport import Transport
-    from ._recording.recorder import CallRecording, Recorder
+    from ._recording.recorder import Recorder
     from ._retry import RetryInfo
     from ._sender import Sender
     from ._stream import ResponseStream
@@ -158,8 +159,7 @@ class Client:
         sender = self._open(scope.sleep)
         provider = for_call(sender.provider, headers, timeouts)
         chosen = model or self.model or provider.model or ""
-        recording = None if record is None else _begin_recording(record, choices)
-        more: dict[str, Any] = {"recording": recording, "limiter": self.limiter}
+        more: dict[str, Any] = {"recording": begin_recording(record, choices), "limiter": self.limiter}
         call = Call(prompt, chosen, fields, scope, provider, self._hooks, body, self._total, **more)
         try:
             reply = sender.send(call)
@@ -274,13 +274,6 @@ class Client:
         made = Client(provider, **self._options(), on_wait=self._on_wait, session=self._session)
         made._hooks = copy(self._hooks)
         return made
-
-
-def _begin_recording(record: Any, choices: int) -> CallRecording:
-    with imports():
-        from ._recording.recorder import recorder_of
-
-    return recorder_of(record).begin(choices)
 
 
 def _running(sleep: Callable[[float], object]) -> Provider:

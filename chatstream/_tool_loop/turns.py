@@ -14,7 +14,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .._recording.several import with_one_recorder
+from .._recording.option import with_one_recorder
 from ..errors import Cancelled, MaxTurnsExceeded
 from ..types.events import Completed, OutputItemDone, ResponseEvent
 from ..types.items import CustomToolCall, FunctionCall

@@ -45,7 +45,7 @@ def ask(client: Client, task: Task) -> Result:
 
 def ask_elsewhere(client: bytes, task: bytes) -> Result:
     """Ask for one task in a worker."""
-    with _lock:
+    with _lock.current:
         if client not in _clients:
             _clients[client] = pickle.loads(client)
             if len(_clients) > MOST_CLIENTS:

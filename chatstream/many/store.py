@@ -152,7 +152,7 @@ class Store:
     def write(self, result: Result, task: Task) -> None:
         """Append the line of a result. Raises OSError if the disk is full; what was written before stays whole."""
         data = dump((encode_batch if task.batch else encode_result)(result, task.request))
-        with self._lock:
+        with self._lock.current:
             try:
                 written = os.write(self._file.fileno(), data)
                 if written < len(data):  # the disk is full, which the next call says
