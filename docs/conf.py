@@ -33,6 +33,7 @@ autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
 python_use_unqualified_type_names = True
+toc_object_entries_show_parents = "hide"
 python_maximum_signature_line_length = 80
 
 html_theme = "furo"
@@ -40,6 +41,7 @@ html_title = f"chatstream {release}"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
 html_copy_source = False
+html_search_scorer = str(ROOT / "docs" / "scorer.js")
 html_theme_options = {
     "source_repository": FORGE,
     "source_branch": "main",
@@ -49,7 +51,10 @@ html_theme_options = {
 # Commands are copied without their prompt and output; what a program prints has no button.
 copybutton_prompt_text = "$ "
 copybutton_selector = ", ".join(
-    [*(f".highlight-{language} pre" for language in ("python", "console", "toml", "json")), ":not(div) + .highlight-text pre"]
+    [
+        *(f".highlight-{language} pre" for language in ("python", "console", "toml", "json")),
+        ":not(div) + .highlight-text pre",
+    ]
 )
 
 
@@ -68,8 +73,14 @@ def link_names(app: Sphinx, document: nodes.document) -> None:
             name = re.match(r"(\w+)(\.\w+)?(\(.*\))?$", literal.astext())
             if name and name[1] in LINKED and name[1] not in seen and _is_plain(literal, section):
                 seen.add(name[1])
-                options = {"refdomain": "py", "reftype": "obj", "reftarget": f"chatstream.{name[1]}"}
-                link = pending_xref("", refdoc=app.env.docname, refexplicit=True, refwarn=False, **options)
+                options = {
+                    "refdomain": "py",
+                    "reftype": "obj",
+                    "reftarget": f"chatstream.{name[1]}",
+                }
+                link = pending_xref(
+                    "", refdoc=app.env.docname, refexplicit=True, refwarn=False, **options
+                )
                 literal.replace_self(link)
                 link += literal
 
@@ -78,7 +89,9 @@ def _is_plain(literal: nodes.literal, section: nodes.Element) -> bool:
     """Whether a name stands in the running text of a section itself, outside links, headings and signatures."""
     parent = literal.parent
     while not isinstance(parent, (nodes.section, nodes.document)):
-        if isinstance(parent, (nodes.reference, pending_xref, nodes.title)) or parent.tagname.startswith("desc"):
+        if isinstance(
+            parent, (nodes.reference, pending_xref, nodes.title)
+        ) or parent.tagname.startswith("desc"):
             return False
         parent = parent.parent
     return parent is section
@@ -93,7 +106,9 @@ def copy_page(app: Sphinx, docname: str, source: list[str]) -> None:
     """Put the text of its file into a copied page. Links to other pages stay inside the site."""
     if docname in COPIED:
         app.env.note_dependency(str(ROOT / COPIED[docname]))
-        source[0] = re.sub(r"\]\(([^)#:]+)(?=[#)])", _link, (ROOT / COPIED[docname]).read_text("utf-8"))
+        source[0] = re.sub(
+            r"\]\(([^)#:]+)(?=[#)])", _link, (ROOT / COPIED[docname]).read_text("utf-8")
+        )
 
 
 def _link(match: re.Match[str]) -> str:
@@ -101,7 +116,11 @@ def _link(match: re.Match[str]) -> str:
     page = next((name for name, file in COPIED.items() if file == target), None)
     if page:
         return f"]({page}.md"
-    return f"]({target.removeprefix('docs/')}" if target.startswith("docs/") else f"]({FORGE}/blob/main/{target}"
+    return (
+        f"]({target.removeprefix('docs/')}"
+        if target.startswith("docs/")
+        else f"]({FORGE}/blob/main/{target}"
+    )
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -47,16 +47,29 @@ REQUESTS = (
 
 def statuses() -> str:
     """Whether each status is retried, without and with the header that decides."""
-    rows = ["| status | | retried | with `x-should-retry: true` | with `x-should-retry: false` |", "|---|---|---|---|---|"]
+    rows = [
+        "| status | | retried | with `x-should-retry: true` | with `x-should-retry: false` |",
+        "|---|---|---|---|---|",
+    ]
     for status, phrase in STATUSES.items():
-        decisions = [_retry.is_retryable(status, {"x-should-retry": value}) for value in ("", "true", "false")]
-        rows.append(f"| {status} | {phrase} | " + " | ".join("yes" if each else "no" for each in decisions) + " |")
+        decisions = [
+            _retry.is_retryable(status, {"x-should-retry": value})
+            for value in ("", "true", "false")
+        ]
+        rows.append(
+            f"| {status} | {phrase} | "
+            + " | ".join("yes" if each else "no" for each in decisions)
+            + " |"
+        )
     return "\n".join(rows)
 
 
 def delays() -> str:
     """The shortest, the middle and the longest delay before each retry."""
-    rows = ["| before retry | at least | on average | at most | waited until then, on average |", "|---|---|---|---|---|"]
+    rows = [
+        "| before retry | at least | on average | at most | waited until then, on average |",
+        "|---|---|---|---|---|",
+    ]
     waited = 0.0
     for number in range(1, RETRIES + 1):
         low, middle, high = (_retry.backoff(number, jitter) for jitter in (0.9, 1.0, 1.1))
@@ -71,7 +84,9 @@ def requested() -> str:
     for headers in REQUESTS:
         shown = ", ".join(f"`{name}: {value}`" for name, value in headers.items()) or "none"
         seconds = _retry.retry_after(headers, now=0.0)
-        rows.append(f"| {shown} | {'that of the table below' if seconds is None else f'{seconds:g} s'} |")
+        rows.append(
+            f"| {shown} | {'that of the table below' if seconds is None else f'{seconds:g} s'} |"
+        )
     return "\n".join(rows)
 
 
@@ -80,10 +95,12 @@ TABLES = {"statuses": statuses, "requested": requested, "delays": delays}
 
 def page(text: str) -> str:
     """The text of the page with its tables as the code makes them."""
-    for name, table in TABLES.items():
-        between = rf"(<!-- begin: {name} -->\n).*?(\n<!-- end: {name} -->)"
-        text = re.sub(between, lambda found, made=table(): f"{found[1]}{made}{found[2]}", text, flags=re.DOTALL)  # type: ignore[misc]
-    return text
+
+    def current(found: re.Match[str]) -> str:
+        return f"{found[1]}{TABLES[found[2]]()}{found[3]}"
+
+    pattern = r"(<!-- begin: (\w+) -->\n).*?(\n<!-- end: \2 -->)"
+    return re.sub(pattern, current, text, flags=re.DOTALL)
 
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 640, 260, 56, 36  # pixels
@@ -114,7 +131,11 @@ def picture() -> str:
         lines.append(f'<text class="middle" x="{x:g}" y="{HEIGHT - 18}">{number}</text>')
     lines.append(f'<text class="middle" x="{(LEFT + WIDTH) / 2:g}" y="{HEIGHT - 2}">retry</text>')
     size = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>\n{STYLE}\n' + "\n".join(lines) + "\n</svg>\n"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size}>\n{STYLE}\n'
+        + "\n".join(lines)
+        + "\n</svg>\n"
+    )
 
 
 if __name__ == "__main__":

@@ -39,18 +39,22 @@ function faint(view) {
   return found;
 }
 
+// By how many pixels the page, or its article, is wider than the window.
+const sideways = (page) =>
+  Math.max(...[page.documentElement, page.querySelector(".content")].map((each) => each.scrollWidth - each.clientWidth));
+
 function measure(view) {
   const page = view.document;
   const root = page.documentElement;
   const wide = [...page.querySelectorAll("article pre")].filter((box) => box.scrollWidth > box.clientWidth);
   return {
-    sideways: root.scrollWidth - root.clientWidth,
+    sideways: sideways(page),
     wide: wide.map((box) => box.textContent.split("\n").sort((a, b) => b.length - a.length)[0]),
     // what is cut at the edge of the column, because no box around it scrolls
     outside: [...page.querySelectorAll("article img, article table")]
       .filter((each) => !each.closest(".table-wrapper") && each.getBoundingClientRect().right > root.clientWidth)
       .map((each) => each.outerHTML.slice(0, 80)),
-    headings: [...page.querySelectorAll("article h2")].map((each) => each.firstChild.textContent),
+    headings: [...page.querySelectorAll("article h2")].map((each) => each.textContent.replace(/¶$/, "").replace(/#$/, "")),
     listed: [...page.querySelectorAll(".toc-tree a")].map((each) => each.textContent),
     related: page.querySelectorAll(".related-pages a").length,
     characters: Math.floor((page.querySelector("article").clientWidth - 20) / characterWidth(page)),
@@ -77,7 +81,7 @@ async function examine(url, widths) {
     for (const theme of ["light", "dark"]) {
       frame.contentDocument.body.dataset.theme = theme;
       found.faint[theme] = faint(frame.contentWindow);
-      found.widths[name][theme] = measure(frame.contentWindow).sideways;
+      found.widths[name][theme] = sideways(frame.contentDocument);
     }
     frame.remove();
   }

@@ -43,7 +43,9 @@ class Pair:
 
 def pairs(page: str) -> list[Pair]:
     text = (ROOT / "docs" / "coming-from" / f"{page}.md").read_text("utf-8")
-    blocks = re.findall(rf"<!-- host: {page} -->\n```python\n(.*?)```(.*?)```python\n(.*?)```\n\n```text\n(.*?)```", text, re.S)
+    blocks = re.findall(
+        rf"<!-- host: {page} -->\n```python\n(.*?)```(.*?)```python\n(.*?)```\n\n```text\n(.*?)```", text, re.S
+    )
     assert len(blocks) == text.count("<!-- host: ") > 0
     return [Pair(page, number, theirs, ours, shown) for number, (theirs, _, ours, shown) in enumerate(blocks, 1)]
 
@@ -91,7 +93,10 @@ def model() -> Iterator[FaultServer]:
 
 def sent(model: FaultServer) -> list[Any]:
     """The roles and texts of the messages of each request."""
-    return [[(each["role"], text_of(each.get("content"))) for each in request.json["messages"]] for request in model.requests]
+    return [
+        [(each["role"], text_of(each.get("content"))) for each in request.json["messages"]]
+        for request in model.requests
+    ]
 
 
 def text_of(content: Any) -> str:
