@@ -58,7 +58,8 @@ def _digest(packages: tuple[str, ...]) -> str:
 def _make(folder: Path, python: Path, packages: tuple[str, ...]) -> str | None:
     """Make an environment; returns what went wrong, if anything. The pip of this interpreter installs the packages."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python)]
-    install = ["install", "--quiet", "--use-pep517", "--editable", str(ROOT), *packages]
+    # most modules of large packages are never imported, so none is compiled ahead
+    install = ["install", "--quiet", "--no-compile", "--use-pep517", "--editable", str(ROOT), *packages]
     try:
         venv.create(folder, clear=True, with_pip=False, symlinks=True)
         done = subprocess.run([*pip, *install], capture_output=True, text=True, check=False, timeout=INSTALL_SECONDS)

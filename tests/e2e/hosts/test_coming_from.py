@@ -22,6 +22,7 @@ PAGES = {
     "litellm": ("litellm==1.102.4",),
     "llm": ("llm>=0.27",),
 }
+HEAVY = ("langchain", "litellm")  # their environments take 110 and 280 MB, and minutes on a busy machine
 PROGRAM_SECONDS = 60.0
 BROKEN: Script = [head(), delta("Air scatters"), delta(" blue"), end()]  # whole for HTTP, but not for Chat Completions
 
@@ -51,6 +52,12 @@ def pairs(page: str) -> list[Pair]:
 
 
 PAIRS = [pair for page in PAGES for pair in pairs(page)]
+
+
+def parameter(value: Pair | str) -> Any:
+    """A pair or a page as a parameter of a test, marked if its environment is heavy."""
+    page, name = (value.page, value.name) if isinstance(value, Pair) else (value, value)
+    return pytest.param(value, id=name, marks=[pytest.mark.heavy] if page in HEAVY else [])
 
 
 @pytest.fixture
@@ -108,7 +115,7 @@ def test_each_page_for_those_who_come_from_another_library_is_run():
     assert {path.stem for path in (ROOT / "docs" / "coming-from").glob("*.md")} == PAGES.keys()
 
 
-@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.name)
+@pytest.mark.parametrize("pair", [parameter(pair) for pair in PAIRS])
 def test_both_programs_of_a_pair_print_the_same_and_send_the_same_messages(pair, run, model):
     theirs = run(pair.page, pair.theirs, model.url)
     assert theirs.returncode == 0, theirs.stderr
@@ -120,14 +127,12 @@ def test_both_programs_of_a_pair_print_the_same_and_send_the_same_messages(pair,
     assert before == sent(model)
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_what_a_page_says_of_an_answer_that_ends_in_the_middle_is_true(page, run):
+@pytest.mark.parametrize("page", [parameter(page) for page in PAGES])
+def test_another_library_ends_an_answer_that_was_cut_as_if_it_were_complete(page, run):
     first = pairs(page)[0]
-    text = (ROOT / "docs" / "coming-from" / f"{page}.md").read_text("utf-8")
     with FaultServer(BROKEN) as server:
         theirs = run(page, first.theirs, server.url)
         ours = run(page, first.ours, server.url)
-    ends_quietly = theirs.returncode == 0 and theirs.stdout.startswith("Air scatters blue\n")
-    assert ends_quietly == (re.search(r"as\s+if\s+the\s+answer\s+were\s+complete", text) is not None), theirs.stderr
-    assert ours.stdout.startswith("Air scatters blue")
+    assert theirs.stdout.startswith("Air scatters blue\n"), theirs.stderr  # the line end follows the loop
+    assert ours.stdout == "Air scatters blue"
     assert "StreamTruncated" in ours.stderr
