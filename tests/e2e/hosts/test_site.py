@@ -1,6 +1,6 @@
 """The site of the documentation in a real browser: what fits, what is listed, what can be read, and what is found.
 
-The site is built once, and one browser loads all of its pages at two widths. ``site.js`` measures them there, and puts
+The site is built once, and one browser loads all of its pages at three widths. ``site.js`` measures them there, and puts
 the questions of `ANSWERS` to the search of the site.
 """
 
@@ -24,7 +24,7 @@ from environments import ROOT, Environments
 
 DOCS = ROOT / "docs"
 PAGES = sorted(path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.md"))
-WIDTHS = {"desktop": 1440, "telephone": 390}  # CSS pixels
+WIDTHS = {"desktop": 1440, "tablet": 1100, "telephone": 390}  # CSS pixels
 BUILD_SECONDS = 120.0
 REPORT_SECONDS = 60.0  # until a browser has started and measured a page
 CHARACTERS = 100  # of code, in the column of a desktop
