@@ -97,6 +97,15 @@ def _is_plain(literal: nodes.literal, section: nodes.Element) -> bool:
     return parent is section
 
 
+def tidy_signature(app: Sphinx, *found: Any) -> tuple[str | None, str | None]:
+    """Leave private fields out of a signature, and write ``...`` for a default value that is made by a function."""
+    signature, returned = found[-2:]
+    if signature:
+        signature = re.sub(r"<factory>|<dataclasses\._MISSING_TYPE object[^>]*>", "...", signature)
+        signature = re.sub(r", _\w+: [^=]+ = \(\)", "", signature)
+    return signature, returned
+
+
 # ── pages that show a file of the root ──────────────────────────────────────────────────────────────────────────
 
 COPIED = {"changelog": "CHANGELOG.md", "contributing": "CONTRIBUTING.md", "security": "SECURITY.md"}
@@ -126,4 +135,5 @@ def _link(match: re.Match[str]) -> str:
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", copy_page)
     app.connect("doctree-read", link_names)
+    app.connect("autodoc-process-signature", tidy_signature)
     return {"parallel_read_safe": True}

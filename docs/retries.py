@@ -6,17 +6,14 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
+from chatstream import _retry
+
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-
-from chatstream import _retry  # noqa: E402
-
 PAGE = HERE / "explanation" / "retries.md"
 PICTURE = HERE / "explanation" / "retries.svg"
-RETRIES = 8  # two more than reach the longest delay
+RETRIES = 8  # the last two have the longest delay
 # The phrases of http.HTTPStatus differ from one Python to another.
 STATUSES = {
     400: "Bad Request",

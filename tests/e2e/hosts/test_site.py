@@ -1,7 +1,7 @@
 """The site of the documentation in a real browser: what fits, what is listed, what can be read, and what is found.
 
-The site is built once, and one browser loads all of its pages at three widths. ``site.js`` measures them there, and puts
-the questions of `ANSWERS` to the search of the site.
+The site is built once, and one browser loads all of its pages at three widths. ``site.js`` measures them there, and
+puts the questions of `ANSWERS` to the search of the site.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import configparser
 import json
 import os
+import re
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -22,8 +23,11 @@ import pytest
 from browsers import browser, start
 from environments import ROOT, Environments
 
+import chatstream
+
 DOCS = ROOT / "docs"
 PAGES = sorted(path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.md"))
+GUIDES = ("events", "conversation", "turns", "errors", "providers", "reliability", "web", "logging", "quickstart")
 WIDTHS = {"desktop": 1440, "tablet": 1100, "telephone": 390}  # CSS pixels
 BUILD_SECONDS = 120.0
 REPORT_SECONDS = 60.0  # until a browser has started and measured a page
@@ -219,6 +223,22 @@ def test_each_page_leads_to_the_page_before_or_after_it(pages):
 def test_all_text_has_a_contrast_of_at_least_four_and_a_half(pages, theme):
     faint = {page: each["faint"][theme] for page, each in pages.items()}
     assert {page: found for page, found in faint.items() if found} == {}
+
+
+def test_each_parameter_in_the_reference_has_its_type(site):
+    page = (site / "api.html").read_text("utf-8")
+    parameters = [
+        re.sub("<.*?>", "", each) for each in re.findall(r'<em class="sig-param">(.*?)</em>', page, re.DOTALL)
+    ]
+    assert [each for each in parameters if ":" not in each and each not in ("*", "/")] == []
+    assert len(parameters) > 200
+    assert "object at 0x" not in page
+
+
+@pytest.mark.parametrize("page", GUIDES)
+def test_a_guide_leads_to_the_names_in_the_reference(site, page):
+    linked = re.findall(r'href="[./]*api\.html#chatstream\.(\w+)', (site / f"{page}.html").read_text("utf-8"))
+    assert set(linked) & set(chatstream.__all__)
 
 
 def test_the_table_of_questions_knows_which_of_its_pages_exist():
