@@ -1,15 +1,139 @@
-"""How Sphinx builds these pages: ``make docs``; a warning is an error."""
+"""How Sphinx builds these pages: ``make docs``; a warning is an error.
 
-from chatstream import __version__
+Besides the usual settings:
+- The names in `LINKED` are links to the reference wherever a page mentions them, the first time in each section.
+- The pages in `COPIED` show a file of the root of the repository.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+
+import chatstream
+
+ROOT = Path(__file__).resolve().parents[1]
+FORGE = "https://github.com/chatstream-py/chatstream-py"
 
 project = "chatstream"
-release = version = __version__
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+author = copyright = "The chatstream authors"
+release = version = chatstream.__version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
 default_role = "py:obj"
-autodoc_typehints = "description"
-autodoc_typehints_description_target = "documented"
-autodoc_member_order = "bysource"
 myst_heading_anchors = 3
-html_theme = "alabaster"
-html_theme_options = {"description": "Chat Completions, streamed into a plain for loop", "fixed_sidebar": True}
+
+# Types stand in the signatures, a parameter in a line, and link to the classes that they name.
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_member_order = "bysource"
+python_use_unqualified_type_names = True
+toc_object_entries_show_parents = "hide"
+python_maximum_signature_line_length = 80
+
+html_theme = "furo"
+html_title = f"chatstream {release}"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
+html_copy_source = False
+html_search_scorer = str(ROOT / "docs" / "scorer.js")
+html_theme_options = {
+    "source_repository": FORGE,
+    "source_branch": "main",
+    "source_directory": "docs/",
+    "navigation_with_keys": True,
+}
+# Commands are copied without their prompt and output; what a program prints has no button.
+copybutton_prompt_text = "$ "
+copybutton_selector = ", ".join(
+    [
+        *(f".highlight-{language} pre" for language in ("python", "console", "toml", "json")),
+        ":not(div) + .highlight-text pre",
+    ]
+)
+
+
+# ── names that link to the reference ────────────────────────────────────────────────────────────────────────────
+
+# Left out: names that are also methods or ordinary words, so that a text may mean something else by them.
+AMBIGUOUS = {"__version__", "stream", "collect", "aggregate", "doctor", "Other"}
+LINKED = set(chatstream.__all__) - AMBIGUOUS
+
+
+def link_names(app: Sphinx, document: nodes.document) -> None:
+    """Make a link of the first mention of each public name in a section."""
+    for section in [document, *document.findall(nodes.section)]:
+        seen: set[str] = set()
+        for literal in list(section.findall(nodes.literal)):
+            name = re.match(r"(\w+)(\.\w+)?(\(.*\))?$", literal.astext())
+            if name and name[1] in LINKED and name[1] not in seen and _is_plain(literal, section):
+                seen.add(name[1])
+                options = {
+                    "refdomain": "py",
+                    "reftype": "obj",
+                    "reftarget": f"chatstream.{name[1]}",
+                }
+                link = pending_xref(
+                    "", refdoc=app.env.docname, refexplicit=True, refwarn=False, **options
+                )
+                literal.replace_self(link)
+                link += literal
+
+
+def _is_plain(literal: nodes.literal, section: nodes.Element) -> bool:
+    """Whether a name stands in the running text of a section itself, outside links, headings and signatures."""
+    parent = literal.parent
+    while not isinstance(parent, (nodes.section, nodes.document)):
+        if isinstance(
+            parent, (nodes.reference, pending_xref, nodes.title)
+        ) or parent.tagname.startswith("desc"):
+            return False
+        parent = parent.parent
+    return parent is section
+
+
+def tidy_signature(app: Sphinx, *found: Any) -> tuple[str | None, str | None]:
+    """Leave private fields out of a signature, and write ``...`` for a default value that is made by a function."""
+    signature, returned = found[-2:]
+    if signature:
+        signature = re.sub(r"<factory>|<dataclasses\._MISSING_TYPE object[^>]*>", "...", signature)
+        signature = re.sub(r", _\w+: [^=]+ = \(\)", "", signature)
+    return signature, returned
+
+
+# ── pages that show a file of the root ──────────────────────────────────────────────────────────────────────────
+
+COPIED = {"changelog": "CHANGELOG.md", "contributing": "CONTRIBUTING.md", "security": "SECURITY.md"}
+
+
+def copy_page(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Put the text of its file into a copied page. Links to other pages stay inside the site."""
+    if docname in COPIED:
+        app.env.note_dependency(str(ROOT / COPIED[docname]))
+        source[0] = re.sub(
+            r"\]\(([^)#:]+)(?=[#)])", _link, (ROOT / COPIED[docname]).read_text("utf-8")
+        )
+
+
+def _link(match: re.Match[str]) -> str:
+    target = match[1]
+    page = next((name for name, file in COPIED.items() if file == target), None)
+    if page:
+        return f"]({page}.md"
+    return (
+        f"]({target.removeprefix('docs/')}"
+        if target.startswith("docs/")
+        else f"]({FORGE}/blob/main/{target}"
+    )
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.connect("source-read", copy_page)
+    app.connect("doctree-read", link_names)
+    app.connect("autodoc-process-signature", tidy_signature)
+    return {"parallel_read_safe": True}

@@ -35,7 +35,13 @@ So blue light reaches you from every direction.
 def script() -> Script:
     """An answer with reasoning, whose pieces come one after the other."""
     thoughts = [
-        event({"id": "c1", "model": "gpt-4.1-mini", "choices": [{"index": 0, "delta": {"reasoning_content": each}}]})
+        event(
+            {
+                "id": "c1",
+                "model": "gpt-4.1-mini",
+                "choices": [{"index": 0, "delta": {"reasoning_content": each}}],
+            }
+        )
         for each in THOUGHTS
     ]
     steps = [pause(0.2), head(), *thoughts]
@@ -57,7 +63,9 @@ def session() -> str:
         environ.pop("NO_COLOR", None)
         reader, terminal = pty.openpty()
         command = [sys.executable, "-m", "chatstream", *COMMAND]
-        with subprocess.Popen(command, env=environ, stdin=terminal, stdout=terminal, stderr=terminal) as process:
+        with subprocess.Popen(
+            command, env=environ, stdin=terminal, stdout=terminal, stderr=terminal
+        ) as process:
             os.close(terminal)
             received = b""
             try:
@@ -89,11 +97,23 @@ def screen(received: str) -> list[str]:
 def main() -> None:
     """Write the picture."""
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        console = Console(record=True, width=COLUMNS + 4, file=nowhere, force_terminal=True, color_system="standard")
-        console.print('$ chatstream "Why is the sky blue?" -m gpt-4.1-mini --timing', highlight=False, markup=False)
+        console = Console(
+            record=True,
+            width=COLUMNS + 4,
+            file=nowhere,
+            force_terminal=True,
+            color_system="standard",
+        )
+        console.print(
+            '$ chatstream "Why is the sky blue?" -m gpt-4.1-mini --timing',
+            highlight=False,
+            markup=False,
+        )
         console.print(Text.from_ansi("\n".join(screen(session())).rstrip()))
         svg = console.export_svg(title="chatstream", unique_id="terminal")
-    svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)  # which would be loaded from elsewhere
+    svg = re.sub(
+        r"@font-face \{.*?\}", "", svg, flags=re.DOTALL
+    )  # which would be loaded from elsewhere
     text = "\n".join(line.rstrip() for line in svg.splitlines() if line.strip())
     (HERE / "terminal.svg").write_text(f"{text}\n", encoding="utf-8")
 

@@ -21,6 +21,7 @@ import io
 import os
 import pkgutil
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -45,6 +46,7 @@ OPTIONAL = {  # what a page imports → the package that it needs
     r"from pydantic": "pydantic",
     r"import .*partial_json": "jiter",
 }
+COLUMN = 100  # characters; what a program prints is wrapped by the site
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
 
@@ -310,6 +312,18 @@ def test_at_most_one_block_of_a_page_is_skipped_and_every_exception_states_its_r
     assert all(re.match(r"(skip|varies|host): \S|$", block.note) for block in blocks(path))
 
 
+@pytest.mark.parametrize("path", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=page_name)
+def test_no_line_of_code_is_longer_than_the_column_of_the_site(path: Path) -> None:
+    code = [block for block in blocks(path) if block.language in ("python", "console", "toml", "json")]
+    lines = [line for block in code for line in _without_output(block) if len(line) > COLUMN]
+    assert lines == []
+
+
+def _without_output(block: Block) -> list[str]:
+    lines = block.text.splitlines()
+    return [line for line in lines if line.startswith("$ ")] if block.language == "console" else lines
+
+
 # ── the text beside the blocks ──────────────────────────────────────────────────────────────────────────────────
 
 
@@ -377,6 +391,20 @@ def test_every_public_name_is_in_the_api_reference() -> None:
     page = (DOCS / "api.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\.\. auto\w+:: chatstream\.(\w+)(?:\(\))?$", page, re.MULTILINE)
     assert sorted(listed) == sorted(set(chatstream.__all__) - {"__version__"})
+
+
+def test_every_public_name_is_explained_outside_the_reference() -> None:
+    guides = [path for path in PAGES if path.name not in ("api.md", "changelog.md")]
+    named = set(re.findall(r"\w+", "".join(path.read_text("utf-8") for path in guides)))
+    assert sorted(set(chatstream.__all__) - {"__version__"} - named) == []
+
+
+def test_the_tables_and_the_picture_of_the_retries_match_the_code() -> None:
+    made = runpy.run_path(str(DOCS / "retries.py"))
+    page = (DOCS / "explanation" / "retries.md").read_text("utf-8")
+    assert made["page"](page) == page
+    assert made["picture"]() == (DOCS / "explanation" / "retries.svg").read_text("utf-8")
+    assert all(f"<!-- begin: {name} -->" in page for name in made["TABLES"])
 
 
 def test_the_documented_error_tree_matches_the_code() -> None:

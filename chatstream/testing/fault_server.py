@@ -7,13 +7,15 @@ A script is a list of steps. Each request is answered by the next script, and la
 >>> broken = [head(), delta("Hel"), cut()]
 >>> with FaultServer(status(503), text_answer("Hello"), broken) as server:
 ...     client = Client(Provider("test", server.url), model="any")
-...     print(client.stream("Hi").collect().text, len(server.requests), server.requests[0].json["model"])
+...     print(client.stream("Hi").collect().text)
+...     print(len(server.requests), server.requests[0].json["model"])
 ...     try:
 ...         list(client.stream("Hi"))
 ...     except StreamTruncated as error:
 ...         print(error.partial.text, error.retryable)
 ...     client.close()
-Hello 2 any
+Hello
+2 any
 Hel True
 
 Rules:

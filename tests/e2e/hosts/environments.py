@@ -3,16 +3,20 @@
 Rules:
 - An environment is made once and kept beside the packages of the interpreter that runs the tests, until what it is
   made of changes. chatstream is installed from this tree, and follows its changes.
+- Processes that test side by side make one at a time: an editable installation writes into this tree.
 - Where it can't be installed, its tests are skipped, unless CHATSTREAM_REQUIRE_E2E is set.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import subprocess
 import sys
 import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -48,11 +52,20 @@ class Environments:
         folder = Path(sys.prefix) / "hosts" / f"{name}-{_digest(packages)}"
         python = folder / "bin" / "python"
         if name not in self._failures:
-            self._failures[name] = None if (folder / "complete").exists() else _make(folder, python, packages)
+            with _one_at_a_time(folder.parent):
+                self._failures[name] = None if (folder / "complete").exists() else _make(folder, python, packages)
         if failure := self._failures[name]:
             assert not os.environ.get("CHATSTREAM_REQUIRE_E2E"), failure
             pytest.skip(f"the environment {name!r} can't be installed: {failure.splitlines()[-1]}")
         return python
+
+
+@contextmanager
+def _one_at_a_time(below: Path) -> Iterator[None]:
+    below.mkdir(exist_ok=True)
+    with (below / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _digest(packages: tuple[str, ...]) -> str:
@@ -64,7 +77,8 @@ def _digest(packages: tuple[str, ...]) -> str:
 def _make(folder: Path, python: Path, packages: tuple[str, ...]) -> str | None:
     """Make an environment; returns what went wrong, if anything. The pip of this interpreter installs the packages."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python)]
-    install = ["install", "--quiet", "--use-pep517", "--editable", str(ROOT), *packages]
+    # most modules of large packages are never imported, so none is compiled ahead
+    install = ["install", "--quiet", "--no-compile", "--use-pep517", "--editable", str(ROOT), *packages]
     try:
         venv.create(folder, clear=True, with_pip=False, symlinks=True)
         done = subprocess.run([*pip, *install], capture_output=True, text=True, check=False, timeout=INSTALL_SECONDS)

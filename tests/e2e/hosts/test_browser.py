@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import signal
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,13 +13,12 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
+from browsers import browser, start
 from support import REST, THREE, wait_for
 
 from chatstream import Client, Provider
 from chatstream.testing import delta, end, event, head, stall
 
-BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
-OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 HEARTBEAT = 0.2  # seconds
 START_SECONDS = 30.0  # until a browser has started and loaded its page
 PAGE = """<!doctype html><title>Answer</title><pre></pre><script>
@@ -101,11 +96,7 @@ class Site:
 @pytest.fixture(scope="module")
 def program() -> str:
     """The browser that is installed."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        assert not os.environ.get("CHATSTREAM_REQUIRE_E2E"), "no browser is installed: chromium-headless-shell"
-        pytest.skip("no browser is installed: chromium-headless-shell")
-    return found
+    return browser()
 
 
 @pytest.fixture
@@ -113,34 +104,20 @@ def visit(program: str, serve: Any, tmp_path: Path) -> Iterator[Callable[..., An
     """A function that opens the page of a site whose model plays a script; returns the site, its model and a function
     that kills the browser."""
     sites: list[Site] = []
-    browsers: list[Callable[[], None]] = []
+    kills: list[Callable[[], None]] = []
 
     def visited(script: Any, fragment: str = "") -> tuple[Site, Any, Callable[[], None]]:
         model = serve(script)
         site = Site(model.url)
-        command = [program, *OPTIONS, f"--user-data-dir={tmp_path}", "--remote-debugging-port=0", site.url + fragment]
         sites.append(site)
-        browsers.append(start(command))
-        return site, model, browsers[-1]
+        kills.append(start(program, tmp_path, site.url + fragment))
+        return site, model, kills[-1]
 
     yield visited
-    for kill in browsers:
+    for kill in kills:
         kill()
     for site in sites:
         site.close()
-
-
-def start(command: list[str]) -> Callable[[], None]:
-    """Start a browser; returns a function that kills all of its processes, of which the first may be a shell script."""
-    with open(os.devnull, "r+b") as nothing:
-        browser = subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
-
-    def kill() -> None:
-        if browser.poll() is None:
-            os.killpg(browser.pid, signal.SIGKILL)
-            browser.wait()
-
-    return kill
 
 
 def test_a_page_shows_each_piece_of_text_before_the_model_sends_the_next_one(visit):
