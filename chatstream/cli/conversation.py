@@ -28,7 +28,7 @@ class Conversation:
     """The items of a conversation, and the file that they are kept in. Raises `ConfigError` if that can't be read."""
 
     def __init__(self, name: str, *, new: bool = False) -> None:
-        self.path = path_of(name)
+        self.path: Path = path_of(name)
         if not name or (self.path.exists() and not self.path.is_file()):
             raise ConfigError(f"{name!r} is no file that a conversation can be kept in")
         if new and self.path.exists():
