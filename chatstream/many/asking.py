@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import sys
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from time import time
@@ -86,14 +85,15 @@ def pickled_task(task: Task) -> bytes:
         raise ConfigError(f"the prompt can't be sent to another process: {error}") from None
 
 
-def where() -> tuple[int, int]:
-    """The process that runs this, and a number that another machine or a process that was started anew has not."""
-    return os.getpid(), id(sys.modules)
+def where(marker: list[None]) -> tuple[int, int]:
+    """The process that runs this, and the identity of what was passed to it, which a copy has not."""
+    return os.getpid(), id(marker)
 
 
 def runs_here(executor: Executor) -> bool:
-    """Whether an executor calls its functions in this process; it is asked to call one."""
-    return isinstance(executor, ThreadPoolExecutor) or executor.submit(where).result() == where()
+    """Whether an executor calls its functions in this process and with the arguments themselves; it is asked to."""
+    marker: list[None] = []
+    return isinstance(executor, ThreadPoolExecutor) or executor.submit(where, marker).result() == where(marker)
 
 
 def asker(client: Client, executor: Executor | None) -> tuple[Callable[[Task], tuple[Any, ...]], bool]:

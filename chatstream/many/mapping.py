@@ -58,6 +58,8 @@ def map_prompts(
     A failed call is a `Result` with its error, and does not end the run. Raises `ConfigError` for arguments that can't
     work, for a file of another run or one that another run is writing to, and OSError if a result can't be written.
     """
+    if not isinstance(client, Client):
+        raise ConfigError(f"map_prompts takes a Client, not {type(client).__name__}")
     _check(prompts, concurrency, fields)
     client._checked_fields({name: value for name, value in fields.items() if name not in OPTIONS})
     tally = Tally(progress, len(prompts) if isinstance(prompts, Sized) else None)

@@ -127,6 +127,17 @@ def test_a_pool_that_breaks_ends_the_run_and_what_was_written_stays(worker_clien
 # ── what travels ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_an_executor_that_runs_functions_at_once_takes_the_client_as_it_is(connect, serve):
+    class Here(Executor):
+        def submit(self, function: Any, /, *arguments: Any) -> Future[Any]:
+            future: Future[Any] = Future()
+            future.set_result(function(*arguments))
+            return future
+
+    client = connect(serve([Echo()]))  # whose key was given directly
+    assert [result.turn.text for result in map_prompts(client, ["a", "b"], executor=Here())] == ["a", "b"]
+
+
 def test_a_worker_uses_one_client_for_all_its_prompts_and_keeps_few_clients(worker_client):
     pool = Elsewhere()
     for _ in range(asking.MOST_CLIENTS + 2):

@@ -233,6 +233,11 @@ def test_arguments_that_can_not_work_are_refused_before_the_first_result_is_aske
         map_prompts(client, **{"prompts": ["a"], **arguments})
 
 
+def test_what_is_no_client_is_refused():
+    with pytest.raises(ConfigError, match="takes a Client, not str"):
+        map_prompts("gpt-4.1-mini", ["a"])  # type: ignore[arg-type]
+
+
 def test_an_executor_of_threads_takes_the_client_as_it_is(client):
     with ThreadPoolExecutor(2) as pool:
         assert sorted(texts(map_prompts(client, ["a", "b"], executor=pool))) == ["a", "b"]
