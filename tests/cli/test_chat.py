@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from consoles import Screen, open_terminal
-from test_output import reasoning
+from test_printed_output import reasoning
 
 from chatstream import Message, item_from_dict
 from chatstream.cli.main import main

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from consoles import KEY, Shell
-from test_output import reasoning
+from test_printed_output import reasoning
 
 from chatstream.testing import Script, delta, done, end, finish, head, pause, stall, text_answer
 

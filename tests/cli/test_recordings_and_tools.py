@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from consoles import ANSWER, KEY, Screen, Shell
-from test_output import THINKING
+from test_printed_output import THINKING
 
 from chatstream import replay
 from chatstream.cli.main import main

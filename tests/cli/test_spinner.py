@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from consoles import ANSWER, Screen, open_terminal
-from test_output import reasoning
+from test_printed_output import reasoning
 
 from chatstream.cli.main import main
 from chatstream.cli.spinner import ERASE, LONGEST, Spinner

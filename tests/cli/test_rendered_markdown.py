@@ -164,7 +164,7 @@ def test_what_arrived_of_a_broken_answer_stays_on_the_screen(openai_server: Any,
 
 
 def test_reasoning_is_shown_before_markdown(openai_server: Any, terminal: Screen) -> None:
-    from test_output import THINKING
+    from test_printed_output import THINKING
 
     openai_server(THINKING)
     assert terminal.run() == 0
