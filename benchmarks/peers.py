@@ -20,7 +20,7 @@ _OPENAI = ("openai", "openai", "from openai import OpenAI")
 _CHATSTREAM = (
     "loop",
     "chatstream",
-    "from chatstream import Client; import chatstream._attempt, chatstream._http.adapter, chatstream._stream",
+    "from chatstream import Client; import chatstream._calls.attempt, chatstream._http.adapter, chatstream._stream",
 )
 
 PEERS = {

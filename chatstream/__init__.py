@@ -11,7 +11,7 @@ checkers read the imports, Python reads the table under them.
 
 from __future__ import annotations
 
-from ._imports import imports as _importing
+from ._runtime.imports import imports as _importing
 from ._version import __version__ as __version__
 
 TYPE_CHECKING = False  # typing's constant, without importing typing, which takes longer than all the rest
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import Any
 
+    from ._calls.hooks import CallInfo as CallInfo
+    from ._calls.hooks import RequestInfo as RequestInfo
     from ._decode.aggregate import aggregate as aggregate
     from ._decode.aggregate import collect as collect
     from ._decode.parser import read_events as read_events
@@ -29,12 +31,10 @@ if TYPE_CHECKING:
     from ._doctor import doctor as doctor
     from ._fallback import Fallback as Fallback
     from ._fallback import fallback as fallback
-    from ._hooks import CallInfo as CallInfo
-    from ._hooks import RequestInfo as RequestInfo
-    from ._limiter import Limiter as Limiter
     from ._recording.recorder import Recorder as Recorder
     from ._recording.replay import replay as replay
-    from ._retry import RetryInfo as RetryInfo
+    from ._retries.limiter import Limiter as Limiter
+    from ._retries.retry import RetryInfo as RetryInfo
     from ._stream import ResponseStream as ResponseStream
     from ._tool_loop.loop import ToolLoop as ToolLoop
     from ._tool_loop.loop import run_tools as run_tools
@@ -121,14 +121,14 @@ else:
             "Fallback",
             "fallback",
         ),
-        "_hooks": (
+        "_calls.hooks": (
             "CallInfo",
             "RequestInfo",
         ),
-        "_limiter": ("Limiter",),
+        "_retries.limiter": ("Limiter",),
         "_recording.recorder": ("Recorder",),
         "_recording.replay": ("replay",),
-        "_retry": ("RetryInfo",),
+        "_retries.retry": ("RetryInfo",),
         "_stream": ("ResponseStream",),
         "_tool_loop.loop": (
             "ToolLoop",

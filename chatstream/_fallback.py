@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from ._call import joined
+from ._calls.call import joined
 from ._decode.error_body import QUOTA_CODES
 from ._http.cancel_scope import CancelScope
 from ._recording.option import with_one_recorder
@@ -38,7 +38,7 @@ from .types.prompt import PromptLike, as_list
 from .types.text import printable
 
 if TYPE_CHECKING:
-    from ._reader import CallReader
+    from ._calls.reader import CallReader
     from ._stream import ResponseStream
 
 STATUSES = (402, 404, 408, 409, 410, 429)  # and 5xx: what another provider may do better with the same request

@@ -17,7 +17,7 @@ from itertools import chain
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from ._imports import imports
+from ._runtime.imports import imports
 from ._secrets import MASK, MIN_LENGTH, Hidden, is_ordinary, is_secret
 
 MAX_DEPTH = 4  # of escapes inside escapes

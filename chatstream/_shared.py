@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._locks import ForkSafeLock
+from ._runtime.locks import ForkSafeLock
 from ._secrets import hidden
 from .client import Client
 from .providers.provider import Provider

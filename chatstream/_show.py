@@ -17,8 +17,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from ._clock import monotonic
 from ._display.markdown import as_entities, harmless
+from ._runtime.clock import monotonic
 from .types.events import Heartbeat, OutputTextDelta, RefusalDelta, ResponseEvent
 from .types.turn import Turn
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from ._clock import monotonic
+from ._calls.reader import COLLISION, CallReader, read_elsewhere
 from ._decode.aggregate import Collector
 from ._event_source import EventSourceBody
 from ._http.cancel_scope import checked_seconds
-from ._imports import imports
 from ._missing import explain_missing
-from ._reader import COLLISION, CallReader, read_elsewhere
+from ._runtime.clock import monotonic
+from ._runtime.imports import imports
 from .errors import Attempt, ConfigError
 from .types.events import Heartbeat, OutputTextDelta, ResponseEvent
 from .types.turn import Timing, Turn

@@ -17,18 +17,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import ref
 
+from ._calls.hooks import CallInfo, Hooks, RequestInfo
+from ._calls.totals import UsageTotal
 from ._fields import Places, checked_body, checked_timeouts, choices_of, for_call, warn_of_typos, without_secrets
-from ._hooks import CallInfo, Hooks, RequestInfo
 from ._http.announcing import WaitAnnouncer
 from ._http.cancel_scope import CancelScope, checked_seconds
-from ._imports import imports
-from ._limiter import Limiter, checked_limiter
-from ._locks import ForkSafeLock
 from ._missing import explain_missing
 from ._recording.option import begin_recording
 from ._requirements import check_installed
+from ._retries.limiter import Limiter, checked_limiter
+from ._runtime.imports import imports
+from ._runtime.locks import ForkSafeLock
 from ._secrets import concealed, hidden, hidden_secrets, hidden_table
-from ._totals import UsageTotal
 from .providers.checks import checked_headers
 from .providers.provider import Provider
 from .providers.resolve import DEFAULT_PROVIDER, resolve
@@ -39,10 +39,10 @@ from .types.usage import ClientUsage
 if TYPE_CHECKING:
     import requests
 
+    from ._calls.sender import Sender
     from ._http.transport import Transport
     from ._recording.recorder import Recorder
-    from ._retry import RetryInfo
-    from ._sender import Sender
+    from ._retries.retry import RetryInfo
     from ._stream import ResponseStream
 
 
@@ -151,9 +151,9 @@ class Client:
         self._scopes.add(ref(scope, self._scopes.discard))
         with imports():
             check_installed()
-            from ._attempt import OpenAttempt
-            from ._call import Call
-            from ._reader import CallReader
+            from ._calls.attempt import OpenAttempt
+            from ._calls.call import Call
+            from ._calls.reader import CallReader
             from ._stream import ResponseStream
 
         sender = self._open(scope.sleep)
@@ -191,8 +191,8 @@ class Client:
         self._scopes.add(ref(scope, self._scopes.discard))
         with imports():
             check_installed()
-            from ._call import Call
-            from ._models import PATH, listed_models
+            from ._calls.call import Call
+            from ._calls.models import PATH, listed_models
 
         sender = self._open(scope.sleep)
         return listed_models(
@@ -205,8 +205,8 @@ class Client:
         ``sleep`` waits between two looks at a server that starts.
         """
         with imports():
+            from ._calls.sender import Sender
             from ._http.transport import Transport
-            from ._sender import Sender
 
         provider = _running(sleep) if self._is_local else self.provider
         with self._lock.current:

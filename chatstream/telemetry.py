@@ -19,8 +19,8 @@ from time import time_ns
 from typing import Any
 from urllib.parse import urlsplit
 
-from ._hooks import CallInfo, RequestInfo
-from ._imports import imports
+from ._calls.hooks import CallInfo, RequestInfo
+from ._runtime.imports import imports
 from ._secrets import masked
 from ._version import __version__
 from .client import Client

@@ -1,4 +1,4 @@
-"""Tables of docs/explanation/retries.md, and its picture, from the functions in chatstream/_retry.py.
+"""Tables of docs/explanation/retries.md, and its picture, from the functions in chatstream/_retries/retry.py.
 
 ``python docs/retries.py`` writes both; a test compares them with the code.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from chatstream import _retry
+from chatstream._retries import retry
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE / "explanation" / "retries.md"
@@ -50,8 +50,7 @@ def statuses() -> str:
     ]
     for status, phrase in STATUSES.items():
         decisions = [
-            _retry.is_retryable(status, {"x-should-retry": value})
-            for value in ("", "true", "false")
+            retry.is_retryable(status, {"x-should-retry": value}) for value in ("", "true", "false")
         ]
         rows.append(
             f"| {status} | {phrase} | "
@@ -69,7 +68,7 @@ def delays() -> str:
     ]
     waited = 0.0
     for number in range(1, RETRIES + 1):
-        low, middle, high = (_retry.backoff(number, jitter) for jitter in (0.9, 1.0, 1.1))
+        low, middle, high = (retry.backoff(number, jitter) for jitter in (0.9, 1.0, 1.1))
         waited += middle
         rows.append(f"| {number} | {low:.2f} s | {middle:.2f} s | {high:.2f} s | {waited:.1f} s |")
     return "\n".join(rows)
@@ -80,7 +79,7 @@ def requested() -> str:
     rows = ["| headers of the refusal | delay |", "|---|---|"]
     for headers in REQUESTS:
         shown = ", ".join(f"`{name}: {value}`" for name, value in headers.items()) or "none"
-        seconds = _retry.retry_after(headers, now=0.0)
+        seconds = retry.retry_after(headers, now=0.0)
         rows.append(
             f"| {shown} | {'that of the table below' if seconds is None else f'{seconds:g} s'} |"
         )
@@ -113,16 +112,16 @@ def picture() -> str:
     """The range of each delay as a bar, with a dot at its average."""
 
     def y(seconds: float) -> float:
-        return HEIGHT - BOTTOM - seconds / _retry.MAX_DELAY * (HEIGHT - BOTTOM - 20)
+        return HEIGHT - BOTTOM - seconds / retry.MAX_DELAY * (HEIGHT - BOTTOM - 20)
 
     lines = []
-    for seconds in range(0, int(_retry.MAX_DELAY) + 1, 2):
+    for seconds in range(0, int(retry.MAX_DELAY) + 1, 2):
         lines.append(f'<path class="grid" d="M{LEFT} {y(seconds):g}H{WIDTH - 10}"/>')
         lines.append(f'<text class="end" x="{LEFT - 8}" y="{y(seconds) + 4:g}">{seconds} s</text>')
     step = (WIDTH - LEFT - 10) / RETRIES
     for number in range(1, RETRIES + 1):
         x = LEFT + step * (number - 0.5)
-        low, middle, high = (y(_retry.backoff(number, jitter)) for jitter in (0.9, 1.0, 1.1))
+        low, middle, high = (y(retry.backoff(number, jitter)) for jitter in (0.9, 1.0, 1.1))
         lines.append(f'<path class="range" d="M{x:g} {low + 3:.1f}V{high - 3:.1f}"/>')
         lines.append(f'<circle class="mean" cx="{x:g}" cy="{middle:.1f}" r="3"/>')
         lines.append(f'<text class="middle" x="{x:g}" y="{HEIGHT - 18}">{number}</text>')

@@ -16,11 +16,12 @@ import requests
 import trustme
 from support import KEY, server_context
 
-from chatstream import Client, Provider, _retry
+from chatstream import Client, Provider
 from chatstream._http import reply
 from chatstream._http.adapter import ScopedAdapter
 from chatstream._http.cancel_scope import CancelScope
 from chatstream._http.response import Exchange, current_exchange
+from chatstream._retries import retry
 from chatstream.testing import FaultServer
 
 pytest_plugins = ["pytester"]
@@ -78,8 +79,8 @@ def _default_sigint_handler() -> Iterator[None]:
 @pytest.fixture
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The usual backoff with delays a hundred times shorter."""
-    monkeypatch.setattr(_retry, "FIRST_DELAY", 0.002)
-    monkeypatch.setattr(_retry, "MAX_DELAY", 0.1)
+    monkeypatch.setattr(retry, "FIRST_DELAY", 0.002)
+    monkeypatch.setattr(retry, "MAX_DELAY", 0.1)
 
 
 @pytest.fixture

@@ -148,7 +148,7 @@ def loaded_by(code: str) -> set[str]:
 def test_importing_the_package_loads_no_other_module():
     preamble = "import __future__, importlib, os, sys; before = set(sys.modules)"
     loaded = run(f"{preamble}; import chatstream; print(*set(sys.modules) - before)", "-S")
-    assert set(loaded) == {"chatstream", "chatstream._imports", "chatstream._version"}
+    assert set(loaded) == {"chatstream", "chatstream._runtime", "chatstream._runtime.imports", "chatstream._version"}
 
 
 @pytest.mark.parametrize(

@@ -36,11 +36,11 @@ from chatstream import (
     UnexpectedStatus,
     _shared,
 )
-from chatstream._attempt import OpenAttempt
+from chatstream._calls.attempt import OpenAttempt
+from chatstream._calls.reader import CallReader
+from chatstream._calls.sender import Call, Sender
 from chatstream._http.cancel_scope import CancelScope
 from chatstream._http.transport import Transport
-from chatstream._reader import CallReader
-from chatstream._sender import Call, Sender
 from chatstream._shared import shared_client
 from chatstream.providers import local
 from chatstream.testing import FaultServer, delta, done, end, finish, head, stall, status, text_answer
@@ -410,7 +410,7 @@ def test_the_locals_of_a_traceback_through_an_init_that_raised_show_no_key(kind,
 
 
 def test_a_stream_whose_init_raised_is_forgotten_without_a_trace(serve, connect, monkeypatch):
-    monkeypatch.setattr("chatstream._reader._caller", refuse)
+    monkeypatch.setattr("chatstream._calls.reader._caller", refuse)
     with pytest.raises(ConfigError, match="refused"):
         connect(serve(OK)).stream("Hi")
     gc.collect()

@@ -35,7 +35,8 @@ import pytest
 
 import chatstream
 import chatstream.cli.main as cli
-from chatstream import Provider, _retry, _shared
+from chatstream import Provider, _shared
+from chatstream._retries import retry
 from chatstream.providers import local, presets
 from chatstream.testing import FaultServer, Script, Wire, done, end, event, head
 
@@ -183,7 +184,7 @@ def session(model: FaultServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENAI_BASE_URL", model.url)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-docs")
-    monkeypatch.setattr(_retry, "FIRST_DELAY", 0.002)
+    monkeypatch.setattr(retry, "FIRST_DELAY", 0.002)
     yield
     while _shared._shared:
         _shared._shared.popitem()[1].close()

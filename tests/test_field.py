@@ -31,8 +31,8 @@ from chatstream import (
     collect,
     read_events,
 )
+from chatstream._calls.sender import body_settings
 from chatstream._encode.body import encode_json, request_body
-from chatstream._sender import body_settings
 from chatstream.types.items import item_from_dict
 
 FIELD = Path(__file__).resolve().parents[2] / "shared" / "field"

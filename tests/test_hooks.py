@@ -467,7 +467,7 @@ def test_a_pickled_client_has_no_hooks(serve, connect):
 def test_a_call_without_hooks_and_without_a_log_makes_no_values_for_them(serve, connect, monkeypatch):
     made: list[Any] = []
     for kind in ("RequestInfo", "CallInfo"):
-        monkeypatch.setattr(f"chatstream._call.{kind}", lambda *args, **named: made.append(args))
+        monkeypatch.setattr(f"chatstream._calls.call.{kind}", lambda *args, **named: made.append(args))
     connect(serve(OK)).stream("Hi").collect()
     assert made == []
 

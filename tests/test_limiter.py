@@ -20,10 +20,10 @@ from limited_server import Bucket, LimitedAnswers, Window, speed
 from support import within
 
 from chatstream import Client, ConfigError, Limiter, TokenUsage, map_prompts
-from chatstream._call import Call
+from chatstream._calls.call import Call
 from chatstream._http.cancel_scope import CancelScope
-from chatstream._pace import USUAL_TOKENS, Pace, seconds_of
-from chatstream._rate_limit import RateLimit
+from chatstream._retries.pace import USUAL_TOKENS, Pace, seconds_of
+from chatstream._retries.rate_limit import RateLimit
 from chatstream.providers.provider import Provider
 from chatstream.testing import status, text_answer
 

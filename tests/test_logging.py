@@ -22,13 +22,13 @@ from chatstream import (
     Provider,
     StreamTruncated,
     UnexpectedStatus,
-    _logging,
 )
+from chatstream._calls import log as call_log
 from chatstream.testing import cut, delta, event, head, send, stall, status, text_answer
 
 pytestmark = pytest.mark.usefixtures("short_waits")
 OK = text_answer("fi", "ne", usage={"prompt_tokens": 3, "completion_tokens": 2})
-MAX_LINE = 3 * _logging.MAX_BODY
+MAX_LINE = 3 * call_log.MAX_BODY
 
 Lines = Callable[[], list[str]]
 
@@ -38,7 +38,7 @@ def _unread_variable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Each test reads the variable anew, and leaves the logger as it was."""
     log = logging.getLogger("chatstream")
     before = log.level, log.handlers[:]
-    monkeypatch.setattr(_logging, "_level", [])
+    monkeypatch.setattr(call_log, "_level", [])
     yield
     log.setLevel(before[0])
     log.handlers[:] = before[1]
@@ -171,7 +171,7 @@ def test_no_secret_of_a_call_is_logged_though_the_server_repeats_it(serve, conne
 
 
 @pytest.mark.usefixtures("debug")
-@pytest.mark.parametrize("before", range(_logging.MAX_BODY - len(KEY) - 12, _logging.MAX_BODY, 5))
+@pytest.mark.parametrize("before", range(call_log.MAX_BODY - len(KEY) - 12, call_log.MAX_BODY, 5))
 def test_no_beginning_of_a_secret_is_logged_where_a_body_is_cut(serve, connect, lines, before):
     refusal = "x" * before + KEY + "y" * 100
     with pytest.raises(UnexpectedStatus):
@@ -273,7 +273,7 @@ def test_without_a_value_no_call_is_logged_and_the_logger_is_left_alone(serve, c
     connect(serve(OK)).stream("Hi").collect()
     assert lines() == []
     assert log.level == logging.NOTSET
-    assert not any(isinstance(handler, _logging.StderrHandler) for handler in log.handlers)
+    assert not any(isinstance(handler, call_log.StderrHandler) for handler in log.handlers)
 
 
 @pytest.mark.parametrize("value", ["INFO", " Info\n"])

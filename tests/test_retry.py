@@ -10,7 +10,15 @@ from email.utils import formatdate
 import pytest
 from requests.structures import CaseInsensitiveDict
 
-from chatstream._retry import MAX_DELAY, RetryBudget, RetryInfo, backoff, is_retryable, names_rate_limit, retry_after
+from chatstream._retries.retry import (
+    MAX_DELAY,
+    RetryBudget,
+    RetryInfo,
+    backoff,
+    is_retryable,
+    names_rate_limit,
+    retry_after,
+)
 from chatstream.errors import Attempt
 
 NOW = 1_795_382_653.0  # a Sunday in 2026

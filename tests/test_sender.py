@@ -24,8 +24,8 @@ from chatstream import (
     RetryLimit,
     UnexpectedStatus,
     __version__,
-    _retry,
 )
+from chatstream._retries import retry
 from chatstream.testing import chunk, cut, end, event, head, pause, redirect, send, stall, status, text_answer
 
 pytestmark = pytest.mark.usefixtures("short_waits")
@@ -133,7 +133,7 @@ def test_attempts_lists_each_attempt_with_its_status_error_and_request_id(serve,
 
 
 def test_each_retry_is_reported_to_on_retry_and_logged_with_its_delay(serve, connect, caplog, monkeypatch):
-    monkeypatch.setattr(_retry, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(retry, "FIRST_DELAY", 0.01)
     retries: list[RetryInfo] = []
     client = connect(serve(status(503), status(429), OK), request_max_retries=4, on_retry=retries.append)
     with within(0.5, least=0.027):
@@ -190,7 +190,7 @@ def test_first_event_timeout_limits_the_wait_for_headers(serve, connect):
 
 def test_all_calls_of_a_client_share_one_retry_budget(serve, connect, monkeypatch):
     server = serve(status(503))
-    monkeypatch.setattr(_retry, "MAX_DELAY", 0.005)
+    monkeypatch.setattr(retry, "MAX_DELAY", 0.005)
     client = connect(server, request_max_retries=30)
     assert type(error_of_sending(client)) is RetryLimit
     assert len(server.requests) == 21

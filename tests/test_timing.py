@@ -25,7 +25,7 @@ from chatstream import (
     collect,
     read_events,
 )
-from chatstream._timing import MOST_READS, Arrivals
+from chatstream._calls.timing import MOST_READS, Arrivals
 from chatstream.testing import cut, delta, done, end, event, finish, head, pause, send, status
 
 pytestmark = pytest.mark.usefixtures("short_waits")

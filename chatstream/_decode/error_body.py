@@ -14,7 +14,7 @@ import json
 import re
 from typing import Any
 
-from .._imports import imports
+from .._runtime.imports import imports
 from ..errors import excerpt
 from ..types.text import without_surrogates
 from .chunk import ErrorDetail

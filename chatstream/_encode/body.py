@@ -14,7 +14,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from .._field_names import ALWAYS_STREAMED
-from .._imports import imports
+from .._runtime.imports import imports
 from ..errors import ConfigError
 from ..types.prompt import Prompt, PromptLike, as_list
 from ..types.text import has_lone_surrogates

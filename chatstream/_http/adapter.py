@@ -9,7 +9,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from .._imports import imports
+from .._runtime.imports import imports
 from .callers import caused_by_signal_handler
 from .connection import ScopedPool, ScopedTLSPool
 from .response import running_exchange

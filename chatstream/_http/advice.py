@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from .._loopback import is_loopback
+from .._runtime.loopback import is_loopback
 from .descriptions import lacks_tls
 
 SERVERS = {  # by their usual port

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from .._clock import monotonic
+from .._runtime.clock import monotonic
 
 SHORTEST_WAIT = 0.001  # seconds
 

@@ -22,8 +22,8 @@ from contextlib import contextmanager, suppress
 from os import getpid
 from typing import Any
 
-from .._clock import monotonic
-from .._locks import ForkSafeLock
+from .._runtime.clock import monotonic
+from .._runtime.locks import ForkSafeLock
 from ..errors import Cancelled, ChatStreamError, ConfigError, DeadlineExceeded
 from .announcing import WaitAnnouncer
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from urllib3.util import wait_for_write
 
-from .._clock import monotonic
+from .._runtime.clock import monotonic
 from .callers import caused_by_signal_handler
 from .cancel_scope import CancelScope
 

@@ -24,7 +24,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ClosedPoolError, EmptyPoolError, NameResolutionError, NewConnectionError
 from urllib3.util import wait_for_read
 
-from .._clock import monotonic
+from .._runtime.clock import monotonic
 from ..errors import ConnectionFailed
 from .advice import WRITE_HTTP
 from .cancel_scope import CancelScope

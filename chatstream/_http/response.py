@@ -24,7 +24,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.util import wait_for_read
 from urllib3.util.ssltransport import SSLTransport
 
-from .._clock import monotonic
+from .._runtime.clock import monotonic
 from .callers import raised_by_signal_handler
 from .cancel_scope import CancelScope, shut_down
 from .framing import LINE_END, MAX_LINE, chunk_size, read_head

@@ -22,8 +22,8 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
-from .._imports import imports
-from .._locks import ForkSafeLock
+from .._runtime.imports import imports
+from .._runtime.locks import ForkSafeLock
 from .callers import caused_by_signal_handler
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from .._dataclass import frozen
-from .._locks import ForkSafeLock
+from .._runtime.locks import ForkSafeLock
 from .._secrets import HiddenQuery
 from ..errors import ConfigError, ConnectionFailed, ProtocolViolation
 from . import exceptions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .._imports import imports
+from .._runtime.imports import imports
 
 if TYPE_CHECKING:
     from .recorder import CallRecording

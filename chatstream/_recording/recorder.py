@@ -20,11 +20,11 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import IO, Any
 
-from .._clock import monotonic
-from .._hooks import RequestInfo
+from .._calls.hooks import RequestInfo
 from .._http.reply import REQUEST_ID_HEADERS, Reply
-from .._locks import ForkSafeLock
 from .._redaction import Secrets
+from .._runtime.clock import monotonic
+from .._runtime.locks import ForkSafeLock
 from .._secrets import MASK, is_named_secret, is_secret, visible_url
 from ..errors import ChatStreamError, ConfigError
 from ..providers.provider import Provider

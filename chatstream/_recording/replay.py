@@ -13,14 +13,14 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from .._attempt import OpenAttempt
-from .._call import Call
-from .._clock import monotonic
+from .._calls.attempt import OpenAttempt
+from .._calls.call import Call
+from .._calls.reader import CallReader
+from .._calls.sender import Sender
 from .._http.cancel_scope import CancelScope
 from .._http.reply import REQUEST_ID_HEADERS, headers_of
 from .._http.transport import Request
-from .._reader import CallReader
-from .._sender import Sender
+from .._runtime.clock import monotonic
 from .._stream import ResponseStream
 from ..errors import (
     Cancelled,

@@ -14,7 +14,7 @@ from contextvars import copy_context
 from threading import Thread
 from typing import Any, TypeVar
 
-from .._imports import imports
+from .._runtime.imports import imports
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .._imports import imports
+from .._runtime.imports import imports
 from ..client import Client
 from ..errors import ConfigError
 from ..types.events import OutputItemDone, ResponseEvent

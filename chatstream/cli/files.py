@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from .._imports import imports
+from .._runtime.imports import imports
 from ..errors import ConfigError
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from .._imports import imports
+from .._runtime.imports import imports
 from .terminal import print_to_stderr, read_lines
 
 PROMPT = "> "

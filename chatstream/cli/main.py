@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Protocol, TextIO, cast
 
-from .._imports import imports
+from .._runtime.imports import imports
 from ..errors import ChatStreamError
 from .arguments import WrongUsage
 from .terminal import discard_stdout, prepare_stdout, print_to_stderr

@@ -20,7 +20,7 @@ from rich.live import Live
 from rich.markdown import Markdown as Document
 from rich.segment import Segment, SegmentLines
 
-from .._clock import monotonic
+from .._runtime.clock import monotonic
 from .terminal import escape_controls
 
 _LINE_END = re.compile("\r\n|\r|\n")  # what CommonMark takes for one

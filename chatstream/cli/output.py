@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterable
 from typing import Protocol, TextIO
 
-from .._imports import imports
+from .._runtime.imports import imports
 from ..types.events import Completed, Heartbeat, OutputItemDone, OutputTextDelta, ReasoningDelta, ResponseEvent
 from ..types.items import Message, Reasoning
 from .spinner import Spinner

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .._imports import imports
+from .._runtime.imports import imports
 from ..client import PLACES
 from ..errors import ConfigError
 from ..types.items import Message

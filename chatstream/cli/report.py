@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .._imports import imports
+from .._runtime.imports import imports
 from ..types.turn import Turn
 from .terminal import print_to_stderr
 

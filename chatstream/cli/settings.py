@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from .._loopback import is_loopback
+from .._runtime.loopback import is_loopback
 from .._secrets import Hidden, masked
 from ..client import Client
 from ..errors import ConfigError, MissingEnvVar

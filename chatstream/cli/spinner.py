@@ -11,8 +11,8 @@ import os
 import sys
 from typing import TextIO
 
-from .._clock import monotonic
-from .._retry import RetryInfo
+from .._retries.retry import RetryInfo
+from .._runtime.clock import monotonic
 from .terminal import escape_controls
 
 INTERVAL = 0.1  # seconds between two frames, and two calls of `tick` while nothing arrives

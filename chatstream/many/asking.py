@@ -17,8 +17,8 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from time import time
 from typing import Any
 
-from .._clock import monotonic
-from .._locks import ForkSafeLock
+from .._runtime.clock import monotonic
+from .._runtime.locks import ForkSafeLock
 from ..client import Client
 from ..errors import ChatStreamError, ConfigError
 from .result import Result

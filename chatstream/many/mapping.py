@@ -16,7 +16,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from typing import Any
 
-from .._limiter import Limiter
+from .._retries.limiter import Limiter
 from ..client import Client
 from ..errors import ConfigError
 from .asking import asker

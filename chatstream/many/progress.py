@@ -13,9 +13,9 @@ from dataclasses import field
 from importlib import import_module
 from typing import Any
 
-from .._clock import monotonic
 from .._dataclass import frozen
-from .._imports import imports
+from .._runtime.clock import monotonic
+from .._runtime.imports import imports
 from ..errors import ConfigError
 from ..types.usage import TokenUsage
 from .result import Result

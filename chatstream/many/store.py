@@ -18,8 +18,8 @@ from contextlib import suppress
 from typing import Any
 from weakref import WeakSet
 
-from .._clock import monotonic
-from .._locks import ForkSafeLock
+from .._runtime.clock import monotonic
+from .._runtime.locks import ForkSafeLock
 from ..errors import ConfigError
 from .batch import ID, decode_batch, encode_batch
 from .result import LINE_STARTS, Result, decode_result, dump, encode_result, load

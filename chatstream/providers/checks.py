@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from .._imports import imports
+from .._runtime.imports import imports
 from .._secrets import has_key_prefix, looks_like_key
 from ..errors import ConfigError
 

@@ -23,8 +23,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .._clock import monotonic
-from .._locks import ForkSafeLock
+from .._runtime.clock import monotonic
+from .._runtime.locks import ForkSafeLock
 from ..errors import ConfigError, ConnectionFailed
 from .local_child import Child, find_interpreter
 from .provider import Provider

@@ -14,7 +14,7 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Any, TypeVar, cast
 
-from .._imports import imports
+from .._runtime.imports import imports
 from .._secrets import concealed
 from ..errors import ConfigError, MissingEnvVar
 

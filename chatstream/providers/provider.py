@@ -18,8 +18,8 @@ from typing import Any, Literal, overload
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from .._dataclass import frozen
-from .._imports import imports
-from .._loopback import is_loopback
+from .._runtime.imports import imports
+from .._runtime.loopback import is_loopback
 from .._secrets import Hidden, HiddenQuery, Sealed, is_secret, without_frames, without_query
 from ..errors import ConfigError, MissingEnvVar
 from . import checks, presets

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 else:
     from importlib import import_module
 
-    from .._imports import imports as _importing
+    from .._runtime.imports import imports as _importing
 
     _SCRIPTS = (
         *("Script", "Step", "chunk", "cut", "delta", "done", "drip", "end", "event", "finish", "forever", "head"),

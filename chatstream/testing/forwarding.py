@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .._hooks import RequestInfo
+from .._calls.hooks import RequestInfo
 from .._http.cancel_scope import CancelScope
 from .._http.reply import Reply
 from .._http.transport import Request

@@ -16,11 +16,11 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from .._clock import monotonic
 from .._recording.format import Exchange
 from .._recording.load import load
 from .._recording.recorder import json_of
 from .._recording.replay import check_speed
+from .._runtime.clock import monotonic
 from ..errors import ConfigError
 from .fault_server import FaultServer
 from .scripts import Script, Step, chunk, cut, end, head, pause, reset, stall

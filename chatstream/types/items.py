@@ -15,7 +15,7 @@ from dataclasses import field
 from typing import Any
 
 from .._dataclass import frozen
-from .._imports import imports
+from .._runtime.imports import imports
 from ..errors import ConfigError
 from .parts import (
     Content,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .._dataclass import frozen
-from .._imports import imports
+from .._runtime.imports import imports
 from ..errors import ConfigError
 from .tagged import check_text, require_key, tagged
 

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar, overload
 
-from .._imports import imports
+from .._runtime.imports import imports
 from ..errors import ConfigError
 from .fence import unfenced
 from .structured import WRAPPER

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol, Union
 
-from .._imports import imports
+from .._runtime.imports import imports
 from ..errors import ConfigError
 from .items import Message, ResponseItem, item_from_dict
 from .tagged import as_dict, from_tagged, plain, require_key, to_tagged, tuple_of

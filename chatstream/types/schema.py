@@ -18,7 +18,7 @@ from itertools import chain, count
 from typing import Any, Literal, get_args, get_origin
 from uuid import UUID
 
-from .._imports import imports
+from .._runtime.imports import imports
 from ..errors import ConfigError
 from .hints import (
     DICTS,

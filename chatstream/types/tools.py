@@ -15,7 +15,7 @@ from types import NoneType
 from typing import Any, Union
 
 from .._dataclass import frozen
-from .._imports import imports
+from .._runtime.imports import imports
 from ..errors import ConfigError
 from .items import FunctionCall
 

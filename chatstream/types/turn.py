@@ -7,8 +7,8 @@ from dataclasses import field
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from .._dataclass import frozen
-from .._imports import imports
 from .._missing import explain_missing
+from .._runtime.imports import imports
 from ..errors import ConfigError
 from .events import FinishKind, Status
 from .items import CustomToolCall, FunctionCall, Message, Reasoning, ResponseItem, item_from_dict

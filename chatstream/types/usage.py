@@ -7,7 +7,7 @@ from dataclasses import field, fields
 from typing import Any
 
 from .._dataclass import frozen
-from .._imports import imports
+from .._runtime.imports import imports
 from .tagged import as_dict, from_tagged, to_tagged
 
 

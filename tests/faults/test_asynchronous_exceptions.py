@@ -25,7 +25,7 @@ import ctypes, queue, signal, sys, threading, time
 from contextlib import suppress
 from chatstream import Client, Provider
 from chatstream._http.connection import ScopedPool
-from chatstream._locks import ForkSafeLock
+from chatstream._runtime.locks import ForkSafeLock
 
 class Stop(Exception):
     pass

@@ -17,7 +17,7 @@ from proxy_server import ProxyServer, http_connect
 from support import server_context
 
 from chatstream import ChatStreamError, Client, Limits, Provider, UnexpectedStatus
-from chatstream._hints import hint_of
+from chatstream._calls.hints import hint_of
 from chatstream._http.advice import advice
 from chatstream._http.transport import Request
 from chatstream.testing import (

@@ -24,9 +24,10 @@ from requests.auth import AuthBase, HTTPDigestAuth
 from support import REST, THREE, SchedulingDelay, body, within
 from urllib3.util import Retry
 
-from chatstream import ChatStreamError, Client, ConnectionFailed, DeadlineExceeded, StreamTruncated, _retry
+from chatstream import ChatStreamError, Client, ConnectionFailed, DeadlineExceeded, StreamTruncated
 from chatstream._http.callers import raised_by
 from chatstream._http.response import ScopedFile
+from chatstream._retries import retry
 from chatstream.testing import FaultServer, chunk, cut, forever, head, pause, send, stall, status, text_answer, unread
 
 OK = text_answer("fine")
@@ -170,8 +171,8 @@ def test_an_exception_of_a_signal_handler_passes_while_the_rest_of_an_answer_is_
 
 @raised
 def test_an_exception_of_a_signal_handler_passes_during_the_delay_before_a_retry(start, error, monkeypatch):
-    monkeypatch.setattr(_retry, "FIRST_DELAY", 30.0)
-    monkeypatch.setattr(_retry, "MAX_DELAY", 30.0)
+    monkeypatch.setattr(retry, "FIRST_DELAY", 30.0)
+    monkeypatch.setattr(retry, "MAX_DELAY", 30.0)
     server, client = start(status(503))
     with alarm(error, server):
         client.stream("Hi")

@@ -25,9 +25,10 @@ from requests.adapters import HTTPAdapter
 from support import REST, text_of, within
 
 import chatstream
-from chatstream import ConfigError, StreamClosed, _imports, _locks
+from chatstream import ConfigError, StreamClosed
 from chatstream._http import cancel_scope
-from chatstream._locks import ForkSafeLock
+from chatstream._runtime import imports, locks
+from chatstream._runtime.locks import ForkSafeLock
 from chatstream.testing import (
     Script,
     Step,
@@ -356,7 +357,7 @@ def test_children_call_while_threads_of_the_parent_make_calls_all_the_time(serve
 def test_a_lock_is_reentrant_and_is_free_in_another_process(monkeypatch):
     lock = ForkSafeLock()
     with lock.current, lock.current:
-        monkeypatch.setattr(_locks.os, "getpid", lambda: -1)  # as if a signal handler had forked here
+        monkeypatch.setattr(locks.os, "getpid", lambda: -1)  # as if a signal handler had forked here
     with lock.current:
         pass
     assert [each.acquire(blocking=False) for each in lock._locks.values()] == [True, True]
@@ -410,7 +411,7 @@ call()
 SLOW = {
     "the client": ("chatstream.client", "call()"),
     "logging": ("logging", "call()"),
-    "the sender": ("chatstream._sender", "call()"),
+    "the sender": ("chatstream._calls.sender", "call()"),
     "requests": ("requests", "call()"),
     "a module that makes a logger": ("urllib3.connectionpool", "call()"),
     "the last module of requests": ("requests.adapters", "call()"),
@@ -440,11 +441,11 @@ def test_a_child_calls_although_another_thread_was_importing_at_the_fork(serve, 
 
 OUTSIDE = """
 import sys
-from chatstream import _imports
+from chatstream._runtime import imports
 
 class Recorder:
     def find_spec(name, path=None, target=None):
-        if not _imports._importing._is_owned() and not _imports._preparing._is_owned():
+        if not imports._importing._is_owned() and not imports._preparing._is_owned():
             print(name, file=sys.stderr)
 
 import chatstream
@@ -489,14 +490,14 @@ def test_all_imports_of_a_first_call_hold_back_forks(serve_both, scripts):
 
 def test_forks_take_the_lock_of_imports_and_only_those_that_took_it_release_it(monkeypatch):
     hooks: dict[str, Any] = {}
-    lock = _imports.RLock()
+    lock = imports.RLock()
     monkeypatch.setattr(os, "register_at_fork", lambda **given: hooks.update(given))
-    monkeypatch.setattr(_imports, "_hooked", [])
-    monkeypatch.setattr(_imports, "_importing", lock)
-    monkeypatch.setattr(_imports, "_forks", forks := [])
-    monkeypatch.setattr(_imports, "_ready", [])
-    assert _imports.imports() is lock
-    assert _imports.imports() is lock
+    monkeypatch.setattr(imports, "_hooked", [])
+    monkeypatch.setattr(imports, "_importing", lock)
+    monkeypatch.setattr(imports, "_forks", forks := [])
+    monkeypatch.setattr(imports, "_ready", [])
+    assert imports.imports() is lock
+    assert imports.imports() is lock
     for release in (hooks["after_in_parent"], hooks["after_in_child"]):
         hooks["before"]()
         assert is_held(lock)
@@ -508,12 +509,12 @@ def test_forks_take_the_lock_of_imports_and_only_those_that_took_it_release_it(m
 
 
 def test_imports_begin_after_a_fork_that_was_under_way(monkeypatch):
-    monkeypatch.setattr(_imports, "_hooked", [_imports._importing])
-    monkeypatch.setattr(_imports, "_ready", [])
-    monkeypatch.setattr(_imports, "_forks", forks := [(-1, _imports._preparing)])
+    monkeypatch.setattr(imports, "_hooked", [imports._importing])
+    monkeypatch.setattr(imports, "_ready", [])
+    monkeypatch.setattr(imports, "_forks", forks := [(-1, imports._preparing)])
     threading.Timer(0.05, forks.clear).start()
     with within(0.2, least=0.05):
-        _imports.imports()
+        imports.imports()
 
 
 def is_held(lock: Any) -> bool:

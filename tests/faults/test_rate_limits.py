@@ -24,10 +24,10 @@ from chatstream import (
     RetryInfo,
     RetryLimit,
     UnexpectedStatus,
-    _backoff,
 )
+from chatstream._calls import backoff
 from chatstream._http.cancel_scope import CancelScope
-from chatstream._rate_limit import FIRST_INTERVAL, LONGEST_INTERVAL, RateLimit
+from chatstream._retries.rate_limit import FIRST_INTERVAL, LONGEST_INTERVAL, RateLimit
 from chatstream.testing import Wire, delta, end, event, head, status, text_answer
 
 OK = text_answer("fine")
@@ -350,7 +350,7 @@ def test_no_thread_waits_longer_than_rate_limit_timeout_for_a_server_that_refuse
 
 @pytest.mark.usefixtures("short_waits")
 def test_a_server_that_refuses_for_ever_with_tiny_waits_is_asked_25_times(default_client, monkeypatch):
-    monkeypatch.setattr(_backoff, "LONGEST_INTERVAL", 0.01)
+    monkeypatch.setattr(backoff, "LONGEST_INTERVAL", 0.01)
     error = error_of_sending(default_client(limited(0.001)))
     assert (type(error), len(error.attempts)) == (RetryLimit, 25)
     assert "the rate limit has refused the call 25 times after 25 attempts" in str(error)

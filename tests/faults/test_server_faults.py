@@ -54,10 +54,10 @@ from chatstream import (
     StreamTooLarge,
     StreamTruncated,
     UnexpectedStatus,
-    _retry,
     collect,
     read_events,
 )
+from chatstream._retries import retry
 from chatstream.testing import (
     Script,
     Step,
@@ -130,8 +130,8 @@ def client_for(serve: Any, connect: Any) -> ClientFor:
 @pytest.fixture
 def slow_backoff(short_waits: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every retry waits for five seconds; requested after `short_waits`, which it overrides."""
-    monkeypatch.setattr(_retry, "FIRST_DELAY", 5.0)
-    monkeypatch.setattr(_retry, "MAX_DELAY", 5.0)
+    monkeypatch.setattr(retry, "FIRST_DELAY", 5.0)
+    monkeypatch.setattr(retry, "MAX_DELAY", 5.0)
 
 
 @contextmanager

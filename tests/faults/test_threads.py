@@ -28,10 +28,10 @@ from chatstream import (
     IdleTimeout,
     OutputTextDelta,
     Turn,
-    _clock,
 )
 from chatstream._http.connection import ScopedPool
 from chatstream._http.reply import Reply
+from chatstream._runtime import clock
 from chatstream.testing import chunk, delta, done, end, event, finish, forever, head, pause, stall, text_answer
 
 TEXT = "".join(WORDS)
@@ -439,10 +439,10 @@ def test_the_times_of_a_turn_are_real_while_a_test_tool_freezes_time(serve, conn
 
 @pytest.mark.usefixtures("frozen_time")
 def test_a_clock_that_is_made_while_time_is_frozen_counts_real_time():
-    clock = _clock.real_clock()
-    before = clock()
+    counting = clock.real_clock()
+    before = counting()
     threading.Event().wait(0.02)
-    assert clock() > before
+    assert counting() > before
 
 
 def test_the_clock_of_a_system_without_clock_gettime_is_held_where_no_tool_replaces_it():
@@ -451,9 +451,9 @@ def test_the_clock_of_a_system_without_clock_gettime_is_held_where_no_tool_repla
         def monotonic() -> float:
             return 7.0
 
-    clock = _clock.real_clock(Windows)
-    assert clock is not Windows.monotonic
-    assert clock() == 7.0
+    counting = clock.real_clock(Windows)
+    assert counting is not Windows.monotonic
+    assert counting() == 7.0
 
 
 # ── a client that cancels its calls while others begin ──────────────────────────────────────────────────────────

@@ -218,10 +218,10 @@ def test_a_wrong_speed_is_refused(path, speed):
 
 
 def test_a_replay_is_logged_as_a_live_stream_is(path, monkeypatch, caplog):
-    from chatstream import _logging
+    from chatstream._calls import log as call_log
 
     path.write_bytes(recording(run(0, BODY), note("end", 0.1)))
-    monkeypatch.setattr(_logging, "_level", [10])
+    monkeypatch.setattr(call_log, "_level", [10])
     caplog.set_level(10, logger="chatstream")
     replay(path).collect()
     assert "answer 200: data: {" in caplog.text

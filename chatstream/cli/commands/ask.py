@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from typing import TextIO
 
-from ..._imports import imports
+from ..._runtime.imports import imports
 from ...types.prompt import Prompt
 from ..answer import Answers
 from ..arguments import add_output, add_programs, add_request, add_server, add_version, new_parser

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TextIO
 
-from ..._imports import imports
+from ..._runtime.imports import imports
 from ...errors import ConfigError
 from ...providers.presets import PRESETS
 from ..arguments import new_parser

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TextIO
 
-from ..._imports import imports
 from ..._requirements import check_installed
+from ..._runtime.imports import imports
 from ..arguments import new_parser
 from ..settings import key_of, with_scheme
 from ..terminal import escape_controls

@@ -17,8 +17,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..._imports import imports
-from ..._limiter import Limiter
+from ..._retries.limiter import Limiter
+from ..._runtime.imports import imports
 from ...client import Client
 from ...errors import ChatStreamError, ConfigError
 from ..arguments import add_server, new_parser

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TextIO
 
-from ..._imports import imports
+from ..._runtime.imports import imports
 from ..arguments import add_output, add_programs, new_parser
 from ..output import write_events
 from ..report import print_report

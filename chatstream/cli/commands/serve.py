@@ -6,7 +6,7 @@ import argparse
 import threading
 from typing import TextIO
 
-from ..._imports import imports
+from ..._runtime.imports import imports
 from ..arguments import new_parser
 
 EXAMPLES = """\

@@ -18,10 +18,10 @@ import logging
 import os
 from bisect import bisect_left, insort
 
-from ._clock import monotonic
-from ._http.cancel_scope import CancelScope
-from ._locks import ForkSafeLock
-from ._pace import Pace
+from .._http.cancel_scope import CancelScope
+from .._runtime.clock import monotonic
+from .._runtime.locks import ForkSafeLock
+from .pace import Pace
 
 FIRST_INTERVAL = 0.05  # seconds between two requests after the first pause
 LONGEST_INTERVAL = 1.0

@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from datetime import timezone
 from email.utils import parsedate_to_datetime, parsedate_tz
 
-from ._dataclass import frozen
-from ._locks import ForkSafeLock
+from .._dataclass import frozen
+from .._runtime.locks import ForkSafeLock
 
 FIRST_DELAY = 0.2  # seconds
 MAX_DELAY = 10.0  # seconds

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ._locks import ForkSafeLock
-from .types.usage import ClientUsage, TokenUsage
+from .._runtime.locks import ForkSafeLock
+from ..types.usage import ClientUsage, TokenUsage
 
 
 class UsageTotal:

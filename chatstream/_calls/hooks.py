@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import Any, Protocol
 
-from ._dataclass import frozen
-from ._retry import RetryInfo
-from .errors import Attempt, ConfigError
-from .types.turn import Timing, Turn
+from .._dataclass import frozen
+from .._retries.retry import RetryInfo
+from ..errors import Attempt, ConfigError
+from ..types.turn import Timing, Turn
 
 
 @frozen

@@ -20,14 +20,14 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 
-from ._attempt import OpenAttempt
-from ._call import Call
-from ._decode.aggregate import Collector
-from ._http.cancel_scope import INHERITED
-from ._sender import Sender
-from .errors import ChatStreamError, ConfigError, StreamClosed, StreamError
-from .types.events import Completed, Heartbeat, ResponseEvent
-from .types.turn import Timing, Turn
+from .._decode.aggregate import Collector
+from .._http.cancel_scope import INHERITED
+from ..errors import ChatStreamError, ConfigError, StreamClosed, StreamError
+from ..types.events import Completed, Heartbeat, ResponseEvent
+from ..types.turn import Timing, Turn
+from .attempt import OpenAttempt
+from .call import Call
+from .sender import Sender
 
 COLLISION = "generator already executing"  # CPython's and PyPy's words for a generator that two threads advance
 CLOSED = "the stream was closed, or its loop was left, before the answer was complete: make a new call to read more"

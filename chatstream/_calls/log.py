@@ -19,14 +19,14 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from ._hooks import CallInfo, RequestInfo
-from ._redaction import Secrets
-from ._secrets import masked
-from .errors import ChatStreamError
-from .types.text import printable
+from .._redaction import Secrets
+from .._secrets import masked
+from ..errors import ChatStreamError
+from ..types.text import printable
+from .hooks import CallInfo, RequestInfo
 
 if TYPE_CHECKING:
-    from ._http.reply import Reply
+    from .._http.reply import Reply
 
 VARIABLE = "CHATSTREAM_LOG"
 LEVELS = {"info": logging.INFO, "debug": logging.DEBUG}

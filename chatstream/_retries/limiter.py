@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ._locks import ForkSafeLock
-from ._pace import Pace
-from ._rate_limit import RateLimit
-from .errors import ConfigError
+from .._runtime.locks import ForkSafeLock
+from ..errors import ConfigError
+from .pace import Pace
+from .rate_limit import RateLimit
 
 
 class Limiter:

@@ -12,12 +12,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from ._call import Call
-from ._decode.error_body import error_detail
-from ._decode.lenient import check_containers, load
-from ._http.reply import Reply
-from ._sender import Sender
-from .errors import (
+from .._decode.error_body import error_detail
+from .._decode.lenient import check_containers, load
+from .._http.reply import Reply
+from ..errors import (
     ChatStreamError,
     ProtocolViolation,
     ProviderError,
@@ -26,8 +24,10 @@ from .errors import (
     excerpt,
     idle_timeout,
 )
-from .types.limits import Limits
-from .types.text import without_surrogates
+from ..types.limits import Limits
+from ..types.text import without_surrogates
+from .call import Call
+from .sender import Sender
 
 PATH = "/models"
 LISTS = ("data", "models", "result")  # OpenAI and most; Cohere, Ollama; Cloudflare

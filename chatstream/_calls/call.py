@@ -8,22 +8,22 @@ from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ._hooks import CallInfo, Hooks, RequestInfo
-from ._http.cancel_scope import CancelScope
-from ._http.reply import Reply
-from ._limiter import Limiter
-from ._logging import CallLog
-from ._redaction import Secrets
-from ._secrets import visible_headers, visible_url
-from ._totals import UsageTotal
-from .errors import Attempt, ChatStreamError
-from .providers.provider import Provider
-from .types.prompt import PromptLike
-from .types.turn import Timing, Turn
-from .types.usage import TokenUsage
+from .._http.cancel_scope import CancelScope
+from .._http.reply import Reply
+from .._redaction import Secrets
+from .._retries.limiter import Limiter
+from .._secrets import visible_headers, visible_url
+from ..errors import Attempt, ChatStreamError
+from ..providers.provider import Provider
+from ..types.prompt import PromptLike
+from ..types.turn import Timing, Turn
+from ..types.usage import TokenUsage
+from .hooks import CallInfo, Hooks, RequestInfo
+from .log import CallLog
+from .totals import UsageTotal
 
 if TYPE_CHECKING:
-    from ._http.transport import Request
+    from .._http.transport import Request
 
 
 class Recording(Protocol):

@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from ._http.transport import Request
-from ._secrets import is_secret, masked
-from .errors import UnexpectedStatus
-from .providers.provider import Provider
+from .._http.transport import Request
+from .._secrets import is_secret, masked
+from ..errors import UnexpectedStatus
+from ..providers.provider import Provider
 
 ENDPOINTS = ("responses", "messages", "completions", "chat", "generate", "models", "embeddings")  # of other interfaces
 PROXY = re.compile(

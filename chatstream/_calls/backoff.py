@@ -14,12 +14,12 @@ import logging
 import math
 from collections.abc import Mapping
 
-from ._call import Call
-from ._rate_limit import LONGEST_INTERVAL, RateLimit
-from ._retry import RetryBudget, RetryInfo, backoff, names_rate_limit
-from .errors import ChatStreamError, ProviderError, RetryLimit, UnexpectedStatus
-from .providers.provider import Provider
-from .types.text import printable
+from .._retries.rate_limit import LONGEST_INTERVAL, RateLimit
+from .._retries.retry import RetryBudget, RetryInfo, backoff, names_rate_limit
+from ..errors import ChatStreamError, ProviderError, RetryLimit, UnexpectedStatus
+from ..providers.provider import Provider
+from ..types.text import printable
+from .call import Call
 
 MOST_REFUSALS = 25  # of one call by a rate limit: a server that names tiny waits for ever does not keep it for long
 BUDGET_SPENT = "the client's retry budget is used up"

@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from math import ceil, log2
 
-from ._clock import monotonic
-from .types.events import OutputTextDelta, ResponseEvent
-from .types.turn import Timing
-from .types.usage import TokenUsage
+from .._runtime.clock import monotonic
+from ..types.events import OutputTextDelta, ResponseEvent
+from ..types.turn import Timing
+from ..types.usage import TokenUsage
 
 MOST_READS = 200  # 23 kB; each turn keeps them
 

@@ -16,18 +16,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from ._clock import monotonic
-from ._decode.aggregate import Collector
-from ._decode.parser import EventParser
-from ._http.cancel_scope import CancelScope
-from ._http.reply import Reply
-from ._timing import MOST_READS, Arrivals
-from .errors import ChatStreamError, DeadlineExceeded, IdleTimeout, StreamError, idle_timeout
-from .providers.provider import Provider
-from .types.events import Completed, Heartbeat, ResponseEvent
-from .types.limits import Limits
-from .types.turn import Timing, Turn
-from .types.usage import TokenUsage
+from .._decode.aggregate import Collector
+from .._decode.parser import EventParser
+from .._http.cancel_scope import CancelScope
+from .._http.reply import Reply
+from .._runtime.clock import monotonic
+from ..errors import ChatStreamError, DeadlineExceeded, IdleTimeout, StreamError, idle_timeout
+from ..providers.provider import Provider
+from ..types.events import Completed, Heartbeat, ResponseEvent
+from ..types.limits import Limits
+from ..types.turn import Timing, Turn
+from ..types.usage import TokenUsage
+from .timing import MOST_READS, Arrivals
 
 
 class OpenAttempt:

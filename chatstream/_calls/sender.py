@@ -18,18 +18,15 @@ from http.client import responses
 from time import time
 from typing import Any
 
-from ._backoff import Backoff
-from ._call import Call
-from ._clock import monotonic
-from ._decode.error_body import error_of_body
-from ._encode.body import encode_json, request_body
-from ._hints import hint_of
-from ._http.reply import Reply
-from ._http.transport import Request, Transport
-from ._redaction import secrets_of
-from ._retry import is_retryable, retry_after
-from ._version import __version__
-from .errors import (
+from .._decode.error_body import error_of_body
+from .._encode.body import encode_json, request_body
+from .._http.reply import Reply
+from .._http.transport import Request, Transport
+from .._redaction import secrets_of
+from .._retries.retry import is_retryable, retry_after
+from .._runtime.clock import monotonic
+from .._version import __version__
+from ..errors import (
     ChatStreamError,
     ConfigError,
     ConnectionFailed,
@@ -39,9 +36,12 @@ from .errors import (
     excerpt,
     idle_timeout,
 )
-from .providers.checks import checked_model
-from .providers.provider import Provider
-from .types.limits import Limits
+from ..providers.checks import checked_model
+from ..providers.provider import Provider
+from ..types.limits import Limits
+from .backoff import Backoff
+from .call import Call
+from .hints import hint_of
 
 BODY_SECONDS = 0.8  # how long the body of a refusal may take
 OWN_HEADERS = {

@@ -1,0 +1,1 @@
+"""One call: sent until an answer begins, read until it ends, and who hears of its steps."""

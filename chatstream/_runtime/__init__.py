@@ -1,0 +1,1 @@
+"""What the process and the machine are asked: the time, locks, imports, which hosts are this machine."""
