@@ -7,7 +7,7 @@ Rules:
 - A result is written where it finishes, and not when the caller asks for it: a slow loop loses no answer.
 - In order, no more than `LOOKAHEAD` × ``concurrency`` results wait for an earlier one.
 - Ctrl-C takes no further entries, hands over what is in flight, and is raised then. A second one cancels what is in
-  flight in this process.
+  flight in this process. It may come between any two steps, so a task is in flight until its outcome has been taken.
 - A loop that is left early waits for what is in flight if there is a file to write it to, and cancels it otherwise.
 """
 
@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future
-from contextlib import suppress
 from queue import Empty, SimpleQueue
 from time import time
 from typing import Any
@@ -27,7 +26,7 @@ from .store import Store
 from .tasks import Task, unmade_task
 
 LOOKAHEAD = 8
-CANCEL_INTERVAL = 0.05  # seconds until calls that began meanwhile are cancelled, too
+POLL = 0.05  # seconds until outcomes that nobody has announced are found, and calls that began meanwhile are cancelled
 Entry = tuple[int, Any]
 
 
@@ -56,8 +55,10 @@ class Run:
         self._concurrency = concurrency
         self._ordered = ordered
         self._store = store
+        self._unfinished: dict[int, Task] = {}  # those that have no outcome yet
         self._flying: dict[int, Future[Result]] = {}
-        self._finished: SimpleQueue[tuple[int, Result | BaseException]] = SimpleQueue()
+        self._outcomes: deque[tuple[int, Result | BaseException]] = deque()
+        self._announced: SimpleQueue[None] = SimpleQueue()  # wakes the thread that waits for outcomes
         self._ready: deque[Result] = deque()
         self._held: dict[int, Result] = {}  # in order: those after one that is in flight
         self._next = 0  # in order: the index of the next result
@@ -109,8 +110,9 @@ class Run:
         if result is not None:
             self._hold(result)
             return
+        self._unfinished[index] = task
         self._flying[index] = future = self._executor.submit(*arguments)
-        future.add_done_callback(lambda future: self._finish(task, future))
+        future.add_done_callback(lambda future: self._finish(index, future))
 
     def _prepare(self, index: int, given: Any) -> tuple[Task, Result | None]:
         """The task of an entry, and its result if it has one already: that of an earlier run, or an error."""
@@ -136,23 +138,41 @@ class Run:
         if self._store is not None and not self._gives_up:
             self._store.write(result, task)
 
-    def _finish(self, task: Task, future: Future[Result]) -> None:
-        """Write the result of a task and pass it on; called in the thread that has finished it."""
+    def _finish(self, index: int, future: Future[Result]) -> None:
+        """Write the result of a task and announce it, once; called in the thread that has finished it."""
+        task = self._unfinished.pop(index, None)
+        if task is None:
+            return
+        outcome: Result | BaseException
         try:
-            result = future.result()
-            self._write(result, task)
-            self._finished.put((task.index, result))
+            outcome = future.result()
+            self._write(outcome, task)
         except BaseException as error:  # of the executor or of the file: it ends the run
-            self._finished.put((task.index, error))
+            outcome = error
+        self._outcomes.append((index, outcome))
+        if self._announced.empty():
+            self._announced.put(None)
+
+    def _wait(self) -> None:
+        """Wait for an outcome, for `POLL` seconds at most."""
+        try:
+            self._announced.get(timeout=POLL)
+        except Empty:
+            for index, future in self._flying.copy().items():
+                if future.done():
+                    self._finish(index, future)  # if Ctrl-C came before it had its callback
 
     def _take(self) -> None:
         """Wait for a task to finish. Raises what ends the run."""
-        index, finished = self._finished.get()
+        while not self._outcomes:
+            self._wait()
+        index, outcome = self._outcomes[0]
         self._flying.pop(index, None)
-        if isinstance(finished, BaseException):
+        self._outcomes.popleft()
+        if isinstance(outcome, BaseException):
             self._waits_at_end = False
-            raise finished
-        self._hold(finished)
+            raise outcome
+        self._hold(outcome)
 
     def _hold(self, result: Result) -> None:
         """Make a result ready, or in order those that it was the last to be missing for."""
@@ -175,11 +195,12 @@ class Run:
             self._gives_up = True
             while self._flying and self._cancel is not None:
                 self._cancel()
-                self._drop_finished(CANCEL_INTERVAL)
+                self._drop_finished()
 
-    def _drop_finished(self, timeout: float | None = None) -> None:
-        with suppress(Empty):
-            self._flying.pop(self._finished.get(timeout=timeout)[0], None)
+    def _drop_finished(self) -> None:
+        self._wait()
+        while self._outcomes:
+            self._flying.pop(self._outcomes.popleft()[0], None)
 
 
 def _failed(task: Task, error: Exception) -> Result:

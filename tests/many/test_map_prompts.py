@@ -24,7 +24,7 @@ from chatstream import (
     UnexpectedStatus,
     map_prompts,
 )
-from chatstream.many import run
+from chatstream.many import mapping, run
 from chatstream.testing import cut, delta, end, finish, head, status, text_answer
 
 
@@ -359,6 +359,57 @@ def test_ctrl_c_in_order_hands_over_results_that_wait_for_an_earlier_one(serve, 
     thread.join()
     assert seen == sorted(seen)
     assert 1 <= len(seen) <= 2 * run.LOOKAHEAD
+
+
+class Interrupted(dict):
+    """The tasks in flight of a run; Ctrl-C comes just before the first of them is taken out."""
+
+    def pop(self, *arguments: Any) -> Any:
+        if not self.interrupted:
+            self.interrupted = True
+            raise KeyboardInterrupt
+        return super().pop(*arguments)
+
+    interrupted = False
+
+
+class InterruptedExecutor(ThreadPoolExecutor):
+    """Ctrl-C comes when the second task is submitted, before its result can be announced."""
+
+    submitted = 0
+
+    def submit(self, *arguments: Any, **named: Any) -> Any:
+        future = super().submit(*arguments, **named)
+        self.submitted += 1
+        if self.submitted == 2:
+
+            def interrupt(_: Any) -> None:
+                raise KeyboardInterrupt
+
+            future.add_done_callback = interrupt  # type: ignore[method-assign]
+        return future
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_ctrl_c_between_the_announcement_of_a_result_and_its_taking_loses_nothing(client, monkeypatch, ordered):
+    class Run(run.Run):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self._flying = Interrupted()
+
+    monkeypatch.setattr(mapping, "Run", Run)
+    seen: list[Result] = []
+    with within(5.0), pytest.raises(KeyboardInterrupt):
+        seen.extend(map_prompts(client, ["a", "b", "c"], concurrency=2, ordered=ordered))
+    assert sorted(texts(seen)) == ["a", "b"]
+
+
+def test_ctrl_c_between_the_submission_of_a_task_and_its_callback_loses_nothing(client, tmp_path):
+    seen: list[Result] = []
+    with InterruptedExecutor(2) as executor, within(5.0), pytest.raises(KeyboardInterrupt):
+        seen.extend(map_prompts(client, ["a", "b", "c"], executor=executor, out=tmp_path / "out.jsonl"))
+    assert sorted(texts(seen)) == ["a", "b"]
+    assert len(lines_of(tmp_path / "out.jsonl")) == 2
 
 
 def test_a_second_ctrl_c_cancels_what_is_in_flight(serve, connect, tmp_path):
