@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import io
 import re
 import signal
@@ -91,8 +92,11 @@ class Shell:
 
 
 @pytest.fixture
-def shell() -> Iterator[Shell]:
+def shell(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
     pytest.importorskip("IPython")
+    monkeypatch.delattr(
+        builtins, "_", raising=False
+    )  # left by a session of plain Python in another test
     from IPython.core.interactiveshell import InteractiveShell
 
     yield Shell()

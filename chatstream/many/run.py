@@ -7,7 +7,7 @@ Rules:
 - A result is written where it finishes, and not when the caller asks for it: a slow loop loses no answer.
 - In order, no more than `LOOKAHEAD` × ``concurrency`` results wait for an earlier one.
 - Ctrl-C takes no further entries, hands over what is in flight, and is raised then. A second one cancels what is in
-  flight in this process. It may come between any two steps, so a task is in flight until its outcome has been taken.
+  flight in this process.
 - A loop that is left early waits for what is in flight if there is a file to write it to, and cancels it otherwise.
 """
 
@@ -15,23 +15,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Executor, Future
-from queue import Empty, SimpleQueue
+from concurrent.futures import Executor
 from time import time
 from typing import Any
 
 from ..errors import ConfigError
+from .flight import Flight
 from .result import Result
 from .store import Store
 from .tasks import Task, unmade_task
 
 LOOKAHEAD = 8
-POLL = 0.05  # seconds until outcomes that nobody has announced are found, and calls that began meanwhile are cancelled
 Entry = tuple[int, Any]
 
 
 class Run:
-    """One run. One thread uses it; executors call `_finish` in others.
+    """One run. One thread uses it; executors call `_write` in others.
 
     ``make`` makes the task of an entry, ``arguments`` those of ``executor.submit`` for a task. ``cancel`` ends the
     calls in flight, None if they are in other processes.
@@ -55,10 +54,7 @@ class Run:
         self._concurrency = concurrency
         self._ordered = ordered
         self._store = store
-        self._unfinished: dict[int, Task] = {}  # those that have no outcome yet
-        self._flying: dict[int, Future[Result]] = {}
-        self._outcomes: deque[tuple[int, Result | BaseException]] = deque()
-        self._announced: SimpleQueue[None] = SimpleQueue()  # wakes the thread that waits for outcomes
+        self._flight = Flight(self._write)
         self._ready: deque[Result] = deque()
         self._held: dict[int, Result] = {}  # in order: those after one that is in flight
         self._next = 0  # in order: the index of the next result
@@ -75,7 +71,7 @@ class Run:
                     yield self._ready.popleft()
         except KeyboardInterrupt:
             self._waits_at_end = False  # after a second one
-            while self._flying:
+            while self._flight:
                 self._take()
             yield from self._ready
             yield from [self._held[index] for index in sorted(self._held)]
@@ -87,15 +83,15 @@ class Run:
             entry = next(numbered, None) if self._has_room() else None
             if entry is not None:
                 self._begin(*entry)
-            elif self._flying:
+            elif self._flight:
                 self._take()
             else:
                 return False
         return True
 
     def _has_room(self) -> bool:
-        waiting = len(self._flying) + len(self._held)
-        return len(self._flying) < self._concurrency and waiting < LOOKAHEAD * self._concurrency
+        waiting = len(self._flight) + len(self._held)
+        return len(self._flight) < self._concurrency and waiting < LOOKAHEAD * self._concurrency
 
     def _begin(self, index: int, given: Any) -> None:
         """Submit the task of an entry, unless it has a result already."""
@@ -110,9 +106,7 @@ class Run:
         if result is not None:
             self._hold(result)
             return
-        self._unfinished[index] = task
-        self._flying[index] = future = self._executor.submit(*arguments)
-        future.add_done_callback(lambda future: self._finish(index, future))
+        self._flight.begin(task, self._executor.submit(*arguments))
 
     def _prepare(self, index: int, given: Any) -> tuple[Task, Result | None]:
         """The task of an entry, and its result if it has one already: that of an earlier run, or an error."""
@@ -138,37 +132,9 @@ class Run:
         if self._store is not None and not self._gives_up:
             self._store.write(result, task)
 
-    def _finish(self, index: int, future: Future[Result]) -> None:
-        """Write the result of a task and announce it, once; called in the thread that has finished it."""
-        task = self._unfinished.pop(index, None)
-        if task is None:
-            return
-        outcome: Result | BaseException
-        try:
-            outcome = future.result()
-            self._write(outcome, task)
-        except BaseException as error:  # of the executor or of the file: it ends the run
-            outcome = error
-        self._outcomes.append((index, outcome))
-        if self._announced.empty():
-            self._announced.put(None)
-
-    def _wait(self) -> None:
-        """Wait for an outcome, for `POLL` seconds at most."""
-        try:
-            self._announced.get(timeout=POLL)
-        except Empty:
-            for index, future in self._flying.copy().items():
-                if future.done():
-                    self._finish(index, future)  # if Ctrl-C came before it had its callback
-
     def _take(self) -> None:
         """Wait for a task to finish. Raises what ends the run."""
-        while not self._outcomes:
-            self._wait()
-        index, outcome = self._outcomes[0]
-        self._flying.pop(index, None)
-        self._outcomes.popleft()
+        outcome = self._flight.take()
         if isinstance(outcome, BaseException):
             self._waits_at_end = False
             raise outcome
@@ -186,21 +152,15 @@ class Run:
 
     def end(self) -> None:
         """End what is in flight: wait for it if it is written to a file, else cancel it."""
-        for future in self._flying.copy().values():
-            future.cancel()  # what no worker has begun
+        self._flight.cancel_unbegun()
         try:
-            while self._flying and self._waits_at_end:
-                self._drop_finished()
+            while self._flight and self._waits_at_end:
+                self._flight.drop_finished()
         finally:
             self._gives_up = True
-            while self._flying and self._cancel is not None:
+            while self._flight and self._cancel is not None:
                 self._cancel()
-                self._drop_finished()
-
-    def _drop_finished(self) -> None:
-        self._wait()
-        while self._outcomes:
-            self._flying.pop(self._outcomes.popleft()[0], None)
+                self._flight.drop_finished()
 
 
 def _failed(task: Task, error: Exception) -> Result:

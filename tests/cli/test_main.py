@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import runpy
+import importlib
 import signal
 import socket
 import subprocess
@@ -84,8 +84,9 @@ def test_python_m_chatstream_runs_the_command_line(
 ) -> None:
     openai_server(ANSWER)
     monkeypatch.setattr(sys, "argv", ["chatstream", "Hi", "-m", "m1"])
+    monkeypatch.delitem(sys.modules, "chatstream.__main__", raising=False)
     with pytest.raises(SystemExit) as ended:
-        runpy.run_module("chatstream", run_name="__main__")
+        importlib.import_module("chatstream.__main__")  # runpy can't use the loader with which pytest loads plugins
     assert ended.value.code == 0
     assert capsys.readouterr().out == "Hello\n"
 

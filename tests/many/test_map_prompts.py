@@ -24,7 +24,7 @@ from chatstream import (
     UnexpectedStatus,
     map_prompts,
 )
-from chatstream.many import mapping, run
+from chatstream.many import flight, run
 from chatstream.testing import cut, delta, end, finish, head, status, text_answer
 
 
@@ -392,12 +392,12 @@ class InterruptedExecutor(ThreadPoolExecutor):
 
 @pytest.mark.parametrize("ordered", [False, True])
 def test_ctrl_c_between_the_announcement_of_a_result_and_its_taking_loses_nothing(client, monkeypatch, ordered):
-    class Run(run.Run):
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__(*arguments, **options)
-            self._flying = Interrupted()
+    class InterruptedFlight(flight.Flight):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self._futures = Interrupted()
 
-    monkeypatch.setattr(mapping, "Run", Run)
+    monkeypatch.setattr(run, "Flight", InterruptedFlight)
     seen: list[Result] = []
     with within(5.0), pytest.raises(KeyboardInterrupt):
         seen.extend(map_prompts(client, ["a", "b", "c"], concurrency=2, ordered=ordered))

@@ -1,0 +1,82 @@
+"""Tasks that an executor runs → their outcomes, each taken once.
+
+Rules:
+- An outcome is written where a task finishes: in the thread that has finished it.
+- Ctrl-C may come between any two steps of the thread that takes them. So a task is in flight until its outcome has been
+  taken, and one whose callback an interrupt has prevented is found by looking.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+
+from .result import Result
+from .tasks import Task
+
+POLL = 0.05  # seconds until a task without a callback is found
+
+
+class Flight:
+    """The tasks in flight; true while there are any. ``write`` gets each result."""
+
+    def __init__(self, write: Callable[[Result, Task], None]) -> None:
+        self._write = write
+        self._unfinished: dict[int, Task] = {}  # those that have no outcome yet
+        self._futures: dict[int, Future[Result]] = {}
+        self._outcomes: deque[tuple[int, Result | BaseException]] = deque()
+        self._announced: SimpleQueue[None] = SimpleQueue()  # wakes the thread that waits for outcomes
+
+    def __len__(self) -> int:
+        return len(self._futures)
+
+    def begin(self, task: Task, future: Future[Result]) -> None:
+        """Take up a task that was submitted."""
+        self._unfinished[task.index] = task
+        self._futures[task.index] = future
+        future.add_done_callback(lambda future: self._finish(task.index, future))
+
+    def take(self) -> Result | BaseException:
+        """The next outcome: a result, or an error of the executor or of ``write``. Waits for it."""
+        while not self._outcomes:
+            self._wait()
+        index, outcome = self._outcomes[0]
+        self._futures.pop(index, None)
+        self._outcomes.popleft()
+        return outcome
+
+    def drop_finished(self) -> None:
+        """Wait for outcomes, for `POLL` seconds at most, and drop them."""
+        self._wait()
+        while self._outcomes:
+            self._futures.pop(self._outcomes.popleft()[0], None)
+
+    def cancel_unbegun(self) -> None:
+        """Cancel the tasks that no worker has begun."""
+        for future in self._futures.copy().values():
+            future.cancel()
+
+    def _finish(self, index: int, future: Future[Result]) -> None:
+        """Write the result of a task and announce it, once."""
+        task = self._unfinished.pop(index, None)
+        if task is None:
+            return
+        outcome: Result | BaseException
+        try:
+            outcome = future.result()
+            self._write(outcome, task)
+        except BaseException as error:
+            outcome = error
+        self._outcomes.append((index, outcome))
+        if self._announced.empty():
+            self._announced.put(None)
+
+    def _wait(self) -> None:
+        try:
+            self._announced.get(timeout=POLL)
+        except Empty:
+            for index, future in self._futures.copy().items():
+                if future.done():
+                    self._finish(index, future)
