@@ -29,7 +29,9 @@ def print_report(turn: Turn, options: argparse.Namespace) -> None:
 def _stats(turn: Turn) -> str:
     usage, timing = turn.token_usage, turn.timing
     tokens = f"{usage.input_tokens} tokens in, {usage.output_tokens} out" if usage else "no usage reported"
-    times = f"first after {_seconds(timing.first_event)}, {_seconds(timing.total)}" if timing else "no times"
+    times = "no times"
+    if timing is not None:
+        times = f"first event after {_seconds(timing.first_event)}, end after {_seconds(timing.total)}"
     return f"[{turn.model}: {turn.finish_reason or turn.status}; {tokens}; {times}]"
 
 
