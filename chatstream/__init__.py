@@ -261,7 +261,7 @@ def stream(
 ) -> ResponseStream:
     """Send one prompt, and return the answer as a `ResponseStream`; see `Client.stream`.
 
-    ``provider`` is the id of a ready-made provider, the base URL of a server, or a `Provider`; one client is kept for
+    ``provider`` is the id of a built-in provider, the base URL of a server, or a `Provider`; one client is kept for
     each, so that connections are used again. Times are in seconds.
     """
     with _importing():

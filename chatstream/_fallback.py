@@ -1,11 +1,11 @@
-"""fallback: a prompt and several clients → the answer of the first that gives one.
+"""fallback: a prompt and several clients → the answer of the first one that answers.
 
     prompt ─▶ first client ─error▶ second client ─error▶ … ─▶ ResponseStream
 
 Rules:
-- Each client is asked once, with the retries of its own provider, and none again after the next one was asked.
-- Another client is asked only while the caller has got nothing: before the first event, with `aggregate` and `collect`
-  until the end.
+- Each client is asked once, with the retries of its own provider, and not again after the next one was asked.
+- Another client is asked only while the caller has received nothing: before the first event, or with `aggregate`
+  and `collect` until the end.
 - All clients share one cancel scope, so that the deadline and a cancellation hold for the whole call.
 - The last error has the attempts of all providers, and the error of the one before as its cause.
 """
@@ -47,11 +47,11 @@ log = logging.getLogger("chatstream")
 
 
 def fallback(clients: Sequence[Client], *, when: Callable[[ChatStreamError], bool] | None = None) -> Fallback:
-    """Several clients that are asked in turn: the next one where a provider refuses or can't be reached.
+    """Several clients that are asked in turn: the next one if a provider refuses or can't be reached.
 
     The result has the method ``stream`` of a client. ``when`` says whether the next client is asked after an error; by
-    default it is asked where the provider is at fault, and not where the request, the settings or the deadline are.
-    Raises `ConfigError` for what is no client.
+    default it is asked if the provider is at fault, and not if the request, the settings or the deadline are.
+    Raises `ConfigError` for an argument that is not a client.
     """
     given = as_list(clients, "clients")
     if not given:
@@ -95,9 +95,9 @@ class Fallback:
     ) -> ResponseStream:
         """Send the prompt to the first client, and to the next ones as long as they fail; returns the answer.
 
-        ``deadline`` is the time of the whole call over all clients, by default the shortest that one of them has.
+        ``deadline`` limits the whole call over all clients; the default is the shortest deadline of the clients.
         ``options`` are those of `Client.stream`, and go to each client that is asked. ``provider`` of the stream, and
-        of its turn, is the name of the provider that has answered.
+        of its turn, is the name of the provider that answered.
 
         Raises what the last client raises.
         """
@@ -109,7 +109,7 @@ class Fallback:
         return _Route(self.clients, self._when, scope, options).open()
 
     def cancel(self) -> None:
-        """End every running call of this object, from any thread; whoever waits for one gets `Cancelled` at once."""
+        """End every running call of this object, from any thread; threads that wait for one get `Cancelled` at once."""
         for scope in filter(None, [running() for running in self._scopes.copy()]):
             scope.cancel()
 
@@ -131,7 +131,7 @@ class Fallback:
 
 
 class _Route:
-    """The way of one call from client to client."""
+    """The route of one call from client to client."""
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ class _Route:
         self._error: ChatStreamError | None = None  # of the client before
 
     def open(self) -> ResponseStream:
-        """The stream of the first client, from this one on, that begins to answer."""
+        """The stream of the first client, starting with the current one, that begins to answer."""
         while True:
             try:
                 stream = self._client.stream(**self._options)
@@ -162,7 +162,7 @@ class _Route:
                 return stream
 
     def _ask_next(self, reader: CallReader, error: ChatStreamError) -> None:
-        """Let ``reader`` go on with the answer of the next client, after ``error`` has ended its call."""
+        """Let ``reader`` continue with the answer of the next client, after ``error`` has ended its call."""
         call = reader.call
         call.annotate(error)
         call.end(lambda: reader.turn, error)

@@ -3,7 +3,7 @@
     CallReader ─events▶ ResponseStream ─▶ the caller's loop, Turn
 
 Rules:
-- Closing or dropping an iterator over the stream closes the stream. Asking for one by `iter` and dropping it unread
+- Closing or dropping an iterator over the stream closes the stream. Calling `iter` and dropping the result unread
   does not, because that is how code finds out whether something can be iterated over.
 """
 
@@ -58,17 +58,17 @@ class ResponseStream:
     def text(self, *, heartbeat: float | None = None) -> Generator[str, None, None]:
         """The text of the first choice, piece by piece, and nothing else: no heartbeats, no calls.
 
-        With ``heartbeat`` there is an empty piece each time that so many seconds pass without text, whatever else
-        arrives. To close the iterator, or to drop it, closes the stream, whether it was read or not.
+        With ``heartbeat`` there is an empty piece whenever that many seconds pass without text, whatever else arrives.
+        Closing the iterator, or dropping it, closes the stream, even if nothing was read from it.
         """
         if heartbeat is not None:
             self._reader.attempt.heartbeat = checked_seconds("heartbeat", heartbeat)
         return _started(self._text(heartbeat))
 
     def aggregate(self) -> Generator[ResponseEvent, None, None]:
-        """Whole items and ``Completed`` at the end; a stream that breaks before is restarted without a trace.
+        """Complete items, and ``Completed`` at the end; a stream that breaks before is restarted unnoticed.
 
-        To close the iterator, or to drop it, closes the stream, whether it was read or not.
+        Closing the iterator, or dropping it, closes the stream, even if nothing was read from it.
         """
         return _started(self._aggregate())
 
@@ -86,7 +86,7 @@ class ResponseStream:
         yield from self._reader.run(self._reader.whole_items)
 
     def collect(self) -> Turn:
-        """The whole turn; reads and restarts as `aggregate` does."""
+        """The complete turn; reads and restarts as `aggregate` does."""
         for _ in self.aggregate():
             pass
         self._reader.check_complete()  # another thread may have closed it
@@ -96,8 +96,8 @@ class ResponseStream:
         """The text of the first choice as server-sent events, for a browser: bytes, with the ``close`` that WSGI calls.
 
         A piece of text is the event ``{"text": "…"}``, the end ``[DONE]``, a `ChatStreamError` an event named
-        ``error`` with ``type`` and ``message``. All else is a comment, as is every ``heartbeat`` (seconds; the HTML
-        standard suggests 15) without an event. The stream ends when this is closed or dropped.
+        ``error`` with ``type`` and ``message``. Anything else is a comment, and so is every ``heartbeat`` (seconds;
+        the HTML standard suggests 15) without an event. The stream ends when this is closed or dropped.
         """
         self._reader.attempt.heartbeat = checked_seconds("heartbeat", heartbeat)
         return EventSourceBody(iter(self), self._reader.close)
@@ -112,11 +112,11 @@ class ResponseStream:
         return show(self)
 
     def cancel(self) -> None:
-        """End the stream from any thread: whoever reads it, or waits for it, gets `Cancelled` at once."""
+        """End the stream from any thread: a thread that reads it, or waits for it, gets `Cancelled` at once."""
         self._reader.call.scope.cancel()
 
     def close(self) -> None:
-        """Give up what has not been read. May be called twice; a loop that goes on afterwards ends without an error."""
+        """Give up what has not been read. May be called twice; a loop that is still running ends without an error."""
         self._reader.close()
 
     def __enter__(self) -> ResponseStream:
@@ -147,7 +147,7 @@ class ResponseStream:
 
     @property
     def request_id(self) -> str | None:
-        """The server's id of this request, to be quoted when asking its operators."""
+        """The server's id of this request; quote it when you contact the provider."""
         return self._reader.attempt.reply.request_id
 
     @property
@@ -162,7 +162,7 @@ class ResponseStream:
 
     @property
     def raw(self) -> dict[str, Any] | None:
-        """The server's own JSON behind the newest event, with all that has no place in an event."""
+        """The server's JSON from which the latest event was made, including what the event leaves out."""
         return self._reader.attempt.parser.raw
 
     @property
@@ -201,7 +201,7 @@ def _unread(reader: CallReader) -> Generator[Any, None, None]:
 
 
 def _text_or_nothing(events: Iterable[ResponseEvent], seconds: float) -> Iterator[str]:
-    """The text of the first choice, and an empty piece each time that ``seconds`` pass without text."""
+    """The text of the first choice, and an empty piece whenever ``seconds`` pass without text."""
     waiting_since = monotonic()
     for event in events:
         if event.__class__ is OutputTextDelta and not event.choice:

@@ -52,18 +52,18 @@ WAIT_INTERVAL = 1.0  # seconds between two calls of ``on_wait``, where the call 
 class Client:
     """Streams answers from one provider.
 
-    - ``provider``: the id of a ready-made provider, the base URL of a server, or a `Provider`.
+    - ``provider``: the id of a built-in provider, the base URL of a server, or a `Provider`.
     - ``base_url`` and ``api_key`` make a provider of that URL, with that key; ``api_key`` alone is the key for
       ``provider``. A function given as ``api_key`` is called at each request.
-    - ``model``: the model of calls that name none. ``defaults``: request fields of every call, such as
+    - ``model``: the model of calls that do not name one. ``defaults``: request fields of every call, such as
       ``{"temperature": 0}``; a call may replace them. ``deadline``: the seconds that each call may take over all its
       attempts.
     - ``on_request`` is called with a `RequestInfo` before each request, ``on_retry`` with a `RetryInfo` before each
       wait, ``on_turn`` with a `CallInfo` after each call, however it ends. ``on_wait`` is called with the seconds since
-      the call began, once a second or each ``heartbeat``, while it starts the local server, connects, waits for headers
-      or waits to retry. What they raise ends the call and is passed on.
+      the call began, once a second or every ``heartbeat`` seconds, while the call starts the local server, connects,
+      waits for headers or waits to retry. An exception that they raise ends the call and is passed on.
     - ``session``: a `requests.Session` of your own, with its proxies and certificates. ``limits`` bounds what is read.
-      ``limiter``: a `Limiter`, which keeps the calls at the pace that the server allows.
+      ``limiter``: a `Limiter` that keeps the calls at the pace that the server allows.
 
     Raises `ConfigError` for settings that can't work.
     """
@@ -127,14 +127,14 @@ class Client:
 
         - ``prompt``: a text, a `Prompt`, or a list of items and message dicts; ``messages`` is another name for it.
         - ``deadline`` replaces the client's, ``stream_idle_timeout`` and ``first_event_timeout`` the provider's (all in
-          seconds). With ``heartbeat`` the loop gets a `Heartbeat` each time that so many seconds pass without an event.
+          seconds). With ``heartbeat`` the loop gets a `Heartbeat` whenever that many seconds pass without an event.
         - ``extra_headers`` replace the headers of the provider, ``extra_body`` any field of the request.
         - ``record``: a path to write requests and answers to as they arrive, without the key, or a `Recorder`.
         - All other ``fields`` are sent as they are. Names of options are refused, in any spelling, and a name that is
           one typo away from a field that servers know gets a `UserWarning`.
 
         Raises `ConfigError` before sending; `ConnectionFailed`, `UnexpectedStatus`, `IdleTimeout`, `ProtocolViolation`,
-        `DeadlineExceeded` when no answer begins.
+        `DeadlineExceeded` or `Cancelled` if no answer begins.
         """
         model, fields = concealed(model), hidden_secrets(fields)
         extra_headers, extra_body = hidden_table(extra_headers), hidden_table(extra_body)
@@ -170,7 +170,7 @@ class Client:
         return ResponseStream(CallReader(attempt, call, sender))
 
     def _scope_of(self, deadline: float | CancelScope | None) -> CancelScope:
-        """The scope of a call; that of `Fallback`, in the place of a deadline, is for all clients that it asks."""
+        """The scope of a call; `Fallback` passes one instead of a deadline, for all clients that it asks."""
         if isinstance(deadline, CancelScope):
             return deadline
         return CancelScope(self.deadline if deadline is None else deadline)
@@ -184,8 +184,8 @@ class Client:
     def models(self, *, deadline: float | None = None) -> list[str]:
         """The ids of the models that the server lists, in its order. ``deadline`` replaces the client's (seconds).
 
-        Raises what `stream` raises when no answer begins, `ProviderError` for an error that the server reports with
-        status 200, and another `StreamError` for an answer that is no such list.
+        Raises what `stream` raises if no answer begins, `ProviderError` for an error that the server reports with
+        status 200, and another `StreamError` for an answer that is not such a list.
         """
         scope = CancelScope(self.deadline if deadline is None else deadline)
         self._scopes.add(ref(scope, self._scopes.discard))
@@ -202,7 +202,7 @@ class Client:
     def _open(self, sleep: Callable[[float], object] = time.sleep) -> Sender:
         """The sender of all calls; it starts the embedded server on first use, and again if the server has died.
 
-        ``sleep`` waits between two looks at a server that starts.
+        ``sleep`` waits between two checks of a server that is starting.
         """
         with imports():
             from ._calls.sender import Sender
@@ -217,7 +217,7 @@ class Client:
 
     @property
     def usage(self) -> ClientUsage:
-        """What the calls of this client have taken until now, over all threads."""
+        """What the calls of this client have used so far, over all threads."""
         return self._total.usage
 
     def cancel(self) -> None:

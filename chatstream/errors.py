@@ -3,7 +3,7 @@
     ChatStreamError
     ├── ConfigError (ValueError)        nothing was sent
     │   └── MissingEnvVar
-    ├── InvalidArguments (ValueError)   the model called a tool in a wrong way
+    ├── InvalidArguments (ValueError)   the model called a tool with wrong arguments
     ├── MaxTurnsExceeded                the model still calls tools after the last turn allowed
     ├── ConnectionFailed                no response: refused, reset, DNS, TLS, proxy
     ├── UnexpectedStatus                status, body, message, code, retry_after
@@ -16,7 +16,7 @@
     │   │   └── StreamTooLarge          a line, an event or the stream over its limit
     │   └── ProviderError               the server reported an error inside the stream
     ├── DeadlineExceeded (TimeoutError)
-    └── StreamClosed                    the stream was closed, or its loop was left, before
+    └── StreamClosed                    the stream is read after it was closed or its loop was left
         └── Cancelled
 
 Rules:
@@ -175,10 +175,10 @@ class UnexpectedStatus(ChatStreamError):
 
 
 class RetryLimit(UnexpectedStatus):
-    """The last of all allowed attempts was refused, too.
+    """The last allowed attempt was refused with 408, 409, 429 or 5xx.
 
-    ``reason`` says what allowed no more: the retries of the call, the budget that all calls of the client share, or the
-    time that rate limits may take.
+    ``reason`` says why there was not another one: the retries of the call, or the budget that all calls of the client
+    share, are used up, or a rate limit lasts longer than ``rate_limit_timeout`` or has refused the call 25 times.
     """
 
     headline = "last status"

@@ -30,7 +30,7 @@ OPERATION = "chat"
 SECONDS = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92]
 TOKENS = [float(4**exponent) for exponent in range(14)]  # 1 to 67,108,864
 
-# The conventions' names of providers that are ready-made here under another name.
+# The conventions' names of providers that are built in here under another name.
 PROVIDERS = {"azure": "azure.ai.openai", "gemini": "gcp.gemini", "mistral": "mistral_ai", "xai": "x_ai"}
 # The fields of a call that have an attribute: its name, and the type of its value.
 FIELDS: dict[str, tuple[str, type]] = {

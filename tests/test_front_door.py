@@ -615,7 +615,7 @@ def test_the_one_liner_takes_a_url_and_keeps_its_connection(serve):
         (lambda: Client("http://me:hunter2@127.0.0.1"), "base_url must have no user:password@"),
         (lambda: Client("127.0.0.1:8000/v1"), r"Another server is given by its URL \(http://… or https://…\)"),
         (lambda: Client("gpt-4.1-mini"), 'a model as model="…"'),
-        (lambda: Client(KEY), "no ready-made provider of this name, which looks like a key"),
+        (lambda: Client(KEY), "no built-in provider of this name, which looks like a key"),
         (lambda: Client(b"openai"), "provider is an id, the URL of a server or a Provider, not bytes"),
         (lambda: Client("local", api_key=KEY), "the local server has a key of its own: leave api_key out"),
         (lambda: Client(api_key=f"{KEY}\n"), "api_key must be a str of visible Latin-1 characters"),

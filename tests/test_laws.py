@@ -56,6 +56,8 @@ from chatstream.types.items import (
 from chatstream.types.limits import Limits
 from chatstream.types.turn import Turn
 
+pytestmark = pytest.mark.thorough
+
 # The examples are the same in every run, so that a failure is reproducible.
 settings.register_profile(
     "properties",

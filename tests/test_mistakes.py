@@ -55,16 +55,16 @@ REFUSED: dict[str, tuple[Mistake, str]] = {
     # the client
     "a model in the place of the provider": (
         lambda _: Client("gpt-4.1-mini"),
-        "there is no ready-made provider of this name. Known: openai, azure, openrouter, [...], vllm, local. Another "
+        "there is no built-in provider of this name. Known: openai, azure, openrouter, [...], vllm, local. Another "
         'server is given by its URL (http://… or https://…), a model as model="…", a key as api_key="…".',
     ),
     "a typo in the id of a provider": (
         lambda _: Client("opneai"),
-        "there is no ready-made provider of this name. Did you mean 'openai'? Known: openai, azure, [...]",
+        "there is no built-in provider of this name. Did you mean 'openai'? Known: openai, azure, [...]",
     ),
     "a key in the place of the provider": (
         lambda _: Client(KEY),
-        'there is no ready-made provider of this name, which looks like a key: give that as api_key="…"',
+        'there is no built-in provider of this name, which looks like a key: give that as api_key="…"',
     ),
     "a URL without its scheme": (
         lambda _: Client(base_url="127.0.0.1:8000/v1"),
@@ -72,7 +72,7 @@ REFUSED: dict[str, tuple[Mistake, str]] = {
     ),
     "two servers": (
         lambda _: Client("groq", base_url="http://127.0.0.1:8000/v1"),
-        "provider and base_url name two servers: give one of them; the settings of a ready-made provider at another "
+        "provider and base_url name two servers: give one of them; the settings of a built-in provider at another "
         "URL are dataclasses.replace(Provider.named(…), base_url=…)",
     ),
     "a timeout for the client": (

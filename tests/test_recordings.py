@@ -23,6 +23,8 @@ from chatstream.errors import ChatStreamError, ProtocolViolation, ProviderError,
 from chatstream.types.events import TokenUsage
 from chatstream.types.turn import Turn
 
+pytestmark = pytest.mark.thorough
+
 HERE = Path(__file__).resolve().parent / "recordings"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 EXPECTED: dict[str, dict[str, Any]] = json.loads((HERE / "expected.json").read_text("utf-8"))

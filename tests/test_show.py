@@ -94,9 +94,7 @@ class Shell:
 @pytest.fixture
 def shell(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
     pytest.importorskip("IPython")
-    monkeypatch.delattr(
-        builtins, "_", raising=False
-    )  # left by a session of plain Python in another test
+    monkeypatch.delattr(builtins, "_", raising=False)  # left by a session of plain Python in another test
     from IPython.core.interactiveshell import InteractiveShell
 
     yield Shell()

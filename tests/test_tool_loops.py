@@ -1,4 +1,4 @@
-"""Tool loops with the ready-made providers, against servers that refuse what the real ones refuse.
+"""Tool loops with the built-in providers, against servers that refuse what the real ones refuse.
 
 Each server below speaks as its model does, and checks the whole history of every request. A conversation has two
 questions; each is answered with tool calls first, and with a text once their outputs have arrived.
@@ -99,7 +99,7 @@ class Conversation:
 
 
 def converse(id: str, answer: Answer, loop: Loop, *before: Message, **settings: Any) -> Conversation:
-    """Two questions to a server, with the ready-made provider ``id`` changed by ``settings``."""
+    """Two questions to a server, with the built-in provider ``id`` changed by ``settings``."""
 
     def step(wire: Wire) -> None:
         try:

@@ -29,7 +29,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 900  # seconds that one run may take
 EXAMPLES = {"CHATSTREAM_EXAMPLES": "0.2"}  # the laws are tried with all their examples by `make test`
-TESTS = ["-q", "--numprocesses", "4", "-m", "not e2e and not soak and not timing", "-p", "no:cacheprovider"]
+TESTS = ["-q", "--numprocesses", "4", "-p", "no:cacheprovider"]
+MARKS = "not e2e and not soak and not timing"
 RUNTIME_EXTRAS = ("json", "speed", "otel", "cli")
 DEPENDENCIES = ("oldest", "newest")
 SHOWN = ("requests", "urllib3", "sseclient-py", "orjson", "jiter")
@@ -209,7 +210,8 @@ def main() -> int:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="one run for each Python: the oldest dependencies on the oldest Python found, the newest on the others",
+        help="one run for each Python, without the thorough tests: the oldest dependencies on the oldest Python found, "
+        "the newest on the others",
     )
     parser.add_argument(
         "--environments",
@@ -230,7 +232,8 @@ def main() -> int:
     print("runs:", *(run.name for run in runs), flush=True)
     with ThreadPoolExecutor(1) as ahead:  # while one run tests, the environment of the next is made
         made = [ahead.submit(environment, run, below) for run in runs]
-        passed = [perform(run, each, below, options.pytest) for run, each in zip(runs, made, strict=True)]
+        arguments = ["-m", f"{MARKS} and not thorough" if options.quick else MARKS, *options.pytest]
+        passed = [perform(run, each, below, arguments) for run, each in zip(runs, made, strict=True)]
     print(f"{sum(passed)} of {len(runs)} runs passed")
     return 0 if runs and all(passed) else 1
 

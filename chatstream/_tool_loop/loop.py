@@ -16,7 +16,7 @@ from ..types.turn import Turn
 from .calls import Approve, ToolCalls, callable_tools
 from .turns import Streams, ToolTurns
 
-LEFT = "the loop ended before the model had answered: run_tools(client, loop.prompt, tools) goes on with it"
+LEFT = "the loop ended before the model had answered: run_tools(client, loop.prompt, tools) continues it"
 
 
 def run_tools(
@@ -31,22 +31,24 @@ def run_tools(
 ) -> ToolLoop:
     """Let the model call functions until it answers without a call; a loop over the result gets the events.
 
-    Each turn is streamed: its events arrive as from `Client.stream`, and after its ``Completed`` the output of each
-    call, as ``OutputItemDone(FunctionCallOutput(…))``, in the order of the calls. Nothing is sent before the loop
+    Each turn is streamed: its events arrive as from `Client.stream`. After its ``Completed``, the output of each call
+    follows as ``OutputItemDone(FunctionCallOutput(…))``, in the order of the calls. Nothing is sent before the loop
     begins.
 
-    - ``client``: a `Client`, or what has its method ``stream``. ``fields`` go to each call of that, such as ``model``,
-      ``temperature`` or ``deadline``, which is the time of one turn. A ``tool_choice`` that forces a call holds for the
-      first turn.
+    - ``client``: a `Client`, or an object with its method ``stream``. ``fields`` go to each call of that method, such
+      as ``model``, ``temperature`` or ``deadline``, which limits one turn. A ``tool_choice`` that forces a call holds
+      for the first turn.
     - ``prompt``: turns and outputs are added to a `Prompt` or a list as they come; ``loop.prompt`` is the conversation.
-    - ``tools``: functions and `Tool` objects, beside those of the `Prompt`; of two with one name this one is taken.
+    - ``tools``: functions and `Tool` objects, in addition to those of the `Prompt`; of two with the same name, the one
+      given here is used.
     - ``approve`` is called before each call of a known tool: True allows it, a str is the reason of a refusal that the
       model reads, False and None refuse it too.
     - ``threads``: how many calls of one turn run at the same time; 1 runs them one by one in the thread of the loop.
 
-    A function that raises, an unknown name, wrong arguments and a call that was cut off are told to the model. What is
-    no `Exception` is raised. Raises `ConfigError` for wrong arguments at once; in the loop `MaxTurnsExceeded` where the
-    model still calls after ``max_turns`` answers, and what `Client.stream` and its loop raise.
+    A function that raises, an unknown name, wrong arguments and a call that was cut off are reported to the model. What
+    a function raises that is not an `Exception`, such as `KeyboardInterrupt`, is passed on. Raises `ConfigError` for
+    wrong arguments at once; in the loop `MaxTurnsExceeded` if the model still calls after ``max_turns`` answers, and
+    what `Client.stream` and its loop raise.
     """
     _check(client, approve, max_turns=max_turns, threads=threads)
     every = callable_tools(prompt.tools if isinstance(prompt, Prompt) else (), as_list(tools, "tools"))
@@ -71,8 +73,8 @@ def _check(client: Streams, approve: Approve | None, **numbers: int) -> None:
 class ToolLoop:
     """A conversation in which the model calls functions: an iterator of events, made by `run_tools`.
 
-    To leave a loop over it, or to close it, closes the stream that is being read. However it ends, ``prompt`` is a
-    conversation that can be sent: turns that were received whole, with an output for each call.
+    Leaving a loop over it, or closing it, closes the stream that is being read. However it ends, ``prompt`` is a
+    conversation that can be sent: turns that were received completely, with an output for each call.
     """
 
     def __init__(self, turns: ToolTurns) -> None:
@@ -80,7 +82,7 @@ class ToolLoop:
         self._events = turns.run()  # whose frame does not hold this object, so that a forgotten loop is freed at once
 
     def __iter__(self) -> Generator[ResponseEvent, None, None]:
-        """The events of all turns, and the outputs of the calls. Once it has ended before the answer, it raises
+        """The events of all turns, and the outputs of the calls. If it was ended before the answer, it raises
         `StreamClosed`."""
         self._check_open()
         yield from self._events
@@ -96,9 +98,9 @@ class ToolLoop:
                 yield event.delta
 
     def aggregate(self) -> Generator[ResponseEvent, None, None]:
-        """Whole items: of each turn what `ResponseStream.aggregate` yields, and the outputs of its calls.
+        """Complete items: of each turn what `ResponseStream.aggregate` yields, and the outputs of its calls.
 
-        A stream that breaks is restarted without a trace.
+        A stream that breaks is restarted unnoticed.
         """
         self._turns.whole_items = True
         yield from self
@@ -116,7 +118,7 @@ class ToolLoop:
 
     @property
     def turns(self) -> tuple[Turn, ...]:
-        """Each turn that has ended; one that broke off is the last, with the part received, and not in ``prompt``."""
+        """Each turn that has ended; one that broke off comes last, with the part received, and is not in ``prompt``."""
         return tuple(self._turns.turns)
 
     @property
@@ -126,7 +128,7 @@ class ToolLoop:
         return stream.turn if stream is not None else (self.turns or (Turn(),))[-1]
 
     def cancel(self) -> None:
-        """End the loop from any thread: whoever reads it gets `Cancelled`, at once or when a running function returns.
+        """End the loop from any thread: the reader gets `Cancelled`, at once or when a running function returns.
 
         While the first byte of an answer is awaited, only `Client.cancel` ends that wait.
         """

@@ -1,8 +1,8 @@
-"""The arguments that several commands share, and the help that teaches them by examples.
+"""The arguments that several commands share, and the help, which ends with examples.
 
 Rules:
 - An option has the same name and meaning in every command.
-- The usage is one line, so that an error of usage is two.
+- The usage is one line, so that a usage error is two lines.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from ..errors import ConfigError
 
 
 class WrongUsage(ConfigError):
-    """The arguments can't be meant as they stand: exit status 2."""
+    """The arguments can't be what the user meant: exit status 2."""
 
 
 def new_parser(command: str, usage: str, description: str, examples: str) -> argparse.ArgumentParser:
-    """The parser of a command, whose help ends with ``examples``; ``command`` is empty for the question alone."""
+    """The parser of a command, whose help ends with ``examples``; ``command`` is empty for a question alone."""
     prog = f"chatstream {command}".strip()
     return argparse.ArgumentParser(
         prog=prog,
@@ -52,7 +52,7 @@ def add_request(parser: argparse.ArgumentParser) -> None:
     group.add_argument("-s", "--system", metavar="TEXT", help="instructions, sent as the system message")
     group.add_argument("-f", "--file", metavar="FILE", action="append", default=[], help="attach a text file")
     group.add_argument(
-        "-i", "--image", metavar="IMAGE", action="append", default=[], help="attach an image, or its URL"
+        "-i", "--image", metavar="IMAGE", action="append", default=[], help="attach an image file or URL"
     )
     group.add_argument(
         "-o",
@@ -67,17 +67,19 @@ def add_request(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE:FUNCTION",
         action="append",
         default=[],
-        help="a Python function that the model may call, and that is run",
+        help="a Python function that the model may call; it is run without asking",
     )
     group.add_argument("--max-tokens", metavar="N", type=int, help="maximum length of the answer, in tokens")
     group.add_argument("--temperature", metavar="T", type=float, help="sampling temperature")
 
 
 def add_output(parser: argparse.ArgumentParser, *, recorded: bool = False) -> None:
-    """What is printed, and how; ``recorded`` for an answer that a file has already."""
+    """What is printed, and how; ``recorded`` for an answer that is already in a file."""
     group = parser.add_argument_group("output")
     if not recorded:
-        group.add_argument("--record", metavar="FILE", help="write what is sent and received to a file, but no key")
+        group.add_argument(
+            "--record", metavar="FILE", help="write what is sent and received to a file, without the API key"
+        )
     group.add_argument("--plain", action="store_true", help="on a terminal: no Markdown, no reasoning, no spinner")
     group.add_argument("--stats", action="store_true", help="print usage, finish reason and times to stderr")
     group.add_argument("--timing", action="store_true", help="print to stderr when the bytes arrived")

@@ -1,10 +1,10 @@
-"""A conversation in a file: one item a line, in its tagged form as JSON.
+"""A conversation in a file: one item per line, in its tagged form as JSON.
 
     name or path ──▶ file ──read─▶ items ──▶ Prompt
     new items ──append─▶ file
 
 Rules:
-- Lines are only added, each batch at once, so that a process that dies leaves whole items.
+- Lines are only appended, each batch at once, so that a process that dies leaves complete items.
 - The file is readable by its owner alone. A message dict of another program counts as an item.
 """
 
@@ -30,7 +30,7 @@ class Conversation:
     def __init__(self, name: str, *, new: bool = False) -> None:
         self.path: Path = path_of(name)
         if not name or (self.path.exists() and not self.path.is_file()):
-            raise ConfigError(f"{name!r} is no file that a conversation can be kept in")
+            raise ConfigError(f"{name!r} is not a file that a conversation can be kept in")
         if new and self.path.exists():
             self._set_aside()
         self.items: list[Any] = _read(self.path) if self.path.exists() else []
@@ -44,7 +44,7 @@ class Conversation:
     def begin(self, instructions: str) -> None:
         """Put instructions before the first message. Raises `ConfigError` if there is one."""
         if self.items:
-            raise ConfigError("the conversation has begun without these instructions: --new begins another one")
+            raise ConfigError("instructions can only be given when a conversation begins: --new begins another one")
         self._unwritten = [Message("system", instructions)]
         self.items += self._unwritten
 
@@ -86,5 +86,5 @@ def _read(path: Path) -> list[Any]:
                 data = json.loads(line)
                 items.append(data if "type" not in data and data["role"] else item_from_dict(data))
             except (ValueError, TypeError, KeyError, RecursionError):
-                raise ConfigError(f"line {number} of {path} is no item of a conversation") from None
+                raise ConfigError(f"line {number} of {path} is not an item of a conversation") from None
     return items

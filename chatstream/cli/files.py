@@ -13,7 +13,7 @@ from ..errors import ConfigError
 
 
 def read_text(path: str, hint: str = "") -> str:
-    """The text of a file. Raises `ConfigError` if it can't be read, or is none in UTF-8, which ends with ``hint``."""
+    """The text of a file. Raises `ConfigError` if it can't be read, or is not UTF-8, with ``hint`` at the end."""
     try:
         return Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:

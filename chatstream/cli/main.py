@@ -6,7 +6,7 @@
     chatstream doctor localhost:8080
 
 Rules:
-- The first argument is the name of a command; where it is none, the arguments are those of ``ask``.
+- The first argument is the name of a command; if it is not, the arguments are those of ``ask``.
 - Exit status: 0 if the command succeeded or the reader of stdout has gone, 1 after an error, 2 after wrong usage,
   130 after Ctrl-C.
 - An error is one line on stderr. The part of an answer that arrived before it stays on stdout.
@@ -30,12 +30,12 @@ from .terminal import discard_stdout, prepare_stdout, print_to_stderr
 
 COMMANDS = {  # the modules of `commands`, and what each does
     "ask": "ask one question; the word may be left out",
-    "chat": "talk in a conversation that is kept in a file",
+    "chat": "hold a conversation that is kept in a file",
     "map": "answer a file of prompts",
     "replay": "show a recorded answer again",
     "serve": "answer requests over HTTP with recorded answers",
     "models": "list the models of a server",
-    "providers": "list the providers, your own and the ready-made ones",
+    "providers": "list the providers, your own and the built-in ones",
     "doctor": "examine how a server streams",
     "completion": "print the code that lets a shell complete the arguments",
 }
@@ -91,8 +91,8 @@ def _refuse_lookalike(words: list[str]) -> None:
         if close:
             meant = OTHER_WORDS.get(close[0], close[0])
             raise WrongUsage(
-                f"{words[0]!r} is no command: did you mean 'chatstream {meant} …'? A question of one word is asked "
-                f"by 'chatstream ask {words[0]}'"
+                f"{words[0]!r} is not a command: did you mean 'chatstream {meant} …'? To ask a question of one word, "
+                f"use 'chatstream ask {words[0]}'"
             )
 
 

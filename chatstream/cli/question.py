@@ -2,7 +2,7 @@
 
 Rules:
 - The message is one text where it can be, because every server takes that: attached files stand in it by name.
-- A field that is no JSON is a text, unless it begins as JSON does.
+- A field that is not JSON is a string, unless it begins like JSON.
 """
 
 from __future__ import annotations

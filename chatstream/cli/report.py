@@ -1,4 +1,4 @@
-"""What stderr receives after an answer: a refusal, statistics, and whether the answer matches its schema."""
+"""What stderr receives after an answer: a refusal, statistics, and whether the answer fits ``--schema``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from .terminal import print_to_stderr
 
 
 def print_report(turn: Turn, options: argparse.Namespace) -> None:
-    """Print what the options ask for. Raises `ChatStreamError` if the answer does not match ``--schema``."""
+    """Print what the options ask for. Raises `ChatStreamError` if the answer fails the check of ``--schema``.
+
+    With a schema in a file, the answer only has to be JSON. With ``module:Type`` it has to match the type, too.
+    """
     if turn.refusal:
         print_to_stderr(f"chatstream: the model refused: {turn.refusal}")
     if options.stats:
@@ -26,7 +29,9 @@ def print_report(turn: Turn, options: argparse.Namespace) -> None:
 def _stats(turn: Turn) -> str:
     usage, timing = turn.token_usage, turn.timing
     tokens = f"{usage.input_tokens} tokens in, {usage.output_tokens} out" if usage else "no usage reported"
-    times = f"first after {_seconds(timing.first_event)}, {_seconds(timing.total)}" if timing else "no times"
+    times = "no times"
+    if timing is not None:
+        times = f"first event after {_seconds(timing.first_event)}, end after {_seconds(timing.total)}"
     return f"[{turn.model}: {turn.finish_reason or turn.status}; {tokens}; {times}]"
 
 

@@ -1,4 +1,8 @@
-"""``--schema FILE`` or ``module:Type`` → the request field ``response_format``, and the answer checked against it."""
+"""``--schema FILE`` or ``module:Type`` → the request field ``response_format``, and the check of the answer.
+
+Rules:
+- For a schema in a file, the answer only has to be JSON. For ``module:Type`` it has to match the type, too.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,7 @@ def response_format_of(given: str) -> dict[str, Any]:
             raise
         raise ConfigError(f"{given} is not JSON: {error}") from None
     if not isinstance(schema, dict):
-        raise ConfigError(f"{given} is no JSON schema: an object is expected")
+        raise ConfigError(f"{given} is not a JSON schema: an object is expected")
     if schema.get("type") in ("json_schema", "json_object"):
         return schema
     name = "".join(each if each.isalnum() and each.isascii() else "_" for each in Path(given).stem)[:64]

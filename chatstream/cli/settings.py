@@ -4,8 +4,8 @@
     -p, -c, --base-url, --key-env, -m ───┴▶ Client
 
 Rules:
-- A table of the file comes before the ready-made provider of the same id.
-- ``model_provider`` and ``model`` at the top of the file are what is asked where no option says otherwise.
+- A table of the file comes before the built-in provider of the same id.
+- ``model_provider`` and ``model`` at the top of the file are used if no option says otherwise.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def connected(options: argparse.Namespace, **hooks: Any) -> Client:
     elif id in own:
         provider = Provider.from_toml(path, id)
     elif own and "://" not in id:
-        lookup({**own, **PRESETS}, id, f"ready-made provider, and none in {path},")
+        lookup({**own, **PRESETS}, id, f"built-in provider, and none in {path},")
     return Client(
         provider,
         base_url=url,
@@ -72,8 +72,8 @@ def key_of(variable: str | None) -> str | None:
 def with_scheme(url: str) -> str:
     """The URL of a server that may be given as a host, such as ``localhost:8080`` or ``api.example.com/v1``.
 
-    ``http`` for addresses, for hosts of the local network and where a port other than 443 is given, ``https`` else.
-    Raises `ConfigError` if it is no host.
+    ``http`` for IP addresses, for hosts of the local network and for ports other than 443, otherwise ``https``.
+    Raises `ConfigError` if it is not a host.
     """
     if "://" in url:
         return url

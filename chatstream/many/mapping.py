@@ -1,11 +1,11 @@
 """`map_prompts`: a client and many prompts → their results, as they finish.
 
     prompts ─▶ Run ─Result▶ the caller's loop
-                └─▶ a file that a killed run goes on with
+                └─▶ a file from which a killed run continues
 
 Rules:
-- What is wrong with the call as a whole is a `ConfigError` of the call. What is wrong with one prompt is its result.
-- The calls of a run share the connections, the retry budget and the usage of the client, and are cancelled apart.
+- An error in the call as a whole is a `ConfigError` of the call. An error in one prompt is its result.
+- The calls of a run share the connections, the retry budget and the usage of the client, and are cancelled separately.
 """
 
 from __future__ import annotations
@@ -43,23 +43,23 @@ def map_prompts(
     """Ask for every prompt, and yield a `Result` for each as it finishes.
 
     - ``prompts``: what `Client.stream` takes, or dicts with ``prompt`` or ``messages``, an ``id``, and fields of the
-      request, or lines of an OpenAI batch file; or the path of a file of such JSON objects, one a line. They are taken
-      one by one, when there is room for them.
+      request, or lines of an OpenAI batch file; or the path of a file of such JSON objects, one per line. They are
+      taken one by one, when another call can start.
     - ``executor``: where the calls run; without it, in ``concurrency`` threads. At most ``concurrency`` prompts are in
       flight in any executor. Workers in other processes read the key from their own environment.
-    - ``out``: a file to which each result is appended, as a line of JSON. With ``resume`` a run goes on with the file
-      of an earlier one: what has an answer in it is not asked again, and what failed is.
+    - ``out``: a file to which each result is appended, as a line of JSON. With ``resume`` a run continues the file of
+      an earlier one: prompts that have an answer in it are not asked again, and those that failed are.
     - ``ordered``: yield in the order of the prompts.
-    - ``limiter``: replaces that of the client. If there is none, the run learns what the server allows.
+    - ``limiter``: replaces that of the client. Without either, the run learns what the server allows.
     - ``progress``: True for a bar on stderr, or a function that is called with a `Progress` after each result.
-    - ``fields``: arguments of `Client.stream` for all prompts. A dict's own fields come first; ``model`` replaces those
-      that dicts name.
+    - ``fields``: arguments of `Client.stream` for all prompts. The fields of a dict take precedence, but ``model``
+      replaces the models that dicts name.
 
     A failed call is a `Result` with its error, and does not end the run. Raises `ConfigError` for arguments that can't
     work, for a file of another run or one that another run is writing to, and OSError if a result can't be written.
     """
     if not isinstance(client, Client):
-        raise ConfigError(f"map_prompts takes a Client, not {type(client).__name__}")
+        raise ConfigError(f"client must be a Client, not {type(client).__name__}")
     _check(prompts, concurrency, fields)
     client._checked_fields({name: value for name, value in fields.items() if name not in OPTIONS})
     tally = Tally(progress, len(prompts) if isinstance(prompts, Sized) else None)
@@ -89,9 +89,9 @@ def map_prompts(
 
 def _check(prompts: Any, concurrency: Any, fields: Mapping[str, Any]) -> None:
     if isinstance(prompts, (str, bytes, Mapping)) or not isinstance(prompts, (Iterable, os.PathLike)):
-        raise ConfigError(f"prompts is a list or another iterable of prompts, or a Path, not {type(prompts).__name__}")
+        raise ConfigError(f"prompts must be a list or another iterable, or a Path, not {type(prompts).__name__}")
     if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
-        raise ConfigError(f"concurrency is how many prompts are in flight, 1 or more, not {concurrency!r}")
+        raise ConfigError(f"concurrency must be a whole number from 1 on, not {concurrency!r}")
     for name in ("prompt", "messages"):
         if name in fields:
-            raise ConfigError(f"{name} is not for all prompts of a run: give map_prompts a list")
+            raise ConfigError(f"{name} must not be an argument of map_prompts: give it a list of prompts")

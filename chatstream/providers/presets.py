@@ -1,4 +1,4 @@
-"""The id of a ready-made provider, or a table of a TOML file → the fields of a `Provider`.
+"""The id of a built-in provider, or a table of a TOML file → the fields of a `Provider`.
 
 Rules:
 - A setting that differs from its default has a comment with the fact about the server that requires it.
@@ -154,12 +154,12 @@ PRESETS: dict[str, Fields] = {
 
 
 def ready_made(id: str, environ: Mapping[str, str]) -> Fields:
-    """The fields of the ready-made provider ``id``, its URL changed by the variables of ``environ``.
+    """The fields of the built-in provider ``id``, its URL changed by the variables of ``environ``.
 
     ``openai`` reads ``OPENAI_BASE_URL``; ``azure`` reads ``AZURE_OPENAI_ENDPOINT`` and ``OPENAI_API_VERSION``. Raises
     `ConfigError` for an unknown id, and `MissingEnvVar` for ``azure`` without its endpoint.
     """
-    fields: Fields = {"name": str(id), **lookup(PRESETS, id, "ready-made provider")}
+    fields: Fields = {"name": str(id), **lookup(PRESETS, id, "built-in provider")}
     if id == "openai":
         fields["base_url"] = environ.get("OPENAI_BASE_URL", "").strip() or fields["base_url"]
     if id == "azure":

@@ -139,7 +139,7 @@ class Provider:
 
     @staticmethod
     def named(id: str, environ: Mapping[str, str] | None = None) -> Provider:
-        """The ready-made provider ``id``, such as ``openai`` or ``ollama``.
+        """The built-in provider ``id``, such as ``openai`` or ``ollama``.
 
         ``environ`` (default: `os.environ`) may change its URL, and is read now. Raises `ConfigError` for an unknown id,
         and `MissingEnvVar` for ``azure`` if ``AZURE_OPENAI_ENDPOINT`` is unset or blank.

@@ -26,7 +26,7 @@ def resolve(given: object, base_url: str | None = None, api_key: str | Callable[
     """
     if base_url is not None and given != DEFAULT_PROVIDER:
         raise ConfigError(
-            "provider and base_url name two servers: give one of them; the settings of a ready-made provider at "
+            "provider and base_url name two servers: give one of them; the settings of a built-in provider at "
             "another URL are dataclasses.replace(Provider.named(…), base_url=…)"
         )
     made = _provider(given) if base_url is None else _at(base_url)
@@ -47,7 +47,7 @@ def _provider(given: object) -> Provider:
         raise ConfigError(f"provider is an id, the URL of a server or a Provider, not {type(given).__name__}")
     if has_key_prefix(given):
         raise ConfigError(
-            'there is no ready-made provider of this name, which looks like a key: give that as api_key="…"'
+            'there is no built-in provider of this name, which looks like a key: give that as api_key="…"'
         )
     if "://" in given:
         return _at(given)

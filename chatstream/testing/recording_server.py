@@ -43,7 +43,7 @@ NO_RETRY = {"x-should-retry": "false"}  # a test that fails does so at once
 class RecordingServer:
     """Records what ``upstream`` answers into the file at ``path``, or answers from there; a context manager.
 
-    - ``upstream``: the id of a ready-made provider, a base URL, or a `Provider`.
+    - ``upstream``: the id of a built-in provider, a base URL, or a `Provider`.
     - ``mode``: ``once`` records if there is no file yet. ``none`` never records. ``new_episodes`` records the requests
       that the file does not have. ``all`` and ``rewrite`` record everything anew.
     - ``speed``: of the answers from the file; see `chatstream.replay`.

@@ -150,7 +150,7 @@ def test_stats_go_to_stderr(run: Any) -> None:
     usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
     code, out, err = run(text_answer("Hello", reason="length", usage=usage), "--stats")
     assert (code, out) == (0, "Hello\n")
-    assert err.startswith("[m1: length; 3 tokens in, 2 out; first after 0.")
+    assert err.startswith("[m1: length; 3 tokens in, 2 out; first event after 0.")
     assert err.endswith(" s]\n")
 
 
@@ -162,4 +162,4 @@ def test_stats_of_an_empty_answer_are_printed(run: Any) -> None:
 
 def test_stats_say_that_a_server_reported_no_usage_and_no_finish_reason(run: Any) -> None:
     *_, err = run([head(), delta("Hello"), done(), end()], "--stats")
-    assert err.startswith("[m1: unconfirmed; no usage reported; first after 0.")
+    assert err.startswith("[m1: unconfirmed; no usage reported; first event after 0.")

@@ -113,9 +113,11 @@ def test_instructions_are_kept_with_the_conversation_and_can_not_be_changed_late
     _, server = chat("And?", scripts=[text_answer("No")])
     assert sent(server)[0] == ("system", "Be brief.")
     capsys.readouterr()
-    code, server = chat("-s", "Be long.", "Hi", scripts=[text_answer("Ho")])
-    assert (code, server.requests) == (1, [])
-    assert capsys.readouterr().err.startswith("chatstream: the conversation has begun without these instructions")
+    for repeated in ("Be long.", "Be brief."):
+        code, server = chat("-s", repeated, "Hi", scripts=[text_answer("Ho")])
+        assert (code, server.requests) == (1, [])
+        expected = "chatstream: instructions can only be given when a conversation begins: --new begins another one"
+        assert capsys.readouterr().err.strip() == expected
 
 
 def test_a_new_conversation_keeps_the_file_of_the_old_one(chat: Any, tmp_path: Path) -> None:
@@ -192,7 +194,7 @@ def test_a_corrupt_conversation_is_an_error_that_names_the_line(
     path.write_text('{"role": "user", "content": "A"}\n' + line, "utf-8")
     code, server = chat("-C", str(path), "Hi", scripts=[text_answer("Ho")])
     assert (code, server.requests) == (1, [])
-    assert capsys.readouterr().err == f"chatstream: line 2 of {path} is no item of a conversation\n"
+    assert capsys.readouterr().err == f"chatstream: line 2 of {path} is not an item of a conversation\n"
 
 
 def test_a_conversation_that_can_not_be_read_or_written_is_an_error_of_one_line(
@@ -201,7 +203,7 @@ def test_a_conversation_that_can_not_be_read_or_written_is_an_error_of_one_line(
     (tmp_path / "file").write_text("", "utf-8")
     for name in (str(tmp_path), "/dev/null", ""):
         assert chat("-C", name, "Hi", scripts=[text_answer("Ho")])[0] == 1
-        assert capsys.readouterr().err == f"chatstream: {name!r} is no file that a conversation can be kept in\n"
+        assert capsys.readouterr().err == f"chatstream: {name!r} is not a file that a conversation can be kept in\n"
     assert chat("-C", str(tmp_path / "file" / "x.jsonl"), "Hi", scripts=[text_answer("Ho")])[0] == 1
     out, err = capsys.readouterr()
     assert (out, err) == ("Ho\n", f"chatstream: can't write {tmp_path}/file/x.jsonl: File exists\n")

@@ -125,7 +125,10 @@ def test_a_word_that_is_nearly_a_command_is_not_sent_as_a_question(
     assert main(arguments) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n"), server.requests) == ("", 1, [])
-    assert f" is no command: did you mean 'chatstream {meant} …'? " in err
+    assert (
+        f" is not a command: did you mean 'chatstream {meant} …'? To ask a question of one word, use 'chatstream ask "
+        in err
+    )
 
 
 @pytest.mark.parametrize(

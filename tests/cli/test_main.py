@@ -25,7 +25,7 @@ PAGE = [head(headers={"Content-Type": "text/html"}), chunk(b"<html>\n<title>Sign
     ("script", "options", "message"),
     [
         (ANSWER, ["-m", ""], "name a model"),
-        (ANSWER, ["-p", "opnai"], "there is no ready-made provider of this name. Did you mean 'openai'?"),
+        (ANSWER, ["-p", "opnai"], "there is no built-in provider of this name. Did you mean 'openai'?"),
         (ANSWER, ["-p", "groq"], "Missing environment variable: `GROQ_API_KEY`. Create a key at "),
         (ANSWER, ["--deadline", "-1"], "deadline is a number of seconds above 0"),
         (ANSWER, ["--temperature", "nan"], "temperature can't be written as JSON"),

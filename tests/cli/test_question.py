@@ -240,7 +240,7 @@ def test_a_file_with_a_json_schema_is_the_format_of_the_answer(sent: Any, planet
     [
         ("missing.json", None, "can't read missing.json: No such file or directory"),
         ("s.json", "{", "s.json is not JSON: "),
-        ("s.json", "[]", "s.json is no JSON schema: an object is expected"),
+        ("s.json", "[]", "s.json is not a JSON schema: an object is expected"),
         ("planets_of_test:Nothing", None, "planets_of_test:Nothing does not exist: module 'planets_of_test' has no"),
         ("no_such_module:A", None, "no_such_module:A can't be imported: No module named 'no_such_module'"),
         ("planets_of_test:number", None, "response_format must be a dict, or a type"),

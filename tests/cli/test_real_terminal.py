@@ -131,5 +131,5 @@ def test_a_conversation_of_three_turns_is_continued_in_a_second_process(
 
 def test_an_error_is_one_line_after_the_erased_spinner(start: Any) -> None:
     child = start("Hi", "-m", "m1", "-p", "opnai", scripts=[])
-    assert re.fullmatch(r"(\r\x1b\[K.*)?chatstream: there is no ready-made provider.*\r\n", rest_of(child))
+    assert re.fullmatch(r"(\r\x1b\[K.*)?chatstream: there is no built-in provider.*\r\n", rest_of(child))
     assert child.exitstatus == 1

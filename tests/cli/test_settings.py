@@ -93,7 +93,7 @@ def test_a_ready_made_provider_is_found_beside_the_own_ones(own_file: Any, opena
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        (OWN, ["-p", "mien"], "there is no ready-made provider, and none in "),
+        (OWN, ["-p", "mien"], "there is no built-in provider, and none in "),
         ("[model_providers", [], "providers.toml is not TOML: "),
         ("model_provider = 3", [], "providers.toml: model_provider must be a text"),
         ("model = 3", [], "providers.toml: model must be a text"),
@@ -103,12 +103,12 @@ def test_a_ready_made_provider_is_found_beside_the_own_ones(own_file: Any, opena
             ["-p", "mine"],
             "providers.toml: [model_providers.mine]: unknown key 'url'",
         ),
-        ('model_provider = "opnai"', [], "there is no ready-made provider of this name. Did you mean 'openai'?"),
+        ('model_provider = "opnai"', [], "there is no built-in provider of this name. Did you mean 'openai'?"),
         (OWN, ["--base-url", "http://127.0.0.1:1", "-p", "mine"], "provider and base_url name two servers"),
         (OWN, ["-p", "openai", "--key-env", "NO_SUCH_KEY"], "Missing environment variable: `NO_SUCH_KEY`."),
         (OWN, ["-c", "."], "can't read "),
-        (OWN, ["-p", ""], "there is no ready-made provider, and none in "),
-        ("", ["-p", ""], "there is no ready-made provider of this name."),
+        (OWN, ["-p", ""], "there is no built-in provider, and none in "),
+        ("", ["-p", ""], "there is no built-in provider of this name."),
         ("", ["--base-url", ""], "a server is given by its URL, or by its host"),
     ],
 )

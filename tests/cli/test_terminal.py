@@ -29,6 +29,7 @@ from chatstream.cli.terminal import escape_controls
 from chatstream.testing import chunk, done, end, event, finish, head, status, text_answer
 
 
+@pytest.mark.thorough
 def test_exactly_the_characters_that_a_terminal_obeys_or_that_nobody_sees_are_replaced() -> None:
     everything = [*map(chr, [*range(0x20000), *range(0xE0000, 0xE2000)])]  # the others are ideographs and private use
     changed = {each for each in everything if escape_controls(each) != each}

@@ -16,6 +16,8 @@ from chatstream._decode.chunks import ChunkReader
 from chatstream._decode.machine import Machine
 from chatstream.errors import ProtocolViolation
 
+pytestmark = pytest.mark.thorough
+
 KEYS = ("content", "reasoning_content", "arguments")
 property_test = settings(deadline=None, derandomize=True, max_examples=500, database=None)
 

@@ -37,6 +37,7 @@ def load_without_orjson():
             sys.modules["orjson"] = orjson
 
 
+@pytest.mark.thorough
 @given(VALUES, st.booleans())
 def test_json_is_loaded_to_the_same_value_with_and_without_orjson(load_without_orjson, value, ascii):
     text = json.dumps({"value": value}, ensure_ascii=ascii)

@@ -17,6 +17,8 @@ from chatstream import ChatStreamError, FunctionCall, Limits, StreamTooLarge, Tu
 from chatstream._decode.error_body import error_of_body
 from chatstream._decode.parser import EventParser
 
+pytestmark = pytest.mark.thorough
+
 SECONDS = 0.03  # that a measurement may be off
 FINISH = sse(STOP)
 

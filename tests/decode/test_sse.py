@@ -191,6 +191,7 @@ def test_a_complete_last_event_is_delivered_without_its_blank_line(tail, expecte
     assert payloads(*cut(ONE + tail, size)) == [("message", "1"), expected]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("size", [1, 7, 1000])
 @pytest.mark.parametrize(
     "tail",
@@ -417,6 +418,7 @@ def bounded(source: Iterable[bytes], limit: int) -> Iterator[bytes]:
         yield piece
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "event", [b"data: x\n" * 40_000, b"data: " + b"x" * 320_000 + b"\n"], ids=["many lines", "one line"]
 )

@@ -31,7 +31,9 @@ def test_an_answer_is_printed_and_its_stats_go_to_stderr() -> None:
     assert process.returncode == 0
     assert out.strip()
     assert out.endswith(b"\n")
-    assert re.fullmatch(rb"\[\S+: length; \d+ tokens in, 8 out; first after \d+\.\d\d s, \d+\.\d\d s]\n", err)
+    assert re.fullmatch(
+        rb"\[\S+: length; \d+ tokens in, 8 out; first event after \d+\.\d\d s, end after \d+\.\d\d s]\n", err
+    )
 
 
 def test_a_refusal_by_the_server_is_printed_as_one_line() -> None:

@@ -744,6 +744,7 @@ LARGE = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("code", [200, 307, 400], ids=["200", "307", "400"])
 @pytest.mark.parametrize("lines", LARGE.values(), ids=LARGE)
 def test_a_head_of_six_megabytes_takes_less_than_a_second_to_read(serve, connect, any_session, lines, code):

@@ -596,7 +596,7 @@ WRONG_KEYS = [
 )
 def test_a_key_given_as_the_name_of_a_provider_is_not_shown(key, use, monkeypatch):
     monkeypatch.setenv("SOME_OTHER_KEY", key)
-    with pytest.raises(ConfigError, match="no ready-made provider") as caught:
+    with pytest.raises(ConfigError, match="no built-in provider") as caught:
         use(key)
     assert_hidden(seen(caught.value), key)
 

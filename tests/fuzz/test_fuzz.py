@@ -21,6 +21,8 @@ from strategies import NOISY_BYTES, ODD_CHUNKS, TOKENS
 from chatstream.errors import ChatStreamError
 from chatstream.types.limits import Limits
 
+pytestmark = pytest.mark.thorough
+
 RECORDINGS = Path(__file__).resolve().parents[1] / "recordings"
 EXCERPT = 900  # bytes
 

@@ -219,11 +219,11 @@ def test_the_path_of_a_file_stands_for_its_lines(client, tmp_path):
         ({"prompts": "a prompt"}, "not str"),
         ({"prompts": {"prompt": "a"}}, "not dict"),
         ({"prompts": 5}, "not int"),
-        ({"concurrency": 0}, "concurrency is how many"),
-        ({"concurrency": True}, "concurrency is how many"),
-        ({"concurrency": 2.5}, "concurrency is how many"),
-        ({"prompt": "a"}, "give map_prompts a list"),
-        ({"messages": []}, "give map_prompts a list"),
+        ({"concurrency": 0}, "concurrency must be a whole number"),
+        ({"concurrency": True}, "concurrency must be a whole number"),
+        ({"concurrency": 2.5}, "concurrency must be a whole number"),
+        ({"prompt": "a"}, "give it a list of prompts"),
+        ({"messages": []}, "give it a list of prompts"),
         ({"timeout": 5}, "timeout"),
         ({"progress": "yes"}, "progress is True"),
     ],
@@ -234,7 +234,7 @@ def test_arguments_that_can_not_work_are_refused_before_the_first_result_is_aske
 
 
 def test_what_is_no_client_is_refused():
-    with pytest.raises(ConfigError, match="takes a Client, not str"):
+    with pytest.raises(ConfigError, match="must be a Client, not str"):
         map_prompts("gpt-4.1-mini", ["a"])  # type: ignore[arg-type]
 
 

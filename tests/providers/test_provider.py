@@ -1,4 +1,4 @@
-"""Settings of a server: what is accepted, the URL, headers and key that result, ready-made providers and TOML."""
+"""Settings of a server: what is accepted, the URL, headers and key that result, built-in providers and TOML."""
 
 from __future__ import annotations
 
@@ -347,7 +347,7 @@ def test_over_https_or_on_loopback_no_warning_is_emitted(base_url: str):
         acme(base_url="http://keyless.example").warn_if_plain()
 
 
-# ── ready-made providers ────────────────────────────────────────────────────────────────────────────────────────
+# ── built-in providers ─────────────────────────────────────────────────────────────────────────────────────────
 
 AZURE_ENVIRONMENT = {"AZURE_OPENAI_ENDPOINT": "https://r.openai.azure.com/"}
 CHAT = "/chat/completions"

@@ -506,7 +506,7 @@ def test_a_stream_that_fails_in_a_later_turn_leaves_the_conversation_before_that
         read(loop)
     assert caught.value.partial.text == loop.turn.text == "It i"
     assert [type(each).__name__ for each in prompt.input] == ["Message", "FunctionCall", "FunctionCallOutput"]
-    with pytest.raises(StreamClosed, match="goes on with it"):
+    with pytest.raises(StreamClosed, match="continues it"):
         next(loop)
     assert repr(loop) == "<ToolLoop ended; turns=2>"
     with pytest.raises(StreamTruncated):

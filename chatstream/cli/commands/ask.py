@@ -24,14 +24,14 @@ EXAMPLES = """\
   chatstream "Why is the sky blue?" -m gpt-4.1-mini
   chatstream "Why is the sky blue?" -p local               # a real model on this machine
   chatstream "Why?" --base-url localhost:8080/v1 -m any    # any server that speaks Chat Completions
-  git diff | chatstream "Write a commit message"           # what is piped follows the question
+  git diff | chatstream "Write a commit message"           # piped text follows the question
   chatstream "What differs?" -f old.py -f new.py           # text files
   chatstream "What is on it?" -i photo.jpg                 # an image
   chatstream "Three colours" -o seed=1 -o stop='["4."]'    # any field of the request
   chatstream "The planets" --schema planets:Planet         # JSON of a type, or of a schema in a file
   chatstream "Weather in Oslo?" --tool weather:get_weather # a function that the model may call
-  chatstream "Why?" --json | jq -r .type                   # one event a line
-  chatstream "Why?" --record why.sse --timing              # to be looked at again: chatstream replay why.sse
+  chatstream "Why?" --json | jq -r .type                   # one event per line
+  chatstream "Why?" --record why.sse --timing              # to see it again: chatstream replay why.sse
 """
 
 
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     with imports():
         from ..main import COMMANDS
     listed = "".join(f"  chatstream {name:<12} {does}\n" for name, does in COMMANDS.items())
-    more = "\nEach of them explains itself: chatstream chat --help\n"
+    more = "\nEach command has its own help: chatstream chat --help\n"
     parser = new_parser(
         "", "[ask] [options] QUESTION", "Ask a model, and stream its answer.", f"{EXAMPLES}\ncommands:\n{listed}{more}"
     )
@@ -49,7 +49,9 @@ def parser() -> argparse.ArgumentParser:
     add_request(parser)
     add_output(parser)
     add_programs(parser).add_argument(
-        "--schema", metavar="FILE|MODULE:TYPE", help="ask for JSON of this schema or type, and check the answer"
+        "--schema",
+        metavar="FILE|MODULE:TYPE",
+        help="ask for JSON of this schema or type; check that the answer is JSON and, for a type, that it matches",
     )
     add_version(parser)
     return parser

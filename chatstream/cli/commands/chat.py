@@ -1,8 +1,8 @@
 """``chatstream chat``: messages from a terminal or a pipe → their answers, in a conversation that is kept in a file.
 
 Rules:
-- A message and its answer are added to the file together. Of an answer that breaks off, or that Ctrl-C ends, the part
-  that arrived is kept; without any, the message is dropped too.
+- A message and its answer are added to the file together. If an answer breaks off, or Ctrl-C ends it, the part that
+  arrived is kept; if nothing arrived, the message is dropped too.
 - On a terminal an error is shown and the conversation goes on; in a pipe it ends the command.
 """
 
@@ -29,10 +29,10 @@ from ..spinner import Spinner
 from ..terminal import print_to_stderr
 
 EXAMPLES = """\
-  chatstream chat -m gpt-4.1-mini                  # goes on with the conversation "default"
-  chatstream chat -C trip -p local                 # one of another name
+  chatstream chat -m gpt-4.1-mini                  # continues the conversation "default"
+  chatstream chat -C trip -p local                 # one with another name
   chatstream chat -C ./trip.jsonl                  # or in a file of your choice
-  chatstream chat -C trip --new -s "Be brief."     # begins anew; the old file is kept under its date
+  chatstream chat -C trip --new -s "Be brief."     # starts a new one; the old file is renamed
   chatstream chat -C trip "And in winter?"         # one message, one answer
   printf 'Hello\\nAnd you?\\n' | chatstream chat     # each line is a message
 
@@ -42,12 +42,14 @@ arrived, Alt-Enter begins a new line, and Ctrl-D ends the conversation.
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = new_parser("chat", "[options] [MESSAGE]", "Talk in a conversation that is kept in a file.", EXAMPLES)
+    parser = new_parser("chat", "[options] [MESSAGE]", "Hold a conversation that is kept in a file.", EXAMPLES)
     parser.add_argument("question", metavar="message", nargs="*", help="a single message, instead of an editor")
     parser.add_argument(
         "-C", "--conversation", metavar="NAME|FILE", default="default", help="which one (default: default)"
     )
-    parser.add_argument("--new", action="store_true", help="begin anew, and keep the old file under its date")
+    parser.add_argument(
+        "--new", action="store_true", help="start a new conversation; the date is added to the name of the old file"
+    )
     add_server(parser)
     add_request(parser)
     add_output(parser)

@@ -1,7 +1,7 @@
 """``chatstream map IN OUT``: a file of prompts → a file of results, through `map_prompts`.
 
 Rules:
-- A line of OUT is written as soon as its prompt is answered. The same command goes on where a killed one was.
+- A line of OUT is written as soon as its prompt is answered. The same command continues where a killed one stopped.
 - stderr gets the progress and a last line. The exit status is 1 if a prompt has failed.
 - The key is read from the environment at each request, so that workers on other machines have one of their own.
 """
@@ -36,8 +36,8 @@ EXAMPLES = """\
 def parser() -> argparse.ArgumentParser:
     description = 'Answer a file of prompts: lines of JSON with a "prompt", or of an OpenAI batch file.'
     parser = new_parser("map", "[options] IN OUT", description, EXAMPLES)
-    parser.add_argument("source", metavar="IN", help="file of prompts, one JSON object a line")
-    parser.add_argument("out", metavar="OUT", help="file of results; one of an earlier run is gone on with")
+    parser.add_argument("source", metavar="IN", help="file of prompts, one JSON object per line")
+    parser.add_argument("out", metavar="OUT", help="file of results; if it exists, the run continues it")
     add_server(parser)
     group = parser.add_argument_group("run")
     group.add_argument("--concurrency", metavar="N", type=int, default=8, help="prompts in flight (default: 8)")
@@ -78,7 +78,7 @@ def run(options: argparse.Namespace, out: TextIO) -> None:
                 if result.error is not None:
                     failed += 1
                     print_to_stderr(f"chatstream: {result.key}: {result.error}")
-    except OSError as error:  # which `main` would take for one of stdout
+    except OSError as error:  # which `main` would take for an error of stdout
         raise ChatStreamError(f"{error.filename}: {error.strerror}") from error
     if failed:
         raise ChatStreamError(f"{failed} of {number} prompts have failed: the same command asks for them again")
@@ -86,9 +86,9 @@ def run(options: argparse.Namespace, out: TextIO) -> None:
 
 
 def _client(options: argparse.Namespace) -> Client:
-    """The client that the options describe, with the name of the variable of its key in the place of the key."""
+    """The client that the options describe, with the name of the variable of its key instead of the key."""
     variable, options.key_env = options.key_env, None
-    key_of(variable)  # which is missing here as it would be in a worker
+    key_of(variable)  # missing here as it would be in a worker
     limiter = Limiter(options.requests_per_minute, options.tokens_per_minute)
     client = connected(options, limiter=limiter)
     if variable is None:
@@ -98,7 +98,7 @@ def _client(options: argparse.Namespace) -> Client:
 
 
 def _cluster(address: str, stack: ExitStack) -> Executor:
-    """The executor of a Dask cluster. Raises `ConfigError` if Dask is not installed, or the cluster not there."""
+    """The executor of a Dask cluster. Raises `ConfigError` without Dask, or if the cluster can't be reached."""
     with imports():
         try:
             distributed: Any = import_module("distributed")

@@ -1,4 +1,4 @@
-"""``chatstream models``: a server → the names of its models on stdout, one a line."""
+"""``chatstream models``: a server → the names of its models on stdout, one per line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``chatstream providers``: the user's file and the ready-made providers → a table on stdout."""
+"""``chatstream providers``: the user's file and the built-in providers → a table on stdout."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..terminal import escape_controls
 
 EXAMPLES = """\
   chatstream providers
-  chatstream providers | grep set     # those whose key is in the environment
+  chatstream providers | grep set     # those whose key is set
   chatstream "Why?" -p groq -m llama-3.3-70b-versatile
 
 A provider of your own is a table in ~/.config/chatstream/providers.toml, or in the file given by -c:
 
-  model_provider = "gateway"          # asked where no -p is given
+  model_provider = "gateway"          # used if no -p is given
 
   [model_providers.gateway]
   base_url = "https://llm.example.com/v1"

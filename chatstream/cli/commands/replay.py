@@ -1,4 +1,4 @@
-"""``chatstream replay FILE``: a recording → what `ask` has written of its answer."""
+"""``chatstream replay FILE``: a recording → what `ask` printed of its answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..spinner import Spinner
 EXAMPLES = """\
   chatstream "Why is the sky blue?" --record why.sse
   chatstream replay why.sse                # at once
-  chatstream replay why.sse --speed 1      # in the time that it took
+  chatstream replay why.sse --speed 1      # at the original speed
   chatstream replay why.sse --json
 """
 
@@ -22,9 +22,13 @@ EXAMPLES = """\
 def parser() -> argparse.ArgumentParser:
     description = "Show a recorded answer again, through the same code. Nothing is sent."
     parser = new_parser("replay", "[options] FILE", description, EXAMPLES)
-    parser.add_argument("files", metavar="FILE", help="what --record has written, or a saved body of an answer")
+    parser.add_argument("files", metavar="FILE", help="a file written by --record, or a saved response body")
     parser.add_argument(
-        "--speed", metavar="FACTOR", type=float, default=0, help="1 takes the time that it took; 0, the default, none"
+        "--speed",
+        metavar="FACTOR",
+        type=float,
+        default=0,
+        help="1 is the original speed, 2 twice as fast; 0, the default, does not wait",
     )
     parser.add_argument("--call", metavar="N", type=int, default=-1, help="which call of several, from 0 (default: -1)")
     add_output(parser, recorded=True)
@@ -34,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace, out: TextIO) -> None:
-    """Write the answer to ``out``. Raises `ConfigError` for a file that is no recording, and what its call raised."""
+    """Write the answer to ``out``. Raises `ConfigError` for another kind of file, and what the call raised."""
     with imports():
         from ..._recording.replay import replay
     spinner = Spinner(wanted=not options.plain)

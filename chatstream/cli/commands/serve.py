@@ -18,15 +18,19 @@ EXAMPLES = """\
 def parser() -> argparse.ArgumentParser:
     description = "Answer requests on loopback with recorded answers, for tests and demonstrations of any client."
     parser = new_parser("serve", "[options] FILE…", description, EXAMPLES)
-    parser.add_argument("files", metavar="FILE", nargs="+", help="what --record has written")
+    parser.add_argument("files", metavar="FILE", nargs="+", help="a file written by --record")
     parser.add_argument(
-        "--speed", metavar="FACTOR", type=float, default=0, help="1 takes the time that it took; 0, the default, none"
+        "--speed",
+        metavar="FACTOR",
+        type=float,
+        default=0,
+        help="1 is the original speed, 2 twice as fast; 0, the default, does not wait",
     )
     return parser
 
 
 def run(options: argparse.Namespace, out: TextIO) -> None:
-    """Print the base URL, and answer until Ctrl-C. Raises `ConfigError` for a file that is no recording."""
+    """Print the base URL, and answer until Ctrl-C. Raises `ConfigError` for a file that is not a recording."""
     with imports():
         from ...testing.replay_server import ReplayServer
     with ReplayServer(*options.files, speed=options.speed) as server:

@@ -22,7 +22,7 @@ PAGES = {
     "litellm": ("litellm==1.102.4",),
     "llm": ("llm>=0.27",),
 }
-HEAVY = ("langchain", "litellm")  # their environments take 110 and 280 MB, and minutes on a busy machine
+HEAVY = ("langchain", "litellm", "llm")  # their environments take 80 to 280 MB, and minutes on a busy machine
 PROGRAM_SECONDS = 60.0
 BROKEN: Script = [head(), delta("Air scatters"), delta(" blue"), end()]  # whole for HTTP, but not for Chat Completions
 
