@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from consoles import ANSWER, KEY, Screen, error_event
 
+from chatstream import Turn
 from chatstream.cli.main import main
+from chatstream.cli.report import print_report
 from chatstream.testing import Step, Wire, cut, delta, done, end, event, finish, head, text_answer
 
 
@@ -163,3 +166,8 @@ def test_stats_of_an_empty_answer_are_printed(run: Any) -> None:
 def test_stats_say_that_a_server_reported_no_usage_and_no_finish_reason(run: Any) -> None:
     *_, err = run([head(), delta("Hello"), done(), end()], "--stats")
     assert err.startswith("[m1: unconfirmed; no usage reported; first event after 0.")
+
+
+def test_the_statistics_of_a_turn_without_times_say_so(capsys: pytest.CaptureFixture[str]) -> None:
+    print_report(Turn(model="m1"), Namespace(stats=True, timing=True, schema=None))
+    assert capsys.readouterr().err == "[m1: incomplete; no usage reported; no times]\n"
