@@ -59,7 +59,7 @@ ANSWERS = {
     "celery": ("reliability", "howto/celery"),
     "asyncio": ("explanation/synchronous", "howto/use-from-asyncio"),
     "certificate": ("reliability", "errors"),
-    "rate limit": ("reliability", "explanation/retries"),
+    "rate limit": ("reliability", "explanation/retries", "howto/many-prompts"),
     "pydantic": ("conversation", "turns", "howto/structured-answers"),
     "fallback": ("howto/fall-back",),
     "replay": ("howto/record-and-replay", "howto/keep-and-replay"),
