@@ -97,3 +97,14 @@ def add_programs(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 
 def add_version(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", action="version", version=f"chatstream {__version__}")
+
+
+def add_speed(parser: argparse.ArgumentParser) -> None:
+    """How fast a recording is played."""
+    parser.add_argument(
+        "--speed",
+        metavar="FACTOR",
+        type=float,
+        default=0,
+        help="1 is the original speed, 2 twice as fast; 0, the default, does not wait",
+    )

@@ -6,7 +6,7 @@ import argparse
 from typing import TextIO
 
 from ..._runtime.imports import imports
-from ..arguments import add_output, add_programs, new_parser
+from ..arguments import add_output, add_programs, add_speed, new_parser
 from ..output import write_events
 from ..report import print_report
 from ..spinner import Spinner
@@ -23,13 +23,7 @@ def parser() -> argparse.ArgumentParser:
     description = "Show a recorded answer again, through the same code. Nothing is sent."
     parser = new_parser("replay", "[options] FILE", description, EXAMPLES)
     parser.add_argument("files", metavar="FILE", help="a file written by --record, or a saved response body")
-    parser.add_argument(
-        "--speed",
-        metavar="FACTOR",
-        type=float,
-        default=0,
-        help="1 is the original speed, 2 twice as fast; 0, the default, does not wait",
-    )
+    add_speed(parser)
     parser.add_argument("--call", metavar="N", type=int, default=-1, help="which call of several, from 0 (default: -1)")
     add_output(parser, recorded=True)
     add_programs(parser)

@@ -7,7 +7,7 @@ import threading
 from typing import TextIO
 
 from ..._runtime.imports import imports
-from ..arguments import new_parser
+from ..arguments import add_speed, new_parser
 
 EXAMPLES = """\
   chatstream serve why.sse weather.sse     # prints its base URL; Ctrl-C ends it
@@ -19,13 +19,7 @@ def parser() -> argparse.ArgumentParser:
     description = "Answer requests on loopback with recorded answers, for tests and demonstrations of any client."
     parser = new_parser("serve", "[options] FILE…", description, EXAMPLES)
     parser.add_argument("files", metavar="FILE", nargs="+", help="a file written by --record")
-    parser.add_argument(
-        "--speed",
-        metavar="FACTOR",
-        type=float,
-        default=0,
-        help="1 is the original speed, 2 twice as fast; 0, the default, does not wait",
-    )
+    add_speed(parser)
     return parser
 
 
