@@ -23,7 +23,7 @@ from .._http.reply import Reply
 from .._runtime.clock import monotonic
 from ..errors import ChatStreamError, DeadlineExceeded, IdleTimeout, StreamError, idle_timeout
 from ..providers.provider import Provider
-from ..types.events import Completed, Heartbeat, ResponseEvent
+from ..types.events import Completed, Heartbeat, OutputTextDelta, ResponseEvent
 from ..types.limits import Limits
 from ..types.turn import Timing, Turn
 from ..types.usage import TokenUsage
@@ -94,30 +94,33 @@ class OpenAttempt:
         """The events of the answer, as they arrive."""
         parser, scope, provider, arrivals = self.parser, self._scope, self._provider, self.arrivals
         idle = partial(idle_timeout, provider.stream_idle_timeout, "stream_idle_timeout")
-        seen, brought = 0, True
+        seen, reports, brought, no_text, has_deadline = 0, 0, True, True, scope.has_deadline
         scope.exclude(monotonic() - arrivals.headers)  # the caller's own time before it began to read
         try:
             while not parser.done:
+                began = monotonic()
                 if parser.finished:
-                    if brought:
-                        brought = False
-                        scope.set_timeout(provider.finish_grace, IdleTimeout)
+                    if brought or reports != parser.reports:
+                        brought, reports = False, parser.reports
+                        scope.set_timeout(provider.finish_grace, IdleTimeout, began)
                 elif seen != (signs := parser.payloads + (parser.comments if provider.keepalive_resets_idle else 0)):
                     seen = signs
-                    scope.set_timeout(provider.stream_idle_timeout, idle)
-                piece = self._read()
+                    scope.set_timeout(provider.stream_idle_timeout, idle, began)
+                piece = self._read(began)
                 if piece is None:
                     yield from self._beat()
                 elif piece:
-                    reports, noting = parser.reports, True
+                    is_first = True
                     for event in parser.feed(piece):
-                        if noting:
-                            noting, self._beat_at = arrivals.note(event), None
+                        if is_first:
+                            is_first, self._beat_at = False, None
+                            arrivals.note()
+                        if no_text and event.__class__ is OutputTextDelta:
+                            no_text, arrivals.first_text = False, arrivals.read_at
                         yield event
                         brought = True
-                        if scope.interrupted:
+                        if scope.stopped or (has_deadline and scope.interrupted):
                             self._check_interruption()
-                    brought = brought or parser.reports > reports
                 else:
                     break
             for event in arrivals.noted(parser.close()):
@@ -146,9 +149,9 @@ class OpenAttempt:
             self._beat_at = now + heartbeat
         return now < self._beat_at and self.reply.wait(self._beat_at - now)
 
-    def _read(self) -> bytes | None:
+    def _read(self, began: float) -> bytes | None:
         """The next bytes, none at the end; None if the time of a heartbeat comes first."""
-        arrivals, began = self.arrivals, monotonic()
+        arrivals = self.arrivals
         try:
             if self.heartbeat is not None and not self._arrives_in(self.heartbeat):
                 arrivals.waited += monotonic() - began

@@ -5,7 +5,7 @@
 Rules:
 - An event has arrived when the read that completed it has returned, whenever the caller asks for it.
 - Only the time of reads counts as waiting: the caller's own code between two events makes no gap.
-- A piece of bytes may complete many events. Its first one is noted, and the others only until the first text.
+- A piece of bytes may complete many events. Only its first one is noted, and the first text of all.
 - The reads are kept for the plot, `MOST_READS` at most: of a long answer, one for each part of the time.
 """
 
@@ -25,8 +25,8 @@ MOST_READS = 200  # 23 kB; each turn keeps them
 class Arrivals:
     """The times of one answer, on the monotonic clock; ``started`` is when its call began.
 
-    Whoever reads sets ``read_at`` when a read has ended, adds to ``waited``, ``bytes`` and ``reads``, and calls `thin`
-    when there are more than `MOST_READS`: a method called for each read would cost as much as all the rest.
+    Whoever reads sets ``read_at`` when a read has ended, adds to ``waited``, ``bytes`` and ``reads``, calls `thin` when
+    there are more than `MOST_READS`, and sets ``first_text``: a method for each would cost as much as all the rest.
     """
 
     __slots__ = (
@@ -45,24 +45,21 @@ class Arrivals:
         self.waited: float = 0.0  # seconds since then
         self._gap: float | None = None
 
-    def note(self, event: ResponseEvent) -> bool:
-        """Note an event of the latest read. Whether the next one of the same read is to be noted, too."""
+    def note(self) -> None:
+        """Note the first event of the latest read."""
         if self.first_event is None:
             self.first_event = self.read_at
         elif self._gap is None or self.waited > self._gap:
             self._gap = self.waited
         self._last = self.read_at
         self.waited = 0.0
-        if self.first_text is None and event.__class__ is OutputTextDelta:
-            self.first_text = self.read_at
-        return self.first_text is None
 
     def noted(self, events: Iterable[ResponseEvent]) -> Iterator[ResponseEvent]:
         """The events that the end of the bytes completes, noted as those of one read."""
-        noting = self.first_text is None
         for event in events:
-            if noting:
-                noting = self.note(event)
+            self.note()
+            if self.first_text is None and event.__class__ is OutputTextDelta:
+                self.first_text = self.read_at
             yield event
 
     def thin(self) -> None:

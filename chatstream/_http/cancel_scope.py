@@ -44,15 +44,21 @@ class CancelScope:
         "_process",
         "_timeout_at",
         "_waking",
+        "asked_at",
         "cancelled",
+        "has_deadline",
         "socket",
         "started",
+        "stopped",
         "waits",
     )
 
     def __init__(self, deadline: float | None = None) -> None:
         self.started: float = monotonic()
+        self.asked_at: float = self.started  # when somebody who waits asked for the time that remains
         self.cancelled: bool = False
+        self.stopped: bool = False  # there is an `error`
+        self.has_deadline: bool = deadline is not None
         self._error: ChatStreamError | None = None
         self._deadline = math.inf if deadline is None else self.started + checked_seconds("deadline", deadline)
         self._timeout_at = math.inf
@@ -80,15 +86,17 @@ class CancelScope:
     def reset(self) -> None:
         """Forget an error and a timeout of one attempt; the deadline and a cancellation still hold."""
         with self._lock.current:
-            self._error = None
+            self._error, self.stopped = None, False
             self._timeout_at, self._end = math.inf, self._deadline
             if self.cancelled:
                 self._stop(Cancelled("the stream was cancelled"))
 
-    def set_timeout(self, seconds: float, make_error: Callable[[], ChatStreamError]) -> None:
-        """Allow ``seconds`` from now; ``make_error`` makes the error raised when they are over."""
+    def set_timeout(
+        self, seconds: float, make_error: Callable[[], ChatStreamError], began: float | None = None
+    ) -> None:
+        """Allow ``seconds`` from ``began``, now by default; ``make_error`` makes the error raised when they are over."""
         self._make_error = make_error
-        self._timeout_at = timeout_at = monotonic() + seconds
+        self._timeout_at = timeout_at = (monotonic() if began is None else began) + seconds
         self._end = timeout_at if timeout_at < self._deadline else self._deadline
 
     @contextmanager
@@ -109,7 +117,8 @@ class CancelScope:
 
     def remaining(self) -> float:
         """Seconds that one wait may take now, a day at most. Raises `error` when none are left."""
-        left = self._end - monotonic()
+        self.asked_at = now = monotonic()
+        left = self._end - now
         if self._error is not None or left <= 0:
             raise self._stop(self._expired())
         return left if left < LONGEST_WAIT else LONGEST_WAIT
@@ -117,7 +126,10 @@ class CancelScope:
     def next_wait(self) -> float:
         """Seconds that one wait may take before it asks again; ``on_wait`` may be called. Raises `error` if none."""
         left = self.remaining()
-        return self.waits.share(left, self.exclude) if self.waits.active else left
+        if self.waits.active:
+            left = self.waits.share(left, self.exclude)
+            self.asked_at = monotonic()
+        return left
 
     def check(self) -> None:
         """Raise `error` if one was decided, and `ConfigError` in a process that inherited the call."""
@@ -158,6 +170,7 @@ class CancelScope:
     def _stop(self, error: ChatStreamError) -> ChatStreamError:
         with self._lock.current:
             self._error = self._error or error
+            self.stopped = True
         return self._error
 
     @property

@@ -244,7 +244,9 @@ _BY_CLASS = (
 _NO_CHUNK = (
     "an event is no chunk of openai-python: its text is event.delta of an OutputTextDelta, or what stream.text() yields"
 )
-for _event in get_args(ResponseEvent):
+_DELTAS = (OutputTextDelta, ReasoningDelta, RefusalDelta, FunctionCallDelta)
+for _event in set(get_args(ResponseEvent)) - {*_DELTAS}:  # `Created`, the first event of all, is where it is needed
+    # deltas do without: Python reads every attribute of an object slower whose class has `__getattr__`
     explain_missing(_event, {"delta": _BY_CLASS, "text": _BY_CLASS, "choices": _NO_CHUNK, "content": _NO_CHUNK})
 
 _EVENTS: dict[str, Callable[[Mapping[str, Any]], ResponseEvent]] = {
