@@ -204,12 +204,12 @@ def test_a_total_is_a_value_that_later_calls_do_not_change(serve, connect):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_child_that_closes_an_inherited_stream_adds_nothing(serve, connect, monkeypatch):
-    from chatstream._http import cancel_scope
+    from chatstream._runtime import process
 
     client = connect(serve([head(), *THREE, *REST]))
     stream = client.stream("Hi")
     next(stream)
     with monkeypatch.context() as patch:
-        patch.setattr(cancel_scope, "getpid", lambda: -1)
+        patch.setattr(process, "pid", -1)
         stream.close()
     assert client.usage.tokens == TokenUsage()

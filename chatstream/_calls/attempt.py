@@ -61,6 +61,9 @@ class OpenAttempt:
         self._provider = provider
         self._choices = choices
         self._limits = limits
+        self._idle = partial(idle_timeout, provider.stream_idle_timeout, "stream_idle_timeout")
+        self._signs = 0  # of life, until the idle time began
+        self._reports = -1  # of token usage, until the grace time began
 
     def again(self, reply: Reply) -> OpenAttempt:
         """An attempt that reads another answer to the same call."""
@@ -92,34 +95,25 @@ class OpenAttempt:
 
     def read(self) -> Iterator[ResponseEvent]:
         """The events of the answer, as they arrive."""
-        parser, scope, provider, arrivals = self.parser, self._scope, self._provider, self.arrivals
-        idle = partial(idle_timeout, provider.stream_idle_timeout, "stream_idle_timeout")
-        seen, reports, brought, no_text, has_deadline = 0, 0, True, True, scope.has_deadline
+        parser, scope, arrivals = self.parser, self._scope, self.arrivals
+        brought = no_text = True
+        has_deadline = scope.has_deadline
         scope.exclude(monotonic() - arrivals.headers)  # the caller's own time before it began to read
         try:
             while not parser.done:
-                began = monotonic()
-                if parser.finished:
-                    if brought or reports != parser.reports:
-                        brought, reports = False, parser.reports
-                        scope.set_timeout(provider.finish_grace, IdleTimeout, began)
-                elif seen != (signs := parser.payloads + (parser.comments if provider.keepalive_resets_idle else 0)):
-                    seen = signs
-                    scope.set_timeout(provider.stream_idle_timeout, idle, began)
-                piece = self._read(began)
+                piece = self._read(brought)
+                brought = False
                 if piece is None:
                     yield from self._beat()
                 elif piece:
-                    is_first = True
                     for event in parser.feed(piece):
-                        if is_first:
-                            is_first, self._beat_at = False, None
+                        if not brought:
+                            brought, self._beat_at = True, None
                             arrivals.note()
                         if no_text and event.__class__ is OutputTextDelta:
                             no_text, arrivals.first_text = False, arrivals.read_at
                         yield event
-                        brought = True
-                        if scope.stopped or (has_deadline and scope.interrupted):
+                        if scope.cancelled or has_deadline:
                             self._check_interruption()
                 else:
                     break
@@ -138,7 +132,7 @@ class OpenAttempt:
 
     def _check_interruption(self) -> None:
         """Raise after a cancellation, and after the deadline unless nothing is missing but the end."""
-        error = self._scope.error
+        error = self._scope.error if self._scope.interrupted else None
         if error is not None and not (self.parser.finished and isinstance(error, DeadlineExceeded)):
             raise error
 
@@ -149,9 +143,24 @@ class OpenAttempt:
             self._beat_at = now + heartbeat
         return now < self._beat_at and self.reply.wait(self._beat_at - now)
 
-    def _read(self, began: float) -> bytes | None:
-        """The next bytes, none at the end; None if the time of a heartbeat comes first."""
-        arrivals = self.arrivals
+    def _renew_timer(self, began: float, brought: bool) -> None:
+        """Begin the idle time anew after a sign of life, and the grace time after the end has brought something."""
+        parser, provider = self.parser, self._provider
+        if parser.finished:
+            if brought or parser.reports != self._reports:
+                self._reports = parser.reports
+                self._scope.set_timeout(provider.finish_grace, IdleTimeout, began)
+            return
+        signs = parser.payloads + (parser.comments if provider.keepalive_resets_idle else 0)
+        if signs != self._signs:
+            self._signs = signs
+            self._scope.set_timeout(provider.stream_idle_timeout, self._idle, began)
+
+    def _read(self, brought: bool) -> bytes | None:
+        """The next bytes, none at the end; None if the time of a heartbeat comes first. ``brought`` says whether the
+        bytes before were an event."""
+        arrivals, began = self.arrivals, monotonic()
+        self._renew_timer(began, brought)
         try:
             if self.heartbeat is not None and not self._arrives_in(self.heartbeat):
                 arrivals.waited += monotonic() - began

@@ -19,9 +19,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from os import getpid
 from typing import Any
 
+from .._runtime import process
 from .._runtime.clock import monotonic
 from .._runtime.locks import ForkSafeLock
 from ..errors import Cancelled, ChatStreamError, ConfigError, DeadlineExceeded
@@ -29,6 +29,8 @@ from .announcing import WaitAnnouncer
 
 LONGEST_WAIT = 86400.0  # seconds; whoever waits longer asks again, and no poll overflows
 INHERITED = "the stream belongs to the process that opened it: open one in each process, after the fork"
+
+MakeError = Callable[[], ChatStreamError]
 
 
 class CancelScope:
@@ -49,7 +51,6 @@ class CancelScope:
         "has_deadline",
         "socket",
         "started",
-        "stopped",
         "waits",
     )
 
@@ -57,17 +58,16 @@ class CancelScope:
         self.started: float = monotonic()
         self.asked_at: float = self.started  # when somebody who waits asked for the time that remains
         self.cancelled: bool = False
-        self.stopped: bool = False  # there is an `error`
         self.has_deadline: bool = deadline is not None
         self._error: ChatStreamError | None = None
         self._deadline = math.inf if deadline is None else self.started + checked_seconds("deadline", deadline)
         self._timeout_at = math.inf
         self._end = self._deadline  # the earlier of the two
-        self._make_error: Callable[[], ChatStreamError] = DeadlineExceeded
+        self._make_error: MakeError = DeadlineExceeded
         self._waking = threading.Lock()  # released to wake `sleep`
         self._waking.acquire()
         self._lock = ForkSafeLock()  # reentrant: a signal handler may cancel the thread that it interrupts
-        self._process = getpid()
+        self._process = process.pid
         self.socket: SocketHolder = SocketHolder()
         self.waits: WaitAnnouncer = WaitAnnouncer(self.started)
 
@@ -86,21 +86,19 @@ class CancelScope:
     def reset(self) -> None:
         """Forget an error and a timeout of one attempt; the deadline and a cancellation still hold."""
         with self._lock.current:
-            self._error, self.stopped = None, False
+            self._error = None
             self._timeout_at, self._end = math.inf, self._deadline
             if self.cancelled:
                 self._stop(Cancelled("the stream was cancelled"))
 
-    def set_timeout(
-        self, seconds: float, make_error: Callable[[], ChatStreamError], began: float | None = None
-    ) -> None:
-        """Allow ``seconds`` from ``began``, now by default; ``make_error`` makes the error raised when they are over."""
+    def set_timeout(self, seconds: float, make_error: MakeError, began: float | None = None) -> None:
+        """Allow ``seconds`` from ``began`` (now by default); ``make_error`` makes the error for when they are over."""
         self._make_error = make_error
         self._timeout_at = timeout_at = (monotonic() if began is None else began) + seconds
         self._end = timeout_at if timeout_at < self._deadline else self._deadline
 
     @contextmanager
-    def limit(self, seconds: float, make_error: Callable[[], ChatStreamError]) -> Iterator[None]:
+    def limit(self, seconds: float, make_error: MakeError) -> Iterator[None]:
         """Allow the block ``seconds``, unless the timeout in force ends before."""
         outer = self._timeout_at, self._end, self._make_error
         if monotonic() + seconds < self._timeout_at:
@@ -135,7 +133,7 @@ class CancelScope:
         """Raise `error` if one was decided, and `ConfigError` in a process that inherited the call."""
         if self._error is not None:
             raise self._error
-        if self._process != getpid():
+        if self._process != process.pid:
             raise self._stop(ConfigError(INHERITED))
 
     def check_cancelled(self) -> None:
@@ -170,13 +168,12 @@ class CancelScope:
     def _stop(self, error: ChatStreamError) -> ChatStreamError:
         with self._lock.current:
             self._error = self._error or error
-            self.stopped = True
         return self._error
 
     @property
     def inherited(self) -> bool:
         """Whether a parent of this process began the call."""
-        return self._process != getpid()
+        return self._process != process.pid
 
     def attach(self, sock: socket.socket | None, owned: bool = False) -> None:
         """Remember ``sock`` as the one that `cancel` shuts down; see `SocketHolder`."""

@@ -239,8 +239,8 @@ def whole_chunks(buffer: bytes, limit: int) -> tuple[list[bytes], int]:
     """The whole chunks at the start of ``buffer``, up to ``limit`` bytes, and how many bytes of the buffer they take
     with their framing. Chunks with extensions, and the last one, are left to http.client."""
     parts: list[bytes] = []
-    end = 0
-    while found := CHUNK_SIZE.match(buffer, end):
+    end, length = 0, len(buffer)
+    while end < length and (found := CHUNK_SIZE.match(buffer, end)):
         start = found.end()
         size = int(found[1], 16)
         limit -= size

@@ -26,8 +26,7 @@ from support import REST, text_of, within
 
 import chatstream
 from chatstream import ConfigError, StreamClosed
-from chatstream._http import cancel_scope
-from chatstream._runtime import imports, locks
+from chatstream._runtime import imports, locks, process
 from chatstream._runtime.locks import ForkSafeLock
 from chatstream.testing import (
     Script,
@@ -532,7 +531,7 @@ def is_held(lock: Any) -> bool:
 @pytest.fixture
 def become_a_child(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A function after which this process looks like a child of the one that opened its streams."""
-    return lambda: monkeypatch.setattr(cancel_scope, "getpid", lambda: -1)
+    return lambda: monkeypatch.setattr(process, "pid", -1)
 
 
 @pytest.mark.parametrize("read", [0, 2])
