@@ -18,6 +18,7 @@ import contextlib
 import doctest
 import importlib
 import io
+import json
 import os
 import pkgutil
 import re
@@ -35,6 +36,7 @@ import pytest
 
 import chatstream
 import chatstream.cli.main as cli
+from benchmarks import report
 from chatstream import Provider, _shared
 from chatstream._retries import retry
 from chatstream.providers import local, presets
@@ -406,6 +408,37 @@ def test_the_tables_and_the_picture_of_the_retries_match_the_code() -> None:
     assert made["page"](page) == page
     assert made["picture"]() == (DOCS / "explanation" / "retries.svg").read_text("utf-8")
     assert all(f"<!-- begin: {name} -->" in page for name in made["TABLES"])
+
+
+def test_the_tables_of_the_speed_page_are_made_from_the_results_of_the_benchmarks() -> None:
+    page = (DOCS / "speed.md").read_text("utf-8")
+    assert report.page_with(page, results()) == page, "run: python3 -m benchmarks --again"
+    assert page.index(report.SUMMARY) < page.index("\n## ") < page.index(report.BEGIN)
+
+
+def test_the_summary_of_the_speed_page_compares_chatstream_with_the_loop_and_openai_python() -> None:
+    rows = [line.split(" | ") for line in report.summary(results()).splitlines()]
+    assert [row[0] for row in rows[2:]] == [
+        "| **chatstream** events",
+        "| the loop: requests, sseclient-py, `json.loads`",
+        f"| openai-python `create(stream=True)` {results()['results']['version']['openai_create']['version']}",
+    ]
+    tables = report.table(results())
+    cells = [cell.strip(" |") for row in rows[2:] for cell in row[1:]]
+    assert [cell for cell in cells if f"| {cell} |" not in tables] == []
+
+
+def test_the_figures_of_the_readme_are_those_of_the_benchmarks() -> None:
+    page = (ROOT / "README.md").read_text("utf-8")
+    text, unlike = (results()["results"][f"cpu {shape}"]["stream"]["ratio"] for shape in ("text", "unlike"))
+    assert f"In the benchmark of {results()['machine']['date']} " in page
+    assert re.search(rf"took about {text:.1f} × the\s+CPU time", page)
+    assert f"and {unlike:.1f} × if no two chunks are alike" in page
+
+
+def results() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((ROOT / "benchmarks" / "results.json").read_text("utf-8"))
+    return found
 
 
 def test_the_documented_error_tree_matches_the_code() -> None:
