@@ -63,7 +63,7 @@ copybutton_selector = ", ".join(
 
 # A text may mean something else by these, which are also methods or commands. `chatstream.stream` is a link.
 AMBIGUOUS = {"__version__", "stream", "collect", "aggregate", "doctor"}
-WRITTEN = re.compile(r"(chatstream\.(?:testing\.)?)?(\w+)(?:\.\w+)?(\(.*\))?$")
+WRITTEN = re.compile(r"(chatstream\.(?:testing\.|telemetry\.)?)?(\w+)(?:\.\w+)?(\(.*\))?$")
 
 
 def target_of(text: str) -> str | None:
@@ -72,6 +72,8 @@ def target_of(text: str) -> str | None:
     if not found:
         return None
     prefix, name, call = found.groups()
+    if prefix == "chatstream.telemetry.":
+        return text
     if name in chatstream.__all__ and prefix != "chatstream.testing.":
         return f"chatstream.{name}" if prefix or name not in AMBIGUOUS else None
     # functions of scripts have the names of ordinary words: `end()` is a link, `end` is not

@@ -24,6 +24,7 @@ from browsers import browser, start
 from environments import ROOT, Environments
 
 import chatstream
+from chatstream import testing
 
 DOCS = ROOT / "docs"
 PAGES = sorted(path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.md"))
@@ -222,6 +223,22 @@ def test_each_parameter_in_the_reference_has_its_type(site):
 def test_a_guide_leads_to_the_names_in_the_reference(site, page):
     linked = re.findall(r'href="[./]*api\.html#chatstream\.(\w+)', (site / f"{page}.html").read_text("utf-8"))
     assert set(linked) & set(chatstream.__all__)
+
+
+NAMES = [f"chatstream.{name}" for name in chatstream.__all__ if name != "__version__"]
+NAMES += [f"chatstream.testing.{name}" for name in testing.__all__] + ["chatstream.telemetry.instrument"]
+
+
+def test_every_public_name_is_in_the_reference(site):
+    described = set(re.findall(r'<dt [^>]*id="(chatstream\.[\w.]+)"', (site / "api.html").read_text("utf-8")))
+    assert [name for name in NAMES if name not in described] == []
+
+
+def test_a_guide_leads_to_every_public_name(site):
+    guides = [page for page in PAGES if page not in ("api", "changelog", "contributing", "security", "design")]
+    text = "".join((site / f"{page}.html").read_text("utf-8") for page in guides)
+    linked = set(re.findall(r'href="[./]*api\.html#(chatstream\.[\w.]+)"', text))
+    assert [name for name in NAMES if name not in linked] == []
 
 
 @pytest.mark.parametrize("question", ANSWERS)
