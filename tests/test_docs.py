@@ -396,6 +396,18 @@ def test_the_check_of_links_finds_those_that_lead_nowhere(text: str, broken: lis
     assert [target for target in links(page) if is_broken(target, page)] == broken
 
 
+def test_every_link_of_the_readme_leads_to_the_repository_where_the_package_index_shows_it(tmp_path: Path) -> None:
+    made = runpy.run_path(str(ROOT / "setup.py"))
+    page = tmp_path / "page.md"
+    page.write_text(made["long_description"](), "utf-8")
+    found = links(page)
+    inner = [target.partition("/main/")[2] for target in found if target.startswith(made["FORGE"])]
+    assert [target for target in found if is_broken(target, page)] == []
+    assert [target for target in inner if is_broken(target, ROOT / "README.md")] == []
+    assert len(inner) == len(links(ROOT / "README.md")) > 30
+    assert f"{made['FORGE']}/raw/main/docs/terminal.svg" in found
+
+
 def test_every_how_to_page_is_on_the_list_of_tasks() -> None:
     listed = links(DOCS / "howto" / "index.md")
     pages = [path.name for path in (DOCS / "howto").glob("*.md") if path.name != "index.md"]
