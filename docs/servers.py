@@ -1,9 +1,9 @@
 """Tables of docs/providers.md: what each server wants, and what it sends.
 
     chatstream.providers.presets ─▶ the table of settings
-    tests/recordings, docs/servers.json ─▶ the table of what is recorded
+    tests/recordings, docs/servers.json ─▶ the tables of what is recorded
 
-``python docs/servers.py`` writes both tables. ``python docs/servers.py FOLDER`` first reads the recordings of other
+``python docs/servers.py`` writes the tables. ``python docs/servers.py FOLDER`` first reads the recordings of other
 projects in a folder with a ``manifest.json``, and writes what they show into docs/servers.json. Tests compare
 all of it.
 
@@ -66,6 +66,12 @@ NAMES = {
     "zai": "Z.ai",
 }
 FIELDS = ("max_tokens", "max_completion_tokens", "stream_options")  # that some servers refuse
+
+PLACES = {  # of the usage, as ``chatstream doctor`` names them
+    "in a chunk of its own": "own chunk",
+    "in the finish chunk": "finish chunk",
+    "in every chunk": "every chunk",
+}
 
 
 # ── recordings ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -142,7 +148,7 @@ def _seen_in_stream(recording: Recording) -> Iterator[tuple[str, str]]:
     yield "comments", "sent" if answer.comments else "not sent"
     for place in _usage_place(answer).split(" and "):
         if place != "never sent":
-            yield "usage", place
+            yield "usage", PLACES[place]
     for key in sorted({key for delta in answer.deltas for key in delta if delta[key]}):
         if "reasoning" in key and key != "reasoning_opaque":
             yield "reasoning", key
@@ -170,11 +176,11 @@ def _forms_of_calls(answer: Answer) -> Iterator[str]:
     calls = [call for delta in answer.deltas for call in delta.get("tool_calls") or ()]
     starts = [call for call in calls if (call.get("function") or {}).get("name")]
     if calls:
-        yield "in fragments" if len(calls) > len(starts) else "whole"
+        yield "fragments" if len(calls) > len(starts) else "whole"
     if not all(call.get("id") for call in starts):
-        yield "without an id"
+        yield "no id"
     if not all("index" in call for call in calls):
-        yield "without an index"
+        yield "no index"
 
 
 def _seen_in_refusal(recording: Recording) -> Iterator[tuple[str, str]]:
@@ -212,22 +218,16 @@ def recorded() -> dict[str, dict[str, Any]]:
 def wants() -> str:
     """What each built-in provider is sent, from its settings."""
     rows = [
-        "| provider | key | role `developer` | `stream_options` | reasoning is sent back |",
+        "| provider | the key is sent in | `developer` is sent as | `stream_options` | reasoning is sent back |",
         "|---|---|---|---|---|",
     ]
     for id, preset in PRESETS.items():
-        provider = Provider(
-            **{"name": id, **preset, "base_url": preset["base_url"] or "https://azure.example"}
-        )
-        key = (
-            "in `Authorization`"
-            if provider.key_header == "Authorization"
-            else f"in `{provider.key_header}`"
-        )
+        url = preset["base_url"] or "https://my-resource.openai.azure.com"
+        provider = Provider(**{"name": id, **preset, "base_url": url})
         cells = [
             f"`{id}`",
-            key if provider.env_key else "none",
-            "sent" if provider.developer_role else "sent as `system`",
+            f"`{provider.key_header}`" if provider.env_key else "",
+            "`developer`" if provider.developer_role else "`system`",
             "sent" if provider.stream_usage else "left out",
             _reasoning_back(provider),
         ]
@@ -244,34 +244,47 @@ def _reasoning_back(provider: Provider) -> str:
 
 
 def sends() -> str:
-    """What the recordings of each server show, the built-in providers first."""
+    """How the recorded streams of each server are spelled, the built-in providers first."""
     found = recorded()
-    others = sorted((name for name in found if name not in PRESETS), key=str.lower)
     rows = [
-        "| server | streams | `[DONE]` | usage | reasoning | tool calls | comments "
-        "| fields in accepted requests | refusals | errors in a stream |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| server | streams | `[DONE]` | usage | reasoning | tool calls | comments |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for name in [*PRESETS, *others]:
-        shown = f"`{name}`" if name in PRESETS else name
-        if name in found:
-            rows.append(f"| {shown} | {' | '.join(_cells(found[name]))} |")
-        else:
-            rows.append(f"| {shown} | none recorded | | | | | | | | |")
+    for name, shown in _servers(found):
+        columns = found.get(name, {})
+        cells = [
+            str(columns.get("streams") or "none recorded"),
+            _share(columns.get("done", {})),
+            _listed(columns.get("usage", {})),
+            _listed(columns.get("reasoning", {}), "`"),
+            _listed(columns.get("calls", {})),
+            _share(columns.get("comments", {})),
+        ]
+        rows.append(f"| {shown} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
-def _cells(columns: dict[str, Any]) -> Iterator[str]:
-    yield str(columns["streams"] or "")
-    yield _share(columns.get("done", {}))
-    yield _listed(columns.get("usage", {}))
-    yield _listed(columns.get("reasoning", {}), "`")
-    yield _listed(columns.get("calls", {}))
-    yield _share(columns.get("comments", {}))
-    yield _listed(columns.get("fields", {}), "`")
-    statuses, forms = sorted(columns.get("statuses", {})), _listed(columns.get("errors", {}))
-    yield f"{', '.join(statuses)}: {forms}" if statuses else ""
-    yield _listed(columns.get("stream errors", {}))
+def answers() -> str:
+    """The fields of the recorded requests of each server, and where its errors have their message."""
+    found = recorded()
+    rows = ["| server | fields | status: message | message in a stream |", "|---|---|---|---|"]
+    for name, shown in _servers(found):
+        columns = found.get(name, {})
+        statuses, forms = sorted(columns.get("statuses", {})), _listed(columns.get("errors", {}))
+        cells = [
+            _listed(columns.get("fields", {}), "`"),
+            f"{', '.join(statuses)}: {forms}" if statuses else "",
+            _listed(columns.get("stream errors", {})),
+        ]
+        if any(cells):
+            rows.append(f"| {shown} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _servers(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """All servers, each with what its row shows: the built-in providers, then the others by name."""
+    others = sorted((name for name in found if name not in PRESETS), key=str.lower)
+    return [*((id, f"`{id}`") for id in PRESETS), *((name, name) for name in others)]
 
 
 def _share(counts: dict[str, int]) -> str:
@@ -287,18 +300,17 @@ def _listed(counts: dict[str, int], quote: str = "") -> str:
     return ", ".join(f"{quote}{spelling}{quote}" for spelling in ordered)
 
 
-TABLES = {"wants": wants, "sends": sends}
+TABLES = {"wants": wants, "sends": sends, "answers": answers}
 
 
 def page(text: str) -> str:
     """The text of the page with its tables as the code and the recordings make them."""
 
     def current(found: re.Match[str]) -> str:
-        return f"{found[1]}{TABLES[found[2]]()}{found[3]}"
+        return f"{found[1]}{TABLES[found[2]]()}\n{found[3]}"
 
-    return re.sub(
-        r"(<!-- begin: (\w+) -->\n).*?(\n<!-- end: \2 -->)", current, text, flags=re.DOTALL
-    )
+    pattern = r"(<!-- begin: (\w+) -->\n).*?(<!-- end: \2 -->)"
+    return re.sub(pattern, current, text, flags=re.DOTALL)
 
 
 def written(found: dict[str, Any]) -> str:
