@@ -68,9 +68,9 @@ NAMES = {
 FIELDS = ("max_tokens", "max_completion_tokens", "stream_options")  # that some servers refuse
 
 PLACES = {  # of the usage, as ``chatstream doctor`` names them
-    "in a chunk of its own": "own chunk",
-    "in the finish chunk": "finish chunk",
-    "in every chunk": "every chunk",
+    "in a chunk of its own": "own",
+    "in the finish chunk": "finish",
+    "in every chunk": "every",
 }
 
 
@@ -247,13 +247,13 @@ def sends() -> str:
     """How the recorded streams of each server are spelled, the built-in providers first."""
     found = recorded()
     rows = [
-        "| server | streams | `[DONE]` | usage | reasoning | tool calls | comments |",
+        "| server | streams | `[DONE]` | usage in chunk | reasoning | tool calls | comments |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, shown in _servers(found):
         columns = found.get(name, {})
         cells = [
-            str(columns.get("streams") or "none recorded"),
+            str(columns.get("streams") or "none"),
             _share(columns.get("done", {})),
             _listed(columns.get("usage", {})),
             _listed(columns.get("reasoning", {}), "`"),
