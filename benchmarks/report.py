@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from .peers import PEERS
 from .server import FRAMINGS
 
+SUMMARY = "<!-- begin: the summary of what `make bench` found -->"
 BEGIN, END = "<!-- begin: what `make bench` found -->", "<!-- end -->"
 Found = dict[str, Any]
 Cell = Callable[[dict[str, Any]], str]
@@ -111,6 +112,21 @@ TABLES: list[tuple[str, str, list[tuple[str, str, Cell]]]] = [
 ]
 
 
+# The three rows on top of the page; each cell is one of a table below it.
+SUMMARY_ROWS = ("stream", "loop", "openai_create")
+SUMMARY_COLUMNS: list[tuple[str, str, Cell]] = [
+    ("CPU per text event, µs", "cpu text", _us),
+    ("the same if no two chunks are alike, µs", "cpu unlike", _us),
+    ("imports for a first request, ms of CPU", "imports", _import),
+    ("memory of the process, MB", "memory", lambda cell: f"{cell['mb']:.0f}"),
+]
+
+
+def summary(found: Found) -> str:
+    """Three rows: chatstream, the hand-written loop, openai-python."""
+    return "\n".join(_rows(found["results"], SUMMARY_ROWS, SUMMARY_COLUMNS))
+
+
 def table(found: Found) -> str:
     """All tables, after a line on the machine."""
     tables = (_table(found["results"], *each) for each in TABLES)
@@ -129,12 +145,17 @@ def _table(results: Found, title: str, explanation: str, columns: list[tuple[str
     if not columns:
         return ""
     rows = [name for name in PEERS if any(name in results[key] for _, key, _ in columns)]
+    return "\n".join([f"## {title}", "", explanation, "", *_rows(results, rows, columns)])
+
+
+def _rows(results: Found, names: Iterable[str], columns: list[tuple[str, str, Cell]]) -> list[str]:
+    """The lines of a table: its head, and a row for each client."""
     head = " | ".join(["client", *(heading for heading, _, _ in columns)])
     lines = [f"| {head} |", "|" + "---|" * (head.count(" | ") + 1)]
-    for name in rows:
-        cells = [_cell(results[key].get(name), heading, show) for heading, key, show in columns]
+    for name in names:
+        cells = [_cell(results.get(key, {}).get(name), heading, show) for heading, key, show in columns]
         lines.append(f"| {_label(name, results)} | {' | '.join(cells)} |")
-    return "\n".join([f"## {title}", "", explanation, "", *lines])
+    return lines
 
 
 def _cell(cell: Found | None, heading: str, show: Cell) -> str:
@@ -149,8 +170,14 @@ def _label(name: str, results: Found) -> str:
     return PEERS[name].label if own else f"{PEERS[name].label} {number}".strip()
 
 
+def page_with(text: str, found: Found) -> str:
+    """The text of the page with the summary and the tables between their markers."""
+    for begin, made in ((SUMMARY, summary(found)), (BEGIN, table(found))):
+        before, _, rest = text.partition(begin)
+        _, _, after = rest.partition(END)
+        text = f"{before}{begin}\n\n{made}\n\n{END}{after}"
+    return text
+
+
 def write_page(page: Path, found: Found) -> None:
-    """Replace the tables between the two markers of the page."""
-    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n\n{table(found)}\n\n{END}{after}", encoding="utf-8")
+    page.write_text(page_with(page.read_text(encoding="utf-8"), found), encoding="utf-8")

@@ -1,7 +1,7 @@
 """How Sphinx builds these pages: ``make docs``; a warning is an error.
 
 Besides the usual settings:
-- The names in `LINKED` are links to the reference wherever a page mentions them, the first time in each section.
+- Public names are links to the reference wherever a page mentions them, the first time in each section.
 - The pages in `COPIED` show a file of the root of the repository.
 """
 
@@ -16,6 +16,7 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 
 import chatstream
+from chatstream import testing
 
 ROOT = Path(__file__).resolve().parents[1]
 FORGE = "https://github.com/chatstream-py/chatstream-py"
@@ -60,9 +61,25 @@ copybutton_selector = ", ".join(
 
 # ── names that link to the reference ────────────────────────────────────────────────────────────────────────────
 
-# Left out: names that are also methods or ordinary words, so that a text may mean something else by them.
-AMBIGUOUS = {"__version__", "stream", "collect", "aggregate", "doctor", "Other"}
-LINKED = set(chatstream.__all__) - AMBIGUOUS
+# A text may mean something else by these, which are also methods or commands. `chatstream.stream` is a link.
+AMBIGUOUS = {"__version__", "stream", "collect", "aggregate", "doctor"}
+WRITTEN = re.compile(r"(chatstream\.(?:testing\.|telemetry\.)?)?(\w+)(?:\.\w+)?(\(.*\))?$")
+
+
+def target_of(text: str) -> str | None:
+    """The name in the reference that a literal means; None if it means none."""
+    found = WRITTEN.match(text)
+    if not found:
+        return None
+    prefix, name, call = found.groups()
+    if prefix == "chatstream.telemetry.":
+        return text
+    if name in chatstream.__all__ and prefix != "chatstream.testing.":
+        return f"chatstream.{name}" if prefix or name not in AMBIGUOUS else None
+    # functions of scripts have the names of ordinary words: `end()` is a link, `end` is not
+    if name in testing.__all__ and (prefix or call or name[0].isupper()):
+        return f"chatstream.testing.{name}"
+    return None
 
 
 def link_names(app: Sphinx, document: nodes.document) -> None:
@@ -70,14 +87,10 @@ def link_names(app: Sphinx, document: nodes.document) -> None:
     for section in [document, *document.findall(nodes.section)]:
         seen: set[str] = set()
         for literal in list(section.findall(nodes.literal)):
-            name = re.match(r"(\w+)(\.\w+)?(\(.*\))?$", literal.astext())
-            if name and name[1] in LINKED and name[1] not in seen and _is_plain(literal, section):
-                seen.add(name[1])
-                options = {
-                    "refdomain": "py",
-                    "reftype": "obj",
-                    "reftarget": f"chatstream.{name[1]}",
-                }
+            target = target_of(literal.astext())
+            if target and target not in seen and _is_plain(literal, section):
+                seen.add(target)
+                options = {"refdomain": "py", "reftype": "obj", "reftarget": target}
                 link = pending_xref(
                     "", refdoc=app.env.docname, refexplicit=True, refwarn=False, **options
                 )

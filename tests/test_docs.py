@@ -18,6 +18,7 @@ import contextlib
 import doctest
 import importlib
 import io
+import json
 import os
 import pkgutil
 import re
@@ -30,12 +31,14 @@ from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 import chatstream
 import chatstream.cli.main as cli
-from chatstream import Provider, _shared
+from benchmarks import report
+from chatstream import Provider, _shared, testing
 from chatstream._retries import retry
 from chatstream.providers import local, presets
 from chatstream.testing import FaultServer, Script, Wire, done, end, event, head
@@ -328,24 +331,92 @@ def _without_output(block: Block) -> list[str]:
 # ── the text beside the blocks ──────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("path", [*PAGES, ROOT / "CHANGELOG.md"], ids=page_name)
-def test_every_relative_link_has_a_target(path: Path) -> None:
+OTHER_PAGES = [*ROOT.glob("*.md"), ROOT / "benchmarks" / "README.md", ROOT / "tests" / "recordings" / "README.md"]
+LINKING = sorted({*PAGES, *OTHER_PAGES})
+LINK = re.compile(r"\]\(([^)\s]+)\)|<(https?:[^>\s]+)>|(?:src|href)=\"([^\"]+)\"|^\[[^\]]+\]: (\S+)", re.MULTILINE)
+HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
+
+
+def links(path: Path) -> list[str]:
+    """The targets of the links and pictures in the text of a page."""
     page = _BLOCK.sub("", path.read_text(encoding="utf-8"))
-    for target in re.findall(r"\]\(([^)\s]+)\)", page):
-        file, _, anchor = target.partition("#")
-        if "://" not in target:
-            linked = path.parent / file if file else path
-            assert linked.is_file(), target
-            assert not anchor or anchor in _anchors(linked), target
+    page = re.sub(r"(`+)(?!`).+?(?<!`)\1(?!`)", "``", page)
+    return [next(filter(None, found)) for found in LINK.findall(page)]
+
+
+def is_broken(target: str, path: Path) -> bool:
+    """Whether an inner link of a page has no target, or an outer one is no https URL of a public host."""
+    if re.match(r"\w+:", target):
+        url = urlsplit(target)
+        return url.scheme != "https" or not HOST.fullmatch(url.netloc) or target[-1] in ".,;:"
+    file, _, anchor = target.partition("#")
+    linked = path.parent / file if file else path
+    return not linked.is_file() or (bool(anchor) and anchor not in _anchors(linked))
 
 
 def _anchors(path: Path) -> list[str]:
-    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", _BLOCK.sub("", path.read_text(encoding="utf-8")), re.MULTILINE)
     return [re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings]
 
 
+@pytest.mark.parametrize("path", LINKING, ids=page_name)
+def test_every_inner_link_of_a_page_has_its_target_and_every_outer_link_is_an_https_url(path: Path) -> None:
+    assert [target for target in links(path) if is_broken(target, path)] == []
+
+
+def test_the_pages_have_links_to_check() -> None:
+    found = [target for path in LINKING for target in links(path)]
+    assert len([target for target in found if "://" in target]) > 4
+    assert len([target for target in found if "#" in target and "://" not in target]) > 100
+
+
+@pytest.mark.parametrize(
+    ("text", "broken"),
+    [
+        ("[a](other.md) ![a](picture.svg) [a](other.md#a-heading) [a](#here)", []),
+        ("[a](missing.md) ![a](missing.svg)", ["missing.md", "missing.svg"]),
+        (
+            "[a](other.md#no-heading) [a](other.md#in-a-block) [a](#nowhere)",
+            ["other.md#no-heading", "other.md#in-a-block", "#nowhere"],
+        ),
+        ('[a\nb](missing.md) <img src="missing.svg">', ["missing.md", "missing.svg"]),
+        ("[a][b]\n\n[b]: missing.md", ["missing.md"]),
+        ("[a](https://example.com/a#b) <https://example.com>", []),
+        ("[a](http://example.com) <http://example.com>", ["http://example.com", "http://example.com"]),
+        ("[a](https://example) [a](https:/example.com)", ["https://example", "https:/example.com"]),
+        ("[a](https://example.com/.)", ["https://example.com/."]),
+        ("`[a](missing.md)`\n\n```text\n[a](missing.md)\n```\n", []),
+    ],
+)
+def test_the_check_of_links_finds_those_that_lead_nowhere(text: str, broken: list[str], tmp_path: Path) -> None:
+    (tmp_path / "other.md").write_text("# A heading\n\n```python\n# in a block\n```\n", "utf-8")
+    (tmp_path / "picture.svg").touch()
+    page = tmp_path / "page.md"
+    page.write_text(f"# Here\n\n{text}\n", "utf-8")
+    assert [target for target in links(page) if is_broken(target, page)] == broken
+
+
+def test_every_link_of_the_readme_leads_to_the_repository_where_the_package_index_shows_it(tmp_path: Path) -> None:
+    made = runpy.run_path(str(ROOT / "setup.py"))
+    page = tmp_path / "page.md"
+    page.write_text(made["long_description"](), "utf-8")
+    found = links(page)
+    inner = [target.partition("/main/")[2] for target in found if target.startswith(made["FORGE"])]
+    assert [target for target in found if is_broken(target, page)] == []
+    assert [target for target in inner if is_broken(target, ROOT / "README.md")] == []
+    assert len(inner) == len(links(ROOT / "README.md")) > 30
+    assert f"{made['FORGE']}/raw/main/docs/terminal.svg" in found
+
+
+def test_every_how_to_page_is_on_the_list_of_tasks() -> None:
+    listed = links(DOCS / "howto" / "index.md")
+    pages = [path.name for path in (DOCS / "howto").glob("*.md") if path.name != "index.md"]
+    assert sorted(set(pages) - set(listed)) == []
+    assert {"../web.md", "../logging.md"} <= set(listed)
+
+
 def test_the_table_of_providers_matches_the_presets() -> None:
-    page = (DOCS / "providers.md").read_text(encoding="utf-8")
+    page = (DOCS / "providers.md").read_text(encoding="utf-8").partition("## What each server wants")[0]
     rows = re.findall(r"^\| `(\w+)` \| (?:`([^`|]*)`)?[^|]*\| (?:`([^`|]*)`)?[^|]*\|", page, re.MULTILINE)
     assert {id: (url, key) for id, url, key in rows if id in presets.PRESETS} == {
         id: ("" if id == "local" else preset["base_url"], preset.get("env_key", ""))
@@ -390,8 +461,10 @@ def test_the_documented_limits_match_the_code() -> None:
 
 def test_every_public_name_is_in_the_api_reference() -> None:
     page = (DOCS / "api.md").read_text(encoding="utf-8")
-    listed = re.findall(r"^\.\. auto\w+:: chatstream\.(\w+)(?:\(\))?$", page, re.MULTILINE)
-    assert sorted(listed) == sorted(set(chatstream.__all__) - {"__version__"})
+    listed = re.findall(r"^\.\. auto\w+:: (chatstream\.[\w.]+)(?:\(\))?$", page, re.MULTILINE)
+    public = [f"chatstream.{name}" for name in chatstream.__all__ if name != "__version__"]
+    public += [f"chatstream.testing.{name}" for name in testing.__all__] + ["chatstream.telemetry.instrument"]
+    assert sorted(listed) == sorted(public)
 
 
 def test_every_public_name_is_explained_outside_the_reference() -> None:
@@ -406,6 +479,37 @@ def test_the_tables_and_the_picture_of_the_retries_match_the_code() -> None:
     assert made["page"](page) == page
     assert made["picture"]() == (DOCS / "explanation" / "retries.svg").read_text("utf-8")
     assert all(f"<!-- begin: {name} -->" in page for name in made["TABLES"])
+
+
+def test_the_tables_of_the_speed_page_are_made_from_the_results_of_the_benchmarks() -> None:
+    page = (DOCS / "speed.md").read_text("utf-8")
+    assert report.page_with(page, results()) == page, "run: python3 -m benchmarks --again"
+    assert page.index(report.SUMMARY) < page.index("\n## ") < page.index(report.BEGIN)
+
+
+def test_the_summary_of_the_speed_page_compares_chatstream_with_the_loop_and_openai_python() -> None:
+    rows = [line.split(" | ") for line in report.summary(results()).splitlines()]
+    assert [row[0] for row in rows[2:]] == [
+        "| **chatstream** events",
+        "| the loop: requests, sseclient-py, `json.loads`",
+        f"| openai-python `create(stream=True)` {results()['results']['version']['openai_create']['version']}",
+    ]
+    tables = report.table(results())
+    cells = [cell.strip(" |") for row in rows[2:] for cell in row[1:]]
+    assert [cell for cell in cells if f"| {cell} |" not in tables] == []
+
+
+def test_the_figures_of_the_readme_are_those_of_the_benchmarks() -> None:
+    page = (ROOT / "README.md").read_text("utf-8")
+    text, unlike = (results()["results"][f"cpu {shape}"]["stream"]["ratio"] for shape in ("text", "unlike"))
+    assert f"In the benchmark of {results()['machine']['date']} " in page
+    assert re.search(rf"took about {text:.1f} × the\s+CPU time", page)
+    assert f"and {unlike:.1f} × if no two chunks are alike" in page
+
+
+def results() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((ROOT / "benchmarks" / "results.json").read_text("utf-8"))
+    return found
 
 
 def test_the_documented_error_tree_matches_the_code() -> None:

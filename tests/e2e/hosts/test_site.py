@@ -24,6 +24,7 @@ from browsers import browser, start
 from environments import ROOT, Environments
 
 import chatstream
+from chatstream import testing
 
 DOCS = ROOT / "docs"
 PAGES = sorted(path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.md"))
@@ -37,18 +38,24 @@ CHARACTERS = 100  # of code, in the column of a desktop
 ANSWERS = {
     "history": ("quickstart", "conversation", "howto/keep-the-history"),
     "flask": ("web",),
+    "django": ("web",),
+    "fastapi": ("web",),
     "timeout": ("reliability", "errors", "howto/limit-the-time"),
     "parallel": ("explanation/synchronous", "howto/ask-in-a-thread-pool", "howto/many-prompts"),
     "cost": ("howto/count-tokens-and-cost",),
     "image": ("conversation", "howto/send-an-image"),
-    "cancel": ("reliability",),
-    "proxy": ("reliability", "errors"),
+    "cancel": ("reliability", "howto/stop-after-n-words"),
+    "proxy": ("howto/use-a-proxy-or-a-private-ca",),
     "test": ("api", "howto/test-without-a-server"),
     "resume": ("howto/resume-a-run", "howto/write-answers-to-a-file"),
     "tool": ("quickstart", "conversation", "howto/write-the-tool-loop", "howto/call-tools"),
     "json": ("howto/structured-answers",),
-    "azure": ("providers", "howto/use-azure"),
-    "ollama": ("providers", "howto/use-your-own-server"),
+    "azure": ("howto/use-azure",),
+    "entra": ("howto/use-azure",),
+    "ollama": ("howto/use-a-local-model",),
+    "lm studio": ("howto/use-a-local-model",),
+    "llama.cpp": ("howto/use-a-local-model",),
+    "vllm": ("howto/use-a-local-model",),
     "spinner": ("events", "howto/show-a-spinner"),
     "retry": ("explanation/retries", "reliability", "howto/notice-retries"),
     "stop": ("turns", "reliability", "howto/stop-after-n-words"),
@@ -58,7 +65,7 @@ ANSWERS = {
     "gradio": ("howto/gradio",),
     "celery": ("reliability", "howto/celery"),
     "asyncio": ("explanation/synchronous", "howto/use-from-asyncio"),
-    "certificate": ("reliability", "errors"),
+    "certificate": ("howto/use-a-proxy-or-a-private-ca",),
     "rate limit": ("reliability", "explanation/retries", "howto/many-prompts"),
     "pydantic": ("conversation", "turns", "howto/structured-answers"),
     "fallback": ("howto/fall-back",),
@@ -216,6 +223,22 @@ def test_each_parameter_in_the_reference_has_its_type(site):
 def test_a_guide_leads_to_the_names_in_the_reference(site, page):
     linked = re.findall(r'href="[./]*api\.html#chatstream\.(\w+)', (site / f"{page}.html").read_text("utf-8"))
     assert set(linked) & set(chatstream.__all__)
+
+
+NAMES = [f"chatstream.{name}" for name in chatstream.__all__ if name != "__version__"]
+NAMES += [f"chatstream.testing.{name}" for name in testing.__all__] + ["chatstream.telemetry.instrument"]
+
+
+def test_every_public_name_is_in_the_reference(site):
+    described = set(re.findall(r'<dt [^>]*id="(chatstream\.[\w.]+)"', (site / "api.html").read_text("utf-8")))
+    assert [name for name in NAMES if name not in described] == []
+
+
+def test_a_guide_leads_to_every_public_name(site):
+    guides = [page for page in PAGES if page not in ("api", "changelog", "contributing", "security", "design")]
+    text = "".join((site / f"{page}.html").read_text("utf-8") for page in guides)
+    linked = set(re.findall(r'href="[./]*api\.html#(chatstream\.[\w.]+)"', text))
+    assert [name for name in NAMES if name not in linked] == []
 
 
 @pytest.mark.parametrize("question", ANSWERS)
