@@ -92,7 +92,10 @@ class ChatStreamError(Exception):
 
 
 class ConfigError(ChatStreamError, ValueError):
-    """A mistake in the calling program; the message says what to change. One in a request is found before it is sent."""
+    """A mistake in the calling program; the message says what to change.
+
+    A mistake in a request is found before anything is sent.
+    """
 
 
 class MissingEnvVar(ConfigError):
