@@ -12,7 +12,7 @@
     ├── StreamError                     "stream disconnected before completion: …"
     │   ├── IdleTimeout (TimeoutError)
     │   ├── StreamTruncated
-    │   ├── ProtocolViolation           not SSE, not JSON, broken framing
+    │   ├── ProtocolViolation           not SSE, not JSON, invalid framing
     │   │   └── StreamTooLarge          a line, an event or the stream over its limit
     │   └── ProviderError               the server reported an error inside the stream
     ├── DeadlineExceeded (TimeoutError)
