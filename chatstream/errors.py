@@ -1,22 +1,22 @@
 """What can go wrong, and what each error carries.
 
     ChatStreamError
-    ├── ConfigError (ValueError)        nothing was sent
+    ├── ConfigError (ValueError)        a mistake in the calling program
     │   └── MissingEnvVar
     ├── InvalidArguments (ValueError)   the model called a tool with wrong arguments
-    ├── MaxTurnsExceeded                the model still calls tools after the last turn allowed
+    ├── MaxTurnsExceeded                the model still requests tool calls after the last allowed turn
     ├── ConnectionFailed                no response: refused, reset, DNS, TLS, proxy
     ├── UnexpectedStatus                status, body, message, code, retry_after
-    │   ├── RetryLimit                  retries spent
+    │   ├── RetryLimit                  no retries left
     │   └── QuotaExceeded
     ├── StreamError                     "stream disconnected before completion: …"
     │   ├── IdleTimeout (TimeoutError)
     │   ├── StreamTruncated
-    │   ├── ProtocolViolation           not SSE, not JSON, broken framing
+    │   ├── ProtocolViolation           not SSE, not JSON, invalid framing
     │   │   └── StreamTooLarge          a line, an event or the stream over its limit
     │   └── ProviderError               the server reported an error inside the stream
     ├── DeadlineExceeded (TimeoutError)
-    └── StreamClosed                    the stream is read after it was closed or its loop was left
+    └── StreamClosed                    the stream is read after it was closed, or after a loop over it ended early
         └── Cancelled
 
 Rules:
@@ -92,7 +92,10 @@ class ChatStreamError(Exception):
 
 
 class ConfigError(ChatStreamError, ValueError):
-    """The call is wrong as it stands, and nothing was sent. The message says what to change."""
+    """A mistake in the calling program; the message says what to change.
+
+    A mistake in a request is found before anything is sent.
+    """
 
 
 class MissingEnvVar(ConfigError):

@@ -29,7 +29,7 @@ STATUSES = {
     502: "Bad Gateway",
     503: "Service Unavailable",
     504: "Gateway Timeout",
-    529: "overloaded, of Anthropic and others",
+    529: "Overloaded (Anthropic and others)",
 }
 REQUESTS = (
     {},
@@ -75,13 +75,13 @@ def delays() -> str:
 
 
 def requested() -> str:
-    """The delay that the headers of a refusal request."""
-    rows = ["| headers of the refusal | delay |", "|---|---|"]
+    """The delay that the headers of an error response request."""
+    rows = ["| headers of the error response | delay |", "|---|---|"]
     for headers in REQUESTS:
         shown = ", ".join(f"`{name}: {value}`" for name, value in headers.items()) or "none"
         seconds = retry.retry_after(headers, now=0.0)
         rows.append(
-            f"| {shown} | {'that of the table below' if seconds is None else f'{seconds:g} s'} |"
+            f"| {shown} | {'the backoff delay (section 4)' if seconds is None else f'{seconds:g} s'} |"
         )
     return "\n".join(rows)
 

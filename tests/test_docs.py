@@ -436,7 +436,7 @@ def test_every_field_of_a_provider_is_documented() -> None:
         ("request_max_retries", "4"),
         ("stream_max_retries", "5"),
         ("stream_idle_timeout", "300 s"),
-        ("first_event_timeout", "as `stream_idle_timeout`"),
+        ("first_event_timeout", "same as `stream_idle_timeout`"),
         ("connect_timeout", "10 s"),
         ("max_retry_after", "60 s"),
         ("rate_limit_timeout", "600 s"),
@@ -447,7 +447,7 @@ def test_every_field_of_a_provider_is_documented() -> None:
 def test_the_documented_default_of_a_setting_matches_the_code(name: str, shown: str) -> None:
     page = (DOCS / "reliability.md").read_text(encoding="utf-8")
     default = {each.name: each.default for each in fields(Provider)}[name]
-    assert shown.removesuffix(" s") == f"{default:g}" if default is not None else shown.startswith("as ")
+    assert shown.removesuffix(" s") == f"{default:g}" if default is not None else shown.startswith("same as ")
     assert re.search(rf"^\|[^\n]*`{name}`[^\n]*\| {shown} \|$", page, re.MULTILINE)
 
 

@@ -153,14 +153,14 @@ def test_a_page_shows_the_message_of_an_error_after_the_headers_and_does_not_ask
 
 
 @pytest.mark.parametrize("fragment", ["#leave", "#close"])
-def test_the_model_is_left_within_a_second_of_a_page_that_is_left_or_closes_its_source(visit, fragment):
+def test_the_request_is_cancelled_within_a_second_after_a_page_is_left_or_closes_its_source(visit, fragment):
     site, model, _ = visit([head(), delta("one "), stall()], fragment)
     assert site.report()["text"] == "one "
     assert model.client_closed(within=1.0)
     assert site.asked == 1
 
 
-def test_the_model_is_left_within_a_second_of_a_browser_that_is_killed(visit):
+def test_the_request_is_cancelled_within_a_second_after_the_browser_is_killed(visit):
     site, model, kill = visit([head(), *THREE, stall()])
     for _ in THREE:
         site.report()

@@ -52,7 +52,7 @@ def test_adapters_of_requests_toolbelt_stream_and_stay_mounted(run, serve):
 
 
 @pytest.mark.parametrize("package", [*CLOCKS, "limits_of_toolbelt"])
-def test_limits_keep_real_time_whatever_stands_in_for_the_clock_or_the_adapter(run, serve, package):
+def test_limits_use_real_time_even_if_the_clock_or_the_adapter_is_replaced(run, serve, package):
     server = serve([head(), *THREE, stall()])
     found = run("mocks", "mocked.py", package, server.url, seconds=15)
     assert "failure" not in found, found

@@ -99,7 +99,7 @@ def ends(pid: int, seconds: float = 10.0) -> bool:
 @pytest.mark.parametrize(
     "options", [(), ("--enable-threads",), ("--master", "--processes", "2")], ids=["plain", "threads", "workers"]
 )
-def test_a_worker_of_uwsgi_answers_with_a_model_server_that_is_no_second_uwsgi(
+def test_the_local_model_server_works_inside_a_uwsgi_worker(
     start: Callable[..., Ask], options: tuple[str, ...]
 ) -> None:
     answer = start(*options)()

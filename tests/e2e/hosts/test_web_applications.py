@@ -64,7 +64,7 @@ def test_a_browser_gets_an_error_after_the_headers_as_an_event(host, serve, befo
         "keep-alive comments, after three events",
     ],
 )
-def test_the_model_is_left_within_two_heartbeats_of_a_browser_that_leaves(host, serve, before, silence, reset):
+def test_the_request_ends_within_two_heartbeats_after_the_browser_disconnects(host, serve, before, silence, reset):
     server = serve([head(), *before, *silence])
     browser = host.request(server.port)
     assert browser.response.status == 200
