@@ -61,10 +61,11 @@ TABLES: list[tuple[str, str, list[tuple[str, str, Cell]]]] = [
     ),
     (
         "Start",
-        "CPU time of a new process in ms for the `import` of the library, and for all imports that its first request "
-        "needs (ratio to the loop). Milliseconds to the first event for a new client (*cold*), and for one that has a "
-        "connection (*warm*), without and with TLS. Connections opened for 100 streams. Milliseconds per short answer "
-        "over a kept-alive connection (ratio to the loop).",
+        "*Import*: CPU time in ms that a new process needs to import the library. *Ready*: CPU time in ms to import "
+        "everything that the first request needs (ratio to the loop). *Cold* and *warm*: milliseconds to the first "
+        "event for a new client, and for a client that already has a connection, without and with TLS. *Connections*: "
+        "opened for 100 streams. *Request*: milliseconds per short answer over a persistent connection (ratio to the "
+        "loop).",
         [
             ("import", "imports", lambda cell: f"{cell['named']:.0f}"),
             ("ready", "imports", _import),
@@ -101,10 +102,10 @@ TABLES: list[tuple[str, str, list[tuple[str, str, Cell]]]] = [
         "500 threads",
         "Each thread receives 20 events per second from one client with default settings. Delay in ms while all of "
         "them stream (median / 99th percentile); 99th percentile including the five seconds in which they start and "
-        "the five in which they end; whole answers; cores used. *Repeated*: the 99th percentiles of five more runs, "
+        "the five in which they end; complete answers; cores used. *Repeated*: the 99th percentiles of five more runs, "
         "from best to worst; *longer switch interval*: of five runs with `sys.setswitchinterval(0.05)`.",
         [
-            ("delay | with start and end | whole | cores", "many", _many),
+            ("delay | with start and end | complete | cores", "many", _many),
             ("repeated", "again", _runs),
             ("repeated, longer switch interval", "again patient", _runs),  # the keys are those of results.json
         ],
