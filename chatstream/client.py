@@ -28,7 +28,7 @@ from ._requirements import check_installed
 from ._retries.limiter import Limiter, checked_limiter
 from ._runtime.imports import imports
 from ._runtime.locks import ForkSafeLock
-from ._secrets import concealed, hidden, hidden_secrets, hidden_table
+from ._secrets import concealed, hidden, hidden_secrets, hidden_table, plain_name
 from .providers.checks import checked_headers
 from .providers.provider import Provider
 from .providers.resolve import DEFAULT_PROVIDER, resolve
@@ -255,7 +255,8 @@ class Client:
 
     def __reduce__(self) -> tuple[Callable[..., Client], tuple[Any, ...]]:
         """A pickled client comes back without its key, its session and its hooks."""
-        options = {**self._options(), "defaults": without_secrets(self.defaults)}
+        kept = {"model": plain_name(self.model), "defaults": without_secrets(self.defaults)}
+        options = {**self._options(), **kept}
         return partial(Client, **options), (self.provider,)
 
     def _options(self) -> dict[str, Any]:
