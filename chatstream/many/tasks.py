@@ -75,7 +75,7 @@ def make_task(client: Client, index: int, given: Any, fields: Mapping[str, Any])
 
 def _body(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     given = fields.get("extra_body")
-    return checked_body({} if given is None else given if isinstance(given, Mapping) else type(given))
+    return {} if given is None else given if isinstance(given, Mapping) else checked_body(type(given))
 
 
 def unmade_task(index: int, given: Any) -> Task:

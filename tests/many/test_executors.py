@@ -7,7 +7,8 @@ import os
 import pickle
 import signal
 import socket
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from collections import Counter
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -123,6 +124,46 @@ def test_a_pool_that_breaks_ends_the_run_and_what_was_written_stays(worker_clien
         with pytest.raises(BrokenProcessPool):
             list(results)
     assert len(lines_of(out)) >= 1
+
+
+class Losing(Elsewhere):
+    """Loses tasks so many times each, as an executor does whose workers die."""
+
+    def __init__(self, times: int, error: BaseException) -> None:
+        super().__init__()
+        self._times, self._error = times, error
+        self.tasks: Counter[bytes] = Counter()
+
+    def submit(self, function: Any, /, *arguments: Any) -> Future[Any]:
+        if function is not asking.where:
+            self.tasks[arguments[-1]] += 1
+            if self.tasks[arguments[-1]] <= self._times:
+                future: Future[Any] = Future()
+                future.set_exception(self._error)
+                return future
+        return super().submit(function, *arguments)
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_a_task_that_the_executor_has_lost_is_submitted_once_more(worker_client, tmp_path, ordered):
+    pool = Losing(1, TypeError("cannot unpack non-iterable Result object"))
+    out = tmp_path / "out.jsonl"
+    results = map_prompts(worker_client([Echo()]), ["a", "b", "c"], executor=pool, out=out, ordered=ordered)
+    assert sorted(result.turn.text for result in results) == sorted(texts_of(out)) == ["a", "b", "c"]
+    assert list(pool.tasks.values()) == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("times", "error", "submitted"), [(2, TypeError("lost"), 2), (1, BrokenProcessPool(), 1), (1, CancelledError(), 1)]
+)
+def test_a_task_that_is_lost_again_or_with_its_executor_ends_the_run_with_the_error(
+    worker_client, times, error, submitted
+):
+    pool = Losing(times, error)
+    with pytest.raises(type(error)) as caught:
+        list(map_prompts(worker_client([Echo()]), ["a"], executor=pool))
+    assert caught.value is error
+    assert list(pool.tasks.values()) == [submitted]
 
 
 # ── what travels ────────────────────────────────────────────────────────────────────────────────────────────────
