@@ -263,11 +263,12 @@ class Client:
         return {name: getattr(self, name) for name in ("model", "defaults", "deadline", "limits", "limiter")}
 
     def _for_run(self, limiter: Limiter | None) -> Client:
-        """A client with the connections, budget and total of this one, its own calls to cancel, and a limiter."""
-        self._open()
+        """A client with the connections, budget and total of this one, its own calls to cancel, a limiter, and the
+        model that calls without one get, which the embedded server names only when it runs."""
+        provider = self._open().provider
         made = object.__new__(Client)
         limiter = checked_limiter(limiter) or self.limiter or Limiter()
-        vars(made).update(vars(self), _scopes=set(), _runs=set(), limiter=limiter)
+        vars(made).update(vars(self), _scopes=set(), _runs=set(), model=self.model or provider.model, limiter=limiter)
         self._runs.add(ref(made, self._runs.discard))
         return made
 
