@@ -96,7 +96,7 @@ def main() -> None:
         for workers, found in rates.items():
             found.append(measured(python, workers))
     ratios = [four / one for one, four in zip(*rates.values(), strict=True)]
-    found = {f"{workers} workers": statistics.median(each) for workers, each in rates.items()}
+    found = {f"{workers} worker{'s' * (workers > 1)}": statistics.median(each) for workers, each in rates.items()}
     print(json.dumps(found | {"ratio": statistics.median(ratios), "ratios": ratios}))
 
 

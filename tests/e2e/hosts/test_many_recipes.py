@@ -23,7 +23,7 @@ RECIPES = {
     )
 }
 ENVIRONMENTS = {"processes": "many", "Dask": "many", "Ray": "ray", "Spark": "spark"}
-HEAVY = ("Ray", "Spark")  # whose environments take 250 and 500 MB
+HEAVY = ("Ray", "Spark")  # whose environments take 210 and 480 MB
 PROGRAM_SECONDS = 180.0  # on a busy machine
 KEY = "sk-of-the-workers"
 
