@@ -15,7 +15,7 @@ import chatstream
 
 COUNT = 20
 ENVIRON = {**os.environ, "PYTHONPATH": str(Path(chatstream.__file__).parent.parent)}
-PYTHON = [sys.executable, "-X", "dev", "-W", "error"]
+PYTHON = [sys.executable, "-W", "error"]
 PROGRAM = f"""
 import sys
 from chatstream import Client, map_prompts

@@ -1,4 +1,4 @@
-"""Many prompts on a real Dask cluster of four workers, one of which is killed, and in loky; a kill of the driver."""
+"""Many prompts on real Dask workers, one of which is killed, and in loky; a killed driver; the command line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from environments import Environments
 from chatstream.testing import FaultServer, Script, Wire, cut, delta, end, event, head, stall, status, text_answer
 
 KEY = "sk-of-the-workers"
-PROGRAM = Path(__file__).parent / "programs" / "many_prompts.py"
+PROGRAMS = Path(__file__).parent / "programs"
+PROGRAM, CLUSTER = PROGRAMS / "many_prompts.py", PROGRAMS / "dask_cluster.py"
 MOST_IN_FLIGHT = 32
 
 
@@ -125,3 +126,42 @@ def test_a_driver_of_a_dask_cluster_that_is_killed_goes_on_with_its_file(
     assert sorted(texts_of(out)) == sorted(f"p{number}" for number in range(count))
     assert {text: answers.asked[text] for text in before} == {text: asked[text] for text in before}
     assert answers.keys == {f"Bearer {KEY}"}
+
+
+def test_chatstream_map_answers_a_file_on_the_dask_cluster_at_an_address_and_a_second_time_what_was_refused(
+    environment: Environments, tmp_path: Path
+) -> None:
+    python, count, asked = str(environment("many")), 100, Counter[str]()
+
+    def step(wire: Wire) -> None:
+        assert wire.request is not None
+        text = wire.request.json["messages"][-1]["content"]
+        asked[text] += 1
+        for each in FAULTS[-1] if text == "p57" and asked[text] == 1 else text_answer(text):
+            each(wire)
+
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text("".join(f'{{"id": "r{number}", "prompt": "p{number}"}}\n' for number in range(count)), "utf-8")
+    variables = {**os.environ, "MANY_KEY": KEY}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with (
+        FaultServer([step]) as server,
+        subprocess.Popen([python, str(CLUSTER)], text=True, env=variables, **pipes) as cluster,
+    ):
+        assert cluster.stdout is not None
+        options = ["--dask", cluster.stdout.readline().strip(), "--base-url", server.url, "--key-env", "MANY_KEY"]
+        command = [python, "-m", "chatstream", "map", str(source), str(out), "-m", "m1", *options]
+        first, second = (
+            subprocess.run(
+                command, capture_output=True, text=True, check=False, timeout=seconds_for(count), env=variables
+            )
+            for _ in range(2)
+        )
+        cluster.communicate()
+    assert first.returncode == 1, first.stderr
+    assert "r57: unexpected status 400: refused" in first.stderr
+    assert second.returncode == 0, second.stderr
+    assert sorted(texts_of(out)) == sorted(f"p{number}" for number in range(count))
+    assert sorted(asked) == sorted(f"p{number}" for number in range(count))
+    assert asked.total() == count + 1
+    assert {request.headers["Authorization"] for request in server.requests} == {f"Bearer {KEY}"}
