@@ -257,9 +257,7 @@ def test_ordinary_headers_and_fields_reach_a_worker_whatever_their_values(worker
 
 
 @pytest.mark.parametrize("field", ["extra_headers", "extra_body"])
-def test_headers_and_a_body_of_a_wrong_type_are_told_by_the_results_of_workers_as_by_those_of_threads(
-    worker_client, field
-):
+def test_headers_and_a_body_of_a_wrong_type_are_the_same_error_in_workers_and_in_threads(worker_client, field):
     client = worker_client([Echo()])
     in_threads, elsewhere = (
         next(map_prompts(client, ["a"], executor=executor, **{field: 5})).error for executor in (None, Elsewhere())
