@@ -27,13 +27,14 @@ compat:  ## the tests on each Python that is found, oldest and newest dependenci
 	$(PYTHON) tools/compat.py --environments $(VENV)/compat $(ARGS)
 
 e2e: $(VENV)/.test  ## the end-to-end tests on the real model, none skipped
-	CHATSTREAM_REQUIRE_E2E=1 $(BIN)/python -m pytest -m e2e $(ARGS)
+	CHATSTREAM_REQUIRE_E2E=1 $(BIN)/python -m pytest -m "e2e and not soak" $(ARGS)
 
 notebook: $(VENV)/.notebook  ## docs/notebook.ipynb and docs/timing.svg, made anew with the real model
 	$(BIN)/python tools/notebook.py docs/notebook.ipynb
 
-many: $(VENV)/.test  ## many prompts on a Dask cluster of four workers, one of which is killed, and in loky
-	CHATSTREAM_REQUIRE_E2E=1 $(BIN)/python -m pytest tests/e2e/hosts/test_many_prompts.py $(ARGS)
+many: $(VENV)/.test  ## many prompts on Dask, whose workers and driver are killed, in loky, Ray and Spark; ARGS='-m soak' for 10,000
+	CHATSTREAM_REQUIRE_E2E=1 $(BIN)/python -m pytest tests/e2e/hosts/test_many_prompts.py \
+	    tests/e2e/hosts/test_many_recipes.py -m "not soak" $(ARGS)
 
 bench: $(VENV)/.local  ## speed beside other clients, 25 to 40 minutes; ARGS=--quick for chatstream and the bare loop alone
 	$(BIN)/python -m benchmarks --environments $(VENV)/bench $(ARGS)

@@ -137,6 +137,11 @@ def concealed(value: Any) -> Any:
     return Hidden(value) if isinstance(value, str) and looks_like_key(value) else value
 
 
+def plain_name(value: str | None) -> str | None:
+    """A name as a pickle may hold it. That of a fine-tuned model may look like a key; None if it begins like one."""
+    return None if value is None or has_key_prefix(value) else str(value)
+
+
 def without_frames(error: E) -> E:
     """The error, without the frames and errors that it came from, which hold settings that may be secret."""
     error.__cause__ = error.__context__ = error.__traceback__ = None

@@ -28,7 +28,7 @@ from ._requirements import check_installed
 from ._retries.limiter import Limiter, checked_limiter
 from ._runtime.imports import imports
 from ._runtime.locks import ForkSafeLock
-from ._secrets import concealed, hidden, hidden_secrets, hidden_table
+from ._secrets import concealed, hidden, hidden_secrets, hidden_table, plain_name
 from .providers.checks import checked_headers
 from .providers.provider import Provider
 from .providers.resolve import DEFAULT_PROVIDER, resolve
@@ -255,18 +255,20 @@ class Client:
 
     def __reduce__(self) -> tuple[Callable[..., Client], tuple[Any, ...]]:
         """A pickled client comes back without its key, its session and its hooks."""
-        options = {**self._options(), "defaults": without_secrets(self.defaults)}
+        kept = {"model": plain_name(self.model), "defaults": without_secrets(self.defaults)}
+        options = {**self._options(), **kept}
         return partial(Client, **options), (self.provider,)
 
     def _options(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("model", "defaults", "deadline", "limits", "limiter")}
 
     def _for_run(self, limiter: Limiter | None) -> Client:
-        """A client with the connections, budget and total of this one, its own calls to cancel, and a limiter."""
-        self._open()
+        """A client with the connections, budget and total of this one, its own calls to cancel, a limiter, and the
+        model that calls without one get, which the embedded server names only when it runs."""
+        provider = self._open().provider
         made = object.__new__(Client)
         limiter = checked_limiter(limiter) or self.limiter or Limiter()
-        vars(made).update(vars(self), _scopes=set(), _runs=set(), limiter=limiter)
+        vars(made).update(vars(self), _scopes=set(), _runs=set(), model=self.model or provider.model, limiter=limiter)
         self._runs.add(ref(made, self._runs.discard))
         return made
 

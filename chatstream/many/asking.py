@@ -5,25 +5,33 @@
 Rules:
 - A failed call is a result with its error. Only what ends a program (`SystemExit`, Ctrl-C) is raised.
 - A worker makes one client of each pickle that it gets, so that its tasks share connections, budget and limiter.
-- A key does not travel: a worker reads it from its own environment.
+- A key does not travel: a worker reads it from its own environment. What is secret in headers and fields is refused.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from time import time
 from typing import Any
 
+from .._field_names import KNOWN
 from .._runtime.clock import monotonic
 from .._runtime.locks import ForkSafeLock
+from .._secrets import has_key_prefix, is_named_secret, is_secret, masked
 from ..client import Client
-from ..errors import ChatStreamError, ConfigError
+from ..errors import ChatStreamError, ConfigError, MissingEnvVar
 from .result import Result
 from .tasks import Task
 
+HEADER_HINT = (
+    "does not leave this process: give a header to Provider(…, env_http_headers={…}), "
+    "and set its environment variable for the workers"
+)
 MOST_CLIENTS = 4  # of a worker; the one that came first is closed
 _clients: dict[bytes, Client] = {}
 _lock = ForkSafeLock()
@@ -51,11 +59,19 @@ def ask_elsewhere(client: bytes, task: bytes) -> Result:
                 _clients.pop(next(iter(_clients))).close()
         own = _clients[client]
     result = ask(own, pickle.loads(task))
-    if result.error is not None and not isinstance(result.error, ChatStreamError):
+    error = result.error
+    if isinstance(error, MissingEnvVar):
+        error = _located(error)
+    elif error is not None and not isinstance(error, ChatStreamError):
         # An exception of a hook or another library may lose its arguments on the way, and the worker with it.
-        error = ChatStreamError(f"{type(result.error).__name__}: {result.error}")
-        return Result(result.key, result.index, None, error, (), result.started, result.seconds)
-    return result
+        error = ChatStreamError(f"{type(error).__name__}: {error}")
+    return result if error is result.error else replace(result, error=error)
+
+
+def _located(error: MissingEnvVar) -> MissingEnvVar:
+    """The error with the place where the variable is missing: where the run was started, it may well be set."""
+    where = f"Set it for the workers: process {os.getpid()} on {socket.gethostname()} does not have it."
+    return MissingEnvVar(error.variable, " ".join(filter(None, (where, error.instructions))))
 
 
 def pickled_client(client: Client) -> bytes:
@@ -67,18 +83,30 @@ def pickled_client(client: Client) -> bytes:
             "a key given as api_key does not leave this process: make the client with "
             'Provider(…, env_key="NAME"), and set that environment variable for the workers'
         )
-    if copy.provider != client.provider or copy.defaults != client.defaults:
-        raise ConfigError(
-            "a secret header, parameter or field does not leave this process: give the header to "
-            "Provider(…, env_http_headers={…}), and set its environment variable for the workers"
-        )
+    if (copy.provider, copy.defaults, copy.model) != (client.provider, client.defaults, client.model):
+        raise ConfigError(f"a secret header, parameter or field {HEADER_HINT}")
     if client._session is not None:
         raise ConfigError("a session does not leave this process: run in threads, without executor=…")
     return data
 
 
+def check_fields(fields: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` if the arguments of a call have a secret, which the pickle of a task would show.
+
+    The value of a field that servers know is part of a request, as its prompt is, unless it is a vendor's key.
+    """
+    headers, body = (fields.get(name) for name in ("extra_headers", "extra_body"))
+    for name, value in (headers if isinstance(headers, Mapping) else {}).items():
+        if is_secret(str(name), str(value)):
+            raise ConfigError(f"the header {masked(str(name))} of extra_headers {HEADER_HINT}")
+    for name, value in {**fields, **(body if isinstance(body, Mapping) else {})}.items():
+        if isinstance(value, str) and (has_key_prefix(value) or (name not in KNOWN and is_named_secret(str(name)))):
+            raise ConfigError(f"the field {masked(str(name))} {HEADER_HINT}")
+
+
 def pickled_task(task: Task) -> bytes:
-    """The task for a worker. Raises `ConfigError` if it can't be pickled."""
+    """The task for a worker. Raises `ConfigError` if it can't be pickled, or as `check_fields` does."""
+    check_fields(task.fields)
     try:
         return pickle.dumps(task)
     except Exception as error:
@@ -96,10 +124,13 @@ def runs_here(executor: Executor) -> bool:
     return isinstance(executor, ThreadPoolExecutor) or executor.submit(where, marker).result() == where(marker)
 
 
-def asker(client: Client, executor: Executor | None) -> tuple[Callable[[Task], tuple[Any, ...]], bool]:
+def asker(
+    client: Client, executor: Executor | None, fields: Mapping[str, Any]
+) -> tuple[Callable[[Task], tuple[Any, ...]], bool]:
     """A function that makes of a task the arguments for ``executor.submit``, and whether the executor's functions run
-    in this process. Raises as `pickled_client` does."""
+    in this process. ``fields`` are those of all tasks. Raises as `pickled_client` and `check_fields` do."""
     if executor is None or runs_here(executor):
         return lambda task: (ask, client, task), True
+    check_fields(fields)
     data = pickled_client(client)
     return lambda task: (ask_elsewhere, data, pickled_task(task)), False

@@ -2,6 +2,7 @@
 
 Rules:
 - An outcome is written where a task finishes: in the thread that has finished it.
+- An error in the place of a result is the executor's: it has lost the task, perhaps with the worker that had it.
 - Ctrl-C may come between any two steps of the thread that takes them. So a task is in flight until its outcome has been
   taken, and one whose callback an interrupt has prevented is found by looking.
 """
@@ -10,13 +11,25 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import BrokenExecutor, CancelledError, Future
 from queue import Empty, SimpleQueue
 
+from .._dataclass import frozen
 from .result import Result
 from .tasks import Task
 
 POLL = 0.05  # seconds until a task without a callback is found
+
+
+@frozen
+class Lost:
+    """A task that an executor has lost, which still works."""
+
+    task: Task
+    error: Exception
+
+
+Outcome = Result | Lost | BaseException
 
 
 class Flight:
@@ -26,7 +39,7 @@ class Flight:
         self._write = write
         self._unfinished: dict[int, Task] = {}  # those that have no outcome yet
         self._futures: dict[int, Future[Result]] = {}
-        self._outcomes: deque[tuple[int, Result | BaseException]] = deque()
+        self._outcomes: deque[tuple[int, Outcome]] = deque()
         self._announced: SimpleQueue[None] = SimpleQueue()  # wakes the thread that waits for outcomes
 
     def __len__(self) -> int:
@@ -38,8 +51,8 @@ class Flight:
         self._futures[task.index] = future
         future.add_done_callback(lambda future: self._finish(task.index, future))
 
-    def take(self) -> Result | BaseException:
-        """The next outcome: a result, or an error of the executor or of ``write``. Waits for it."""
+    def take(self) -> Outcome:
+        """The next outcome: a result, a lost task, or an error that ends the run. Waits for it."""
         while not self._outcomes:
             self._wait()
         index, outcome = self._outcomes[0]
@@ -63,12 +76,16 @@ class Flight:
         task = self._unfinished.pop(index, None)
         if task is None:
             return
-        outcome: Result | BaseException
+        outcome: Outcome
+        is_lost = True
         try:
             outcome = future.result()
+            is_lost = False
             self._write(outcome, task)
-        except BaseException as error:
+        except (BrokenExecutor, CancelledError) as error:
             outcome = error
+        except BaseException as error:
+            outcome = Lost(task, error) if is_lost and isinstance(error, Exception) else error
         self._outcomes.append((index, outcome))
         if self._announced.empty():
             self._announced.put(None)

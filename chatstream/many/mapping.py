@@ -64,7 +64,7 @@ def map_prompts(
     client._checked_fields({name: value for name, value in fields.items() if name not in OPTIONS})
     tally = Tally(progress, len(prompts) if isinstance(prompts, Sized) else None)
     client = client._for_run(limiter)
-    arguments, is_here = asker(client, executor)
+    arguments, is_here = asker(client, executor, fields)
 
     def results() -> Generator[Result, None, None]:
         with ExitStack() as stack:

@@ -4,6 +4,7 @@
 
 Rules:
 - An entry is taken when there is room for it, so a generator of millions is never in memory.
+- A task that the executor has lost is submitted once more: Dask's may lose some when a worker is killed.
 - A result is written where it finishes, and not when the caller asks for it: a slow loop loses no answer.
 - In order, no more than `LOOKAHEAD` × ``concurrency`` results wait for an earlier one.
 - Ctrl-C takes no further entries, hands over what is in flight, and is raised then. A second one cancels what is in
@@ -20,7 +21,7 @@ from time import time
 from typing import Any
 
 from ..errors import ConfigError
-from .flight import Flight
+from .flight import Flight, Lost
 from .result import Result
 from .store import Store
 from .tasks import Task, unmade_task
@@ -58,6 +59,7 @@ class Run:
         self._ready: deque[Result] = deque()
         self._held: dict[int, Result] = {}  # in order: those after one that is in flight
         self._next = 0  # in order: the index of the next result
+        self._lost: set[int] = set()  # the indices of tasks that were submitted once more
         self._waits_at_end = store is not None
         self._gives_up = False  # what finishes now is not written any more
 
@@ -135,6 +137,12 @@ class Run:
     def _take(self) -> None:
         """Wait for a task to finish. Raises what ends the run."""
         outcome = self._flight.take()
+        if isinstance(outcome, Lost):
+            task, outcome = outcome.task, outcome.error
+            if task.index not in self._lost:
+                self._lost.add(task.index)
+                self._flight.begin(task, self._executor.submit(*self._arguments(task)))
+                return
         if isinstance(outcome, BaseException):
             self._waits_at_end = False
             raise outcome

@@ -21,6 +21,7 @@ from typing import Any
 from .._dataclass import frozen
 from .._encode.body import encode_json, request_body
 from .._field_names import KNOWN
+from .._fields import checked_body
 from ..client import PLACES, Client
 from ..errors import ConfigError
 from ..types.prompt import PromptLike, is_item
@@ -66,10 +67,15 @@ def make_task(client: Client, index: int, given: Any, fields: Mapping[str, Any])
         raise given
     key, prompt, own, batch = _parts(given)
     merged = {**fields, **own, **{name: fields[name] for name in ("model",) if fields.get(name)}}
-    if body := {**(fields.get("extra_body") or {}), **(own.get("extra_body") or {})}:
+    if body := {**_body(fields), **_body(own)}:
         merged["extra_body"] = body
     request = request_hash(client, prompt, merged)
     return Task(index, request if key is None else key, request, prompt, merged, batch)
+
+
+def _body(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    given = fields.get("extra_body")
+    return {} if given is None else given if isinstance(given, Mapping) else checked_body(type(given))
 
 
 def unmade_task(index: int, given: Any) -> Task:

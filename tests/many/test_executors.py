@@ -6,7 +6,9 @@ import multiprocessing
 import os
 import pickle
 import signal
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+import socket
+from collections import Counter
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -124,6 +126,46 @@ def test_a_pool_that_breaks_ends_the_run_and_what_was_written_stays(worker_clien
     assert len(lines_of(out)) >= 1
 
 
+class Losing(Elsewhere):
+    """Loses tasks so many times each, as an executor does whose workers die."""
+
+    def __init__(self, times: int, error: BaseException) -> None:
+        super().__init__()
+        self._times, self._error = times, error
+        self.tasks: Counter[bytes] = Counter()
+
+    def submit(self, function: Any, /, *arguments: Any) -> Future[Any]:
+        if function is not asking.where:
+            self.tasks[arguments[-1]] += 1
+            if self.tasks[arguments[-1]] <= self._times:
+                future: Future[Any] = Future()
+                future.set_exception(self._error)
+                return future
+        return super().submit(function, *arguments)
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_a_task_that_the_executor_has_lost_is_submitted_once_more(worker_client, tmp_path, ordered):
+    pool = Losing(1, TypeError("cannot unpack non-iterable Result object"))
+    out = tmp_path / "out.jsonl"
+    results = map_prompts(worker_client([Echo()]), ["a", "b", "c"], executor=pool, out=out, ordered=ordered)
+    assert sorted(result.turn.text for result in results) == sorted(texts_of(out)) == ["a", "b", "c"]
+    assert list(pool.tasks.values()) == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("times", "error", "submitted"), [(2, TypeError("lost"), 2), (1, BrokenProcessPool(), 1), (1, CancelledError(), 1)]
+)
+def test_a_task_that_is_lost_again_or_with_its_executor_ends_the_run_with_the_error(
+    worker_client, times, error, submitted
+):
+    pool = Losing(times, error)
+    with pytest.raises(type(error)) as caught:
+        list(map_prompts(worker_client([Echo()]), ["a"], executor=pool))
+    assert caught.value is error
+    assert list(pool.tasks.values()) == [submitted]
+
+
 # ── what travels ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -151,6 +193,9 @@ def test_a_worker_uses_one_client_for_all_its_prompts_and_keeps_few_clients(work
     ("settings", "words"),
     [
         ({"api_key": KEY, "env_key": None}, 'env_key="NAME"'),
+        ({"api_key": lambda: KEY, "env_key": None}, 'env_key="NAME"'),
+        ({"query_params": {"token": "a-secret-9Qz81"}}, "does not leave this process"),
+        ({"model": KEY}, "does not leave this process"),
         ({"http_headers": {"X-Token": "a-secret-9Qz81"}}, "env_http_headers"),
         ({"defaults": {"metadata": {}, "user": "sk-abcdefgh12345678"}}, "does not leave this process"),
         ({"session": requests.Session()}, "a session does not leave this process"),
@@ -161,21 +206,90 @@ def test_a_secret_or_a_session_that_would_be_lost_on_the_way_is_refused_before_a
 ):
     pool, server = Elsewhere(), serve([Echo()])
     given = {"name": "test", "base_url": server.url, "env_key": ENV_KEY}
-    client_settings = {name: settings[name] for name in ("defaults", "session") if name in settings}
+    client_settings = {name: settings[name] for name in ("defaults", "session", "model") if name in settings}
     provider = Provider(**given | {name: settings[name] for name in settings if name not in client_settings})
     with pytest.raises(ConfigError, match=words) as caught:
-        map_prompts(Client(provider, model="m1", **client_settings), ["a"], executor=pool)
+        map_prompts(Client(provider, **{"model": "m1"} | client_settings), ["a"], executor=pool)
     assert KEY not in str(caught.value)
     assert pool.submitted == 1
     assert server.requests == []
 
 
-def test_a_worker_without_the_key_in_its_environment_has_an_error_that_names_the_variable(worker_client, monkeypatch):
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"extra_headers": {"X-Token": "a-secret-9Qz81"}}, "X-Token"),
+        ({"extra_headers": {"X-Account": "Basic YWRhOmxvdmVsYWNlLTE4MTU="}}, "X-Account"),
+        ({"extra_body": {"api_key": "a-secret-9Qz81"}}, "api_key"),
+        ({"user": KEY}, "user"),
+    ],
+)
+def test_a_secret_among_the_arguments_of_a_run_is_refused_before_anything_is_sent(worker_client, fields, name):
+    pool = Elsewhere()
+    with pytest.raises(ConfigError, match=f"{name} .*does not leave this process.*env_http_headers") as caught:
+        map_prompts(worker_client([Echo()]), ["a"], executor=pool, **fields)
+    assert "9Qz81" not in str(caught.value)
+    assert KEY not in str(caught.value)
+    assert pool.submitted == 1
+
+
+def test_a_prompt_with_a_secret_is_a_result_with_its_error_and_is_not_sent_to_a_worker(worker_client):
+    body = {"messages": [{"role": "user", "content": "b"}], "password": "a-secret-9Qz81"}
+    prompts = [{"prompt": "a", "user": KEY}, {"custom_id": "b", "body": body}, "c"]
+    first, second, answered = map_prompts(
+        worker_client([Echo()]), prompts, executor=(pool := Elsewhere()), ordered=True
+    )
+    assert "the field user does not leave this process" in str(first.error)
+    assert "the field password does not leave this process" in str(second.error)
+    assert answered.turn.text == "c"
+    assert pool.submitted == 2  # the question where it runs, and the last prompt
+
+
+def test_ordinary_headers_and_fields_reach_a_worker_whatever_their_values(worker_client):
+    sent: list[Any] = []
+    client = worker_client([lambda wire: sent.append((wire.request.headers["X-Title"], wire.request.json)), Echo()])
+    user, cached = "9f8a7b6c5d4e3f2a1b0c", "8a7b6c5d4e3f2a1b0c9f"
+    prompt = {"prompt": "a", "user": user, "extra_body": {"prompt_cache_key": cached, "top_k": 3}}
+    (result,) = map_prompts(client, [prompt], executor=Elsewhere(), extra_headers={"X-Title": "My App"})
+    assert result.error is None
+    ((title, body),) = sent
+    assert (title, body["user"], body["prompt_cache_key"], body["top_k"]) == ("My App", user, cached, 3)
+
+
+@pytest.mark.parametrize("field", ["extra_headers", "extra_body"])
+def test_headers_and_a_body_of_a_wrong_type_are_the_same_error_in_workers_and_in_threads(worker_client, field):
     client = worker_client([Echo()])
+    in_threads, elsewhere = (
+        next(map_prompts(client, ["a"], executor=executor, **{field: 5})).error for executor in (None, Elsewhere())
+    )
+    assert isinstance(elsewhere, ConfigError)
+    assert str(elsewhere) == str(in_threads)
+
+
+@pytest.mark.parametrize(
+    "model", ["ft:gpt-4.1-mini:acme::9xYz12AbCdEf34Gh56", "accounts/f/models/llama4maverick17b128e"]
+)
+def test_a_worker_asks_for_the_model_of_the_client_although_its_name_looks_like_a_key(worker_client, model):
+    asked: list[str] = []
+    client = worker_client([lambda wire: asked.append(wire.request.json["model"]), Echo()])
+    client = Client(client.provider, model=model)
+    (result,) = map_prompts(client, ["a"], executor=Elsewhere())
+    assert result.error is None
+    assert asked == [model]
+
+
+def test_a_worker_without_the_key_in_its_environment_has_an_error_that_names_the_variable_and_the_worker(
+    worker_client, monkeypatch
+):
+    client = worker_client([Echo()], env_key_instructions="Get one from Ada.")
     monkeypatch.delenv(ENV_KEY)
     (result,) = map_prompts(client, ["a"], executor=Elsewhere())
     assert isinstance(result.error, MissingEnvVar)
     assert result.error.variable == ENV_KEY
+    assert str(result.error) == (
+        f"Missing environment variable: `{ENV_KEY}`. Set it for the workers: process {os.getpid()} on "
+        f"{socket.gethostname()} does not have it. Get one from Ada."
+    )
 
 
 def test_a_prompt_that_can_not_be_pickled_is_a_result_with_its_error(worker_client, tmp_path):

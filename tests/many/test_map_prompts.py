@@ -14,11 +14,14 @@ import pytest
 from echo import USAGE, Echo, lines_of
 from support import wait_for, within
 
+import chatstream
 from chatstream import (
     Cancelled,
+    Client,
     ConfigError,
     Message,
     Prompt,
+    Provider,
     Result,
     StreamTruncated,
     UnexpectedStatus,
@@ -53,6 +56,17 @@ def test_every_prompt_has_one_result_with_its_turn_attempts_and_times(client):
         assert before - 1 < result.started < time.time() + 1
         assert 0 < result.seconds < 60
         assert not result.resumed
+
+
+def test_a_run_of_the_embedded_server_asks_for_the_model_that_it_names_when_it_runs(serve, monkeypatch):
+    server = serve([Echo()])
+    running = Provider("local", server.url, model="embedded")
+    monkeypatch.setattr(chatstream.client, "_running", lambda sleep: running)
+    with Client("local") as client:
+        assert client.provider.model is None
+        results = list(map_prompts(client, ["a", {"prompt": "b", "model": "m2"}], ordered=True))
+        assert texts(results) == ["a", "b"]
+    assert sorted(request.json["model"] for request in server.requests) == ["embedded", "m2"]
 
 
 def test_whatever_a_stream_takes_as_a_prompt_is_a_prompt_of_many(client):

@@ -29,6 +29,8 @@ PACKAGES = {
     "mcp": ("mcp>=2,<3",),
     "notebook": ("nbclient>=0.10", "ipykernel>=6.29", "xllamacpp>=2026.10"),
     "many": ("distributed", "loky", "tqdm"),
+    "ray": ("ray",),
+    "spark": ("pyspark",),
     "workers": ("celery[redis]", "rq", "PySocks", "packaging"),
     "streamlit": ("streamlit",),
     "gradio": ("gradio",),

@@ -27,7 +27,8 @@ PAGES = {
 
 def test_every_program_of_a_page_that_needs_a_host_is_run_in_it():
     of_mcp = {"program", "server"}  # see test_mcp_tools.py
-    assert PAGES.keys() == {"Streamlit", "Gradio", "Celery"} | of_mcp
+    of_many_prompts = {"processes", "Dask", "Ray", "Spark"}  # see test_many_recipes.py
+    assert PAGES.keys() == {"Streamlit", "Gradio", "Celery"} | of_mcp | of_many_prompts
 
 
 @pytest.fixture

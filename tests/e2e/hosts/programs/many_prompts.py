@@ -1,6 +1,7 @@
-"""Asks for many prompts through an executor of another package: ``many_prompts.py dask|loky|map URL OUT COUNT``.
+"""Asks for many prompts through an executor of another package, twice: ``many_prompts.py dask|loky URL OUT COUNT``.
 
-Prints one JSON object: how many results have an answer, what errors there were, and how many processes answered.
+The second run asks again for what has failed in the first. Prints one JSON object for each: how many results have an
+answer of this run, how many one from the file, the errors by their type, and how many keys the results have.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -44,18 +46,23 @@ def loky(kill: list[Any]) -> Iterator[Executor]:
         yield executor
 
 
+def run(client: Client, executor: Executor, out: str, count: int, kill: list[Any]) -> dict[str, Any]:
+    found, keys = Counter[str](), set[str]()
+    prompts = (f"p{number}" for number in range(count))
+    for number, result in enumerate(map_prompts(client, prompts, executor=executor, concurrency=32, out=out)):
+        found["resumed" if result.resumed else "answered" if result.turn else type(result.error).__name__] += 1
+        keys.add(result.key)
+        if kill and number >= count * KILL_AFTER:
+            kill.pop()()
+    return {**found, "keys": len(keys)}
+
+
 def main(kind: str, url: str, out: str, count: int) -> None:
-    provider = Provider("test", url, env_key="MANY_KEY", retry_budget=None)
+    provider = Provider("test", url, env_key="MANY_KEY", retry_budget=None, stream_idle_timeout=2)
     client, kill = Client(provider, model="m1"), list[Any]()
-    answered, errors = 0, list[str]()
     with {"dask": dask, "loky": loky}[kind](kill) as executor:
-        prompts = (f"p{number}" for number in range(count))
-        for number, result in enumerate(map_prompts(client, prompts, executor=executor, concurrency=32, out=out)):
-            answered += result.turn is not None
-            errors += [] if result.error is None else [str(result.error)]
-            if kill and number >= count * KILL_AFTER:
-                kill.pop()()
-    print(json.dumps({"answered": answered, "errors": errors}))
+        for _ in range(2):
+            print(json.dumps(run(client, executor, out, count, kill)), flush=True)
 
 
 if __name__ == "__main__":
