@@ -123,7 +123,7 @@ def ask(url: str, seconds: float, concurrency: int) -> None:
 WIDTH, HEIGHT, LEFT, TOP, BIN = 720, 300, 50, 30, 2.0  # pixels, and seconds
 STYLE = """<style>
 text { font: 13px ui-monospace, Menlo, Consolas, monospace; fill: #1f2328 } path { fill: none }
-.axis { stroke: #59636e } path.one { stroke: #0969da } text.one { fill: #0969da }
+.tick { text-anchor: middle } .axis { stroke: #59636e } path.one { stroke: #0969da } text.one { fill: #0969da }
 path.other { stroke: #bc4c00 } text.other { fill: #bc4c00 }
 @media (prefers-color-scheme: dark) {
 text { fill: #e6edf3 } .axis { stroke: #8b949e } path.one { stroke: #4493f8 } text.one { fill: #4493f8 }
@@ -157,9 +157,7 @@ def draw(logs: dict[str, list[tuple[float, bool]]], seconds: float) -> str:
             f'<text class="{kind}" x="{LEFT + 12 + 330 * place}" y="18">{name}: {refused:.1f} % refused</text>'
         )
     lines += [f'<text x="8" y="{float(y(rate)) + 4:.0f}">{rate:g}/s</text>' for _, rate in CHANGES]
-    lines += [
-        f'<text x="{float(x(at)) - 10:.0f}" y="{HEIGHT - 18}">{at:g} s</text>' for at, _ in (*CHANGES, (seconds, 0))
-    ]
+    lines += [f'<text class="tick" x="{x(at)}" y="{HEIGHT - 18}">{at:g} s</text>' for at, _ in (*CHANGES, (seconds, 0))]
     body = "\n".join(lines)
     size = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>\n{STYLE}\n{body}\n</svg>\n'

@@ -5,7 +5,7 @@ Besides the usual settings:
 - The pages in `COPIED` show a file of the root of the repository.
 - A signature names the unions in `UNIONS` instead of spelling them out.
 - Long names may be broken at their marks, and figures in tables are not broken.
-- The list of how-to pages is ordered as their index is.
+- The how-to pages come in the order of their index.
 """
 
 from __future__ import annotations
@@ -41,8 +41,6 @@ toc_object_entries_show_parents = "hide"
 python_maximum_signature_line_length = 96
 
 html_theme = "furo"
-# Furo's own style for dark pages underlines the names of modules, as if they were links.
-pygments_dark_style = "a11y-high-contrast-dark"
 html_title = f"chatstream {release}"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
@@ -173,18 +171,16 @@ def _link(match: re.Match[str]) -> str:
 # ── the how-to pages ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def order_how_to(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Put the pages into the tree in the order in which their index links to them."""
+def list_how_to(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Put the pages into the tree, in the order in which their index links to them."""
     if docname == "howto/index":
         listed = re.findall(r"^- \[.*\]\(([\w-]+)\.md\)$", source[0], re.MULTILINE)
-        pages = {path.stem for path in Path(app.srcdir, "howto").glob("*.md")}
-        others = sorted(pages - {"index", *listed})
-        source[0] = source[0].replace("\n*\n", "\n".join(["", *listed, *others, ""]))
+        source[0] += "\n".join(["", "```{toctree}", ":hidden:", "", *listed, "```", ""])
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", copy_page)
-    app.connect("source-read", order_how_to)
+    app.connect("source-read", list_how_to)
     app.connect("doctree-read", link_names)
     app.connect("doctree-read", place_breaks)
     app.connect("autodoc-process-signature", tidy_signature)
