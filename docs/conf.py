@@ -133,9 +133,9 @@ def place_breaks(app: Sphinx, document: nodes.document) -> None:
         if len(literal.astext()) > LONG and len(pieces) > 1:
             literal["classes"].append("long")
             literal.clear()
-            for piece in pieces[:-1]:
-                literal += [nodes.Text(piece), nodes.raw("", "<wbr>", format="html")]
-            literal += nodes.Text(pieces[-1])
+            literal.append(nodes.Text(pieces[0]))
+            for piece in pieces[1:]:
+                literal.extend([nodes.raw("", "<wbr>", format="html"), nodes.Text(piece)])
     for entry in document.findall(nodes.entry):
         if re.match(r"\d", entry.astext()) and len(entry.astext()) <= LONG:
             for text in list(entry.findall(nodes.Text)):
