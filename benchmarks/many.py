@@ -121,11 +121,14 @@ def ask(url: str, seconds: float, concurrency: int) -> None:
 # ── the plot ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 WIDTH, HEIGHT, LEFT, TOP, BIN = 720, 300, 50, 30, 2.0  # pixels, and seconds
-COLOURS = ("#1f77b4", "#d9730d")
 STYLE = """<style>
-text { font: 13px ui-monospace, Menlo, Consolas, monospace; fill: #1f2328 } .axis { stroke: #59636e; fill: none }
-@media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .axis { stroke: #8b949e } }
-</style>"""
+text { font: 13px ui-monospace, Menlo, Consolas, monospace; fill: #1f2328 } path { fill: none }
+.tick { text-anchor: middle } .axis { stroke: #59636e } path.one { stroke: #0969da } text.one { fill: #0969da }
+path.other { stroke: #bc4c00 } text.other { fill: #bc4c00 }
+@media (prefers-color-scheme: dark) {
+text { fill: #e6edf3 } .axis { stroke: #8b949e } path.one { stroke: #4493f8 } text.one { fill: #4493f8 }
+path.other { stroke: #f0883e } text.other { fill: #f0883e }
+}</style>"""
 
 
 def draw(logs: dict[str, list[tuple[float, bool]]], seconds: float) -> str:
@@ -145,18 +148,16 @@ def draw(logs: dict[str, list[tuple[float, bool]]], seconds: float) -> str:
         for (begin, rate), end in zip(CHANGES, ends, strict=True)
     )
     lines.append(f'<path class="axis" stroke-dasharray="6 4" d="{limit}"/>')
-    for (name, log), colour, place in zip(logs.items(), COLOURS, (0, 1), strict=True):
+    for (name, log), kind, place in zip(logs.items(), ("one", "other"), (0, 1), strict=True):
         counts = Counter(int(at // BIN) for at, admitted in log if admitted)
         points = [f"{x((number + 0.5) * BIN)} {y(counts[number] / BIN)}" for number in range(int(seconds // BIN))]
         refused = 100 * sum(not admitted for _, admitted in log) / len(log)
-        lines.append(f'<path fill="none" stroke="{colour}" stroke-width="2" d="M{"L".join(points)}"/>')
+        lines.append(f'<path class="{kind}" stroke-width="2" d="M{"L".join(points)}"/>')
         lines.append(
-            f'<text x="{LEFT + 12 + 330 * place}" y="18" style="fill:{colour}">{name}: {refused:.1f} % refused</text>'
+            f'<text class="{kind}" x="{LEFT + 12 + 330 * place}" y="18">{name}: {refused:.1f} % refused</text>'
         )
     lines += [f'<text x="8" y="{float(y(rate)) + 4:.0f}">{rate:g}/s</text>' for _, rate in CHANGES]
-    lines += [
-        f'<text x="{float(x(at)) - 10:.0f}" y="{HEIGHT - 18}">{at:g} s</text>' for at, _ in (*CHANGES, (seconds, 0))
-    ]
+    lines += [f'<text class="tick" x="{x(at)}" y="{HEIGHT - 18}">{at:g} s</text>' for at, _ in (*CHANGES, (seconds, 0))]
     body = "\n".join(lines)
     size = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>\n{STYLE}\n{body}\n</svg>\n'

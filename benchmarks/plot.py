@@ -18,6 +18,9 @@ import matplotlib.pyplot as plt
 from .peers import PEERS
 
 OURS, OTHERS = "#1f77b4", "#9aa0a6"
+# what matplotlib draws in black has the colour of the text around the picture
+STYLE = """svg { color: #1f2328 } text { fill: currentColor }
+@media (prefers-color-scheme: dark) { svg { color: #e6edf3 } }"""
 
 
 def draw(results: Path, picture: Path) -> None:
@@ -36,10 +39,14 @@ def draw(results: Path, picture: Path) -> None:
     axes.set_xlabel("CPU per text event, µs (logarithmic)")
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
-    figure.savefig(picture, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    picture.write_text(
-        re.sub(r"<!-- Created.*?-->\n?", "", picture.read_text(), flags=re.DOTALL).replace("matplotlib.", "")
-    )
+    figure.savefig(picture, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")), transparent=True)
+    picture.write_text(follow_the_theme(re.sub(r"<!-- Created.*?-->\n?", "", picture.read_text(), flags=re.DOTALL)))
+
+
+def follow_the_theme(svg: str) -> str:
+    """The picture, legible on a light and on a dark page."""
+    svg = svg.replace("matplotlib.", "").replace("stroke: #000000", "stroke: currentColor")
+    return svg.replace("</style>", f"\n{STYLE}</style>", 1)
 
 
 if __name__ == "__main__":

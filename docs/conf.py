@@ -3,6 +3,9 @@
 Besides the usual settings:
 - Public names are links to the reference wherever a page mentions them, the first time in each section.
 - The pages in `COPIED` show a file of the root of the repository.
+- A signature names the unions in `UNIONS` instead of spelling them out.
+- Long names may be broken at their marks, and figures in tables are not broken.
+- The how-to pages come in the order of their index.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from typing import Any
 from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.util.typing import stringify_annotation
 
 import chatstream
 from chatstream import testing
@@ -35,13 +39,15 @@ autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
 python_use_unqualified_type_names = True
 toc_object_entries_show_parents = "hide"
-python_maximum_signature_line_length = 80
+python_maximum_signature_line_length = 96
 
 html_theme = "furo"
 html_title = f"chatstream {release}"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
 html_copy_source = False
+html_use_index = False  # nothing leads to the index; the search finds every name
+html_domain_indices = False
 html_search_scorer = str(ROOT / "docs" / "scorer.js")
 html_theme_options = {
     "source_repository": FORGE,
@@ -110,13 +116,44 @@ def _is_plain(literal: nodes.literal, section: nodes.Element) -> bool:
     return parent is section
 
 
+UNIONS = {
+    stringify_annotation(getattr(chatstream, name), "smart"): f"~chatstream.{name}"
+    for name in ("PromptLike", "ResponseEvent", "ResponseItem")
+}
+MADE = r"<factory>|<dataclasses\._MISSING_TYPE object[^>]*>|(?<= = )[A-Z]\w+\(.*?\)"
+
+
 def tidy_signature(app: Sphinx, *found: Any) -> tuple[str | None, str | None]:
-    """Leave private fields out of a signature, and write ``...`` for a default value that is made by a function."""
+    """Leave out private fields, write ``...`` for a default value that is made, and the names of `UNIONS`."""
     signature, returned = found[-2:]
     if signature:
-        signature = re.sub(r"<factory>|<dataclasses\._MISSING_TYPE object[^>]*>", "...", signature)
+        signature = re.sub(MADE, "...", signature)
         signature = re.sub(r", _\w+: [^=]+ = \(\)", "", signature)
+    for union, name in UNIONS.items():
+        signature, returned = (text and text.replace(union, name) for text in (signature, returned))
     return signature, returned
+
+
+# ── where a line may be broken ──────────────────────────────────────────────────────────────────────────────────
+
+LONG = 24  # characters of a name that may be broken, and at most of a cell of figures
+
+
+def place_breaks(app: Sphinx, document: nodes.document) -> None:
+    """Let a long name be broken after a mark, and ``9.6 (1.01 ×)`` in a cell before its bracket alone."""
+    for literal in list(document.findall(nodes.literal)):
+        pieces = re.split(r"(?<=[_/.,=(])(?=\w)", literal.astext())
+        if len(literal.astext()) > LONG and len(pieces) > 1:
+            literal["classes"].append("long")
+            literal.clear()
+            literal.append(nodes.Text(pieces[0]))
+            for piece in pieces[1:]:
+                literal.extend([nodes.raw("", "<wbr>", format="html"), nodes.Text(piece)])
+    for entry in document.findall(nodes.entry):
+        if re.match(r"\d", entry.astext()) and len(entry.astext()) <= LONG:
+            for text in list(entry.findall(nodes.Text)):
+                kept = re.sub(r" (?!\()", "\N{NO-BREAK SPACE}", text)
+                text.parent.replace(text, nodes.Text(kept))
 
 
 # ── pages that show a file of the root ──────────────────────────────────────────────────────────────────────────
@@ -145,8 +182,20 @@ def _link(match: re.Match[str]) -> str:
     )
 
 
+# ── the how-to pages ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def list_how_to(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Put the pages into the tree, in the order in which their index links to them."""
+    if docname == "howto/index":
+        listed = re.findall(r"\]\(([\w-]+)\.md\)", source[0])
+        source[0] += "\n".join(["", "```{toctree}", ":hidden:", "", *listed, "```", ""])
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", copy_page)
+    app.connect("source-read", list_how_to)
     app.connect("doctree-read", link_names)
+    app.connect("doctree-read", place_breaks)
     app.connect("autodoc-process-signature", tidy_signature)
     return {"parallel_read_safe": True}

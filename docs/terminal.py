@@ -7,6 +7,7 @@ It needs the extra `cli`, and a system with pseudo-terminals.
 
 from __future__ import annotations
 
+import copy
 import os
 import pty
 import re
@@ -14,7 +15,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from rich.color import ColorTriplet
 from rich.console import Console
+from rich.terminal_theme import SVG_EXPORT_THEME
 from rich.text import Text
 
 from chatstream.testing import FaultServer, Script, delta, done, end, event, finish, head, pause
@@ -110,7 +113,13 @@ def main() -> None:
             markup=False,
         )
         console.print(Text.from_ansi("\n".join(screen(session())).rstrip()))
-        svg = console.export_svg(title="chatstream", unique_id="terminal")
+        theme = copy.copy(SVG_EXPORT_THEME)
+        # rich's own colours are too close to each other for letters that are faint
+        theme.background_color, theme.foreground_color = (
+            ColorTriplet(13, 17, 23),
+            ColorTriplet(230, 237, 243),
+        )
+        svg = console.export_svg(title="chatstream", unique_id="terminal", theme=theme)
     svg = re.sub(
         r"@font-face \{.*?\}", "", svg, flags=re.DOTALL
     )  # which would be loaded from elsewhere

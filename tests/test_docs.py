@@ -467,6 +467,12 @@ def test_every_public_name_is_in_the_api_reference() -> None:
     assert sorted(listed) == sorted(public)
 
 
+def test_the_index_of_the_how_to_pages_lists_each_of_them_once_with_its_title() -> None:
+    listed = re.findall(r"^- \[(.*)\]\((.*)\)$", (DOCS / "howto" / "index.md").read_text("utf-8"), re.MULTILINE)
+    pages = {path.name: path.read_text("utf-8").partition("\n")[0] for path in (DOCS / "howto").glob("*.md")}
+    assert sorted(listed) == sorted((title[2:], name) for name, title in pages.items() if name != "index.md")
+
+
 def test_every_public_name_is_explained_outside_the_reference() -> None:
     guides = [path for path in PAGES if path.name not in ("api.md", "changelog.md")]
     named = set(re.findall(r"\w+", "".join(path.read_text("utf-8") for path in guides)))

@@ -2,9 +2,9 @@
 
 const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-async function load(url, width) {
+async function load(url, width, theme = "normal") {
   const frame = document.createElement("iframe");
-  frame.style.cssText = `width: ${width}px; height: 900px; border: 0`;
+  frame.style.cssText = `width: ${width}px; height: 900px; border: 0; color-scheme: ${theme}`;
   frame.src = url;
   document.body.append(frame);
   await new Promise((resolve) => frame.addEventListener("load", resolve, { once: true }));
@@ -23,9 +23,11 @@ function contrast(one, other) {
 }
 const isClear = (colour) => colour === "transparent" || /^rgba\(.*, 0\)$/.test(colour);
 
-// Each pair of colours of text and background that an article shows, with an example of its text.
-function faint(view) {
-  const found = {};
+// Each pair of colours of text and background that an article shows, with an example of its text; and code that is
+// underlined as if it were a link.
+function legibility(view) {
+  const faint = {};
+  const underlined = new Set();
   const texts = view.document.createTreeWalker(view.document.querySelector("article"), NodeFilter.SHOW_TEXT);
   for (let text = texts.nextNode(); text; text = texts.nextNode()) {
     if (!text.data.trim() || !text.parentElement.getClientRects().length) continue;
@@ -34,14 +36,69 @@ function faint(view) {
     const style = view.getComputedStyle(text.parentElement);
     const ground = behind ? view.getComputedStyle(behind).backgroundColor : "rgb(255, 255, 255)";
     if (style.visibility === "visible" && style.opacity !== "0" && contrast(style.color, ground) < 4.5)
-      found[`${style.color} on ${ground}`] = text.data.trim().slice(0, 30);
+      faint[`${style.color} on ${ground}`] = text.data.trim().slice(0, 30);
+    if (style.textDecorationLine === "underline" && text.parentElement.closest("pre") && !text.parentElement.closest("a"))
+      underlined.add(text.data);
   }
+  return { faint, underlined: [...underlined] };
+}
+
+// The texts of a picture in a theme: their contrast to what is behind them, and their size in the page.
+async function lettering(picture, theme, page) {
+  const frame = await load(picture.src, 900, theme);
+  const view = frame.contentWindow;
+  const root = view.document.documentElement;
+  const scale = picture.clientWidth / root.viewBox.baseVal.width;
+  const shapes = [...root.querySelectorAll("rect, circle, path")].filter((each) => !each.closest("defs, [clip-path]"));
+  const behind = (text) => {
+    const { left, right, top, bottom } = text.getBoundingClientRect();
+    const [x, y] = [(left + right) / 2, (top + bottom) / 2];
+    const covers = (shape) => {
+      const box = shape.getBoundingClientRect();
+      const before = shape.compareDocumentPosition(text) & Node.DOCUMENT_POSITION_FOLLOWING;
+      return before && box.left < x && x < box.right && box.top < y && y < box.bottom;
+    };
+    const fills = shapes.filter(covers).map((shape) => view.getComputedStyle(shape).fill);
+    return fills.filter((fill) => fill.startsWith("rgb(")).pop() || page;
+  };
+  const texts = [...root.querySelectorAll("text")].filter((each) => each.textContent.trim());
+  const found = texts.map((text) => {
+    const style = view.getComputedStyle([...text.querySelectorAll("tspan"), text][0]);
+    return [text.textContent.trim().slice(0, 30), contrast(style.fill, behind(text)), parseFloat(style.fontSize) * scale];
+  });
+  frame.remove();
   return found;
 }
 
 // By how many pixels the page, or its article, is wider than the window.
 const sideways = (page) =>
   Math.max(...[page.documentElement, page.querySelector(".content")].map((each) => each.scrollWidth - each.clientWidth));
+
+// Whether what sticks out of an element can be reached, because a box around it is scrolled.
+function scrolls(view, element) {
+  for (let each = element; each.tagName !== "ARTICLE"; each = each.parentElement)
+    if (view.getComputedStyle(each).overflowX === "auto") return true;
+  return false;
+}
+
+// Headings that are higher than the lines of their text.
+function lengthened(page) {
+  return [...page.querySelectorAll("article :is(h1, h2, h3)")].filter((heading) => {
+    const text = page.createRange();
+    text.setStart(heading, 0);
+    text.setEndBefore(heading.querySelector(".headerlink") || heading.lastChild);
+    return heading.clientHeight > text.getBoundingClientRect().height * 1.5;
+  });
+}
+
+// Buttons in the bar at the top of a telephone that are hard to hit: too small, or one upon the other.
+function crowded(view) {
+  const shown = [...view.document.querySelectorAll(".mobile-header :is(label, button) svg")].filter(
+    (each) => view.getComputedStyle(each).display !== "none" && each.clientWidth,
+  );
+  const boxes = shown.map((each) => each.getBoundingClientRect()).sort((a, b) => a.left - b.left);
+  return boxes.filter((box, i) => box.width < 24 || box.height < 24 || (i && box.left < boxes[i - 1].right + 8)).length;
+}
 
 function measure(view) {
   const page = view.document;
@@ -52,8 +109,17 @@ function measure(view) {
     wide: wide.map((box) => box.textContent.split("\n").sort((a, b) => b.length - a.length)[0]),
     // what is cut at the edge of the column, because no box around it scrolls
     outside: [...page.querySelectorAll("article img, article table")]
-      .filter((each) => !each.closest(".table-wrapper") && each.getBoundingClientRect().right > root.clientWidth)
+      .filter((each) => each.getBoundingClientRect().right > root.clientWidth && !scrolls(view, each))
       .map((each) => each.outerHTML.slice(0, 80)),
+    scrolled: [...page.querySelectorAll(".table-wrapper")]
+      .filter((each) => each.scrollWidth > each.clientWidth)
+      .map((each) => each.querySelector("tr").textContent.trim().replaceAll("\n", " ")),
+    // cells of more than a line of text, too narrow for more than a few words in each line
+    squeezed: [...page.querySelectorAll("article td")]
+      .filter((cell) => cell.textContent.length > 60 && cell.clientWidth < 120)
+      .map((cell) => cell.textContent.trim()),
+    lengthened: lengthened(page).map((each) => each.textContent),
+    crowded: crowded(view),
     headings: [...page.querySelectorAll("article h2")].map((each) => each.textContent.replace(/¶$/, "").replace(/#$/, "")),
     listed: [...page.querySelectorAll(".toc-tree a")].map((each) => each.textContent),
     related: page.querySelectorAll(".related-pages a").length,
@@ -73,15 +139,23 @@ function characterWidth(page) {
   return width;
 }
 
+// Colours are the same at each width, and the texts of pictures the smallest at the last, so both are measured once.
 async function examine(url, widths) {
-  const found = { url, widths: {}, faint: {} };
+  const found = { url, widths: {}, legibility: {}, lettering: {} };
+  const last = Object.keys(widths).pop();
   for (const [name, width] of Object.entries(widths)) {
     const frame = await load(url, width);
-    found.widths[name] = measure(frame.contentWindow);
+    const [view, page] = [frame.contentWindow, frame.contentDocument];
+    found.widths[name] = measure(view);
     for (const theme of ["light", "dark"]) {
-      frame.contentDocument.body.dataset.theme = theme;
-      found.faint[theme] = faint(frame.contentWindow);
-      found.widths[name][theme] = sideways(frame.contentDocument);
+      page.body.dataset.theme = theme;
+      found.widths[name][theme] = sideways(page);
+      if (name !== last) continue;
+      const ground = view.getComputedStyle(page.body).backgroundColor;
+      found.legibility[theme] = legibility(view);
+      found.lettering[theme] = [];
+      for (const picture of page.querySelectorAll("article img"))
+        found.lettering[theme].push(...(await lettering(picture, theme, ground)));
     }
     frame.remove();
   }

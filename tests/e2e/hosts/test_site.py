@@ -14,10 +14,12 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from functools import partial
+from html import unescape
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import Queue
 from typing import Any
+from urllib.parse import unquote, urldefrag, urljoin
 
 import pytest
 from browsers import browser, start
@@ -32,6 +34,8 @@ GUIDES = ("events", "conversation", "turns", "errors", "providers", "reliability
 WIDTHS = {"desktop": 1440, "tablet": 1100, "telephone": 390}  # CSS pixels
 BUILD_SECONDS = 120.0
 REPORT_SECONDS = 60.0  # until a browser has started and measured a page
+CONTRAST = 4.5  # of text, WCAG 2.2
+LETTERS = 7.5  # CSS pixels
 CHARACTERS = 100  # of code, in the column of a desktop
 
 # What newcomers ask → the pages that answer it, of which one is among the first three hits.
@@ -205,8 +209,42 @@ def test_each_page_leads_to_the_page_before_or_after_it(pages):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_all_text_has_a_contrast_of_at_least_four_and_a_half(pages, theme):
-    faint = {page: each["faint"][theme] for page, each in pages.items()}
+    faint = {page: each["legibility"][theme]["faint"] for page, each in pages.items()}
     assert {page: found for page, found in faint.items() if found} == {}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_code_is_underlined_as_if_it_were_a_link(pages, theme):
+    underlined = {page: each["legibility"][theme]["underlined"] for page, each in pages.items()}
+    assert {page: found for page, found in underlined.items() if found} == {}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_texts_of_pictures_can_be_read_on_a_telephone(pages, theme):
+    texts = [(page, *text) for page, each in pages.items() for text in each["lettering"][theme]]
+    assert [(page, text) for page, text, contrast, size in texts if contrast < CONTRAST or size < LETTERS] == []
+    assert len(texts) > 100
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_cell_of_a_table_is_too_narrow_for_its_text(pages, width):
+    squeezed = {page: each["widths"][width]["squeezed"] for page, each in pages.items()}
+    assert {page: cells for page, cells in squeezed.items() if cells} == {}
+
+
+def test_no_table_has_to_be_scrolled_on_a_desktop(pages):
+    scrolled = {page: each["widths"]["desktop"]["scrolled"] for page, each in pages.items()}
+    assert {page: tables for page, tables in scrolled.items() if tables} == {}
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_heading_is_followed_by_an_empty_line(pages, width):
+    lengthened = {page: each["widths"][width]["lengthened"] for page, each in pages.items()}
+    assert {page: headings for page, headings in lengthened.items() if headings} == {}
+
+
+def test_the_buttons_in_the_bar_of_a_telephone_stand_apart(pages):
+    assert [page for page, each in pages.items() if each["widths"]["telephone"]["crowded"]] == []
 
 
 def test_each_parameter_in_the_reference_has_its_type(site):
@@ -217,6 +255,29 @@ def test_each_parameter_in_the_reference_has_its_type(site):
     assert [each for each in parameters if ":" not in each and each not in ("*", "/")] == []
     assert len(parameters) > 200
     assert "object at 0x" not in page
+
+
+def test_each_link_within_the_site_leads_to_a_place_on_a_page(site):
+    texts = {path.relative_to(site).as_posix(): path.read_text("utf-8") for path in site.rglob("*.html")}
+    places = {page: set(re.findall(r'\bid="([^"]+)"', text)) for page, text in texts.items()}
+
+    def is_there(page: str, href: str) -> bool:
+        target, place = urldefrag(unquote(urljoin(page, unescape(href))))
+        return (site / target).is_file() and (not place or place in places[target])
+
+    links = [
+        (page, href)
+        for page, text in texts.items()
+        for href in re.findall(r'<a [^>]*href="(?!https?:|mailto:)([^"]*)"', text)
+    ]
+    assert [link for link in links if not is_there(*link)] == []
+    assert len(links) > 1000
+
+
+def test_no_two_pages_have_the_same_title(site):
+    titles = [re.search("<title>(.*?)</title>", (site / f"{page}.html").read_text("utf-8")) for page in PAGES]
+    names = [unescape(title[1]) for title in titles if title]
+    assert len(names) == len(set(names)) == len(PAGES)
 
 
 @pytest.mark.parametrize("page", GUIDES)
