@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
+from functools import cache
 from typing import Any, TypeVar
 
 from ..errors import ConfigError
@@ -23,6 +24,8 @@ T = TypeVar("T")
 
 def plain(value: Any) -> Any:
     """A copy of ``value`` in which lists and mappings are those of JSON, and what has a tagged form is in that form."""
+    if value is None or isinstance(value, (str, int, float)):
+        return value
     if hasattr(value, "to_dict"):
         return plain(value.to_dict())
     if isinstance(value, Mapping):
@@ -30,6 +33,7 @@ def plain(value: Any) -> Any:
     return [plain(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
+@cache
 def tag_of(cls: type) -> str:
     """``token_usage`` for `TokenUsage`."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
