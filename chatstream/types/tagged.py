@@ -33,7 +33,6 @@ def plain(value: Any) -> Any:
     return [plain(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
-@cache
 def tag_of(cls: type) -> str:
     """``token_usage`` for `TokenUsage`."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
@@ -41,12 +40,19 @@ def tag_of(cls: type) -> str:
 
 def to_tagged(value: Any) -> dict[str, Any]:
     """The tagged form of a dataclass."""
-    tagged: dict[str, Any] = {"type": tag_of(type(value))}
-    for field in fields(value):
-        held = plain(getattr(value, field.name))
-        if held is not None and (held not in ([], {}) or field.default is None):
-            tagged[field.name.lstrip("_")] = held
+    tag, named = _form(value.__class__)
+    tagged: dict[str, Any] = {"type": tag}
+    for name, key, is_optional in named:
+        held = plain(getattr(value, name))
+        if held is not None and (is_optional or held not in ([], {})):
+            tagged[key] = held
     return tagged
+
+
+@cache
+def _form(cls: Any) -> tuple[str, tuple[tuple[str, str, bool], ...]]:
+    """The tag of a dataclass, and of each field its name, its key, and whether it is None by default."""
+    return tag_of(cls), tuple([(each.name, each.name.lstrip("_"), each.default is None) for each in fields(cls)])
 
 
 def from_tagged(cls: type[T], data: Mapping[str, Any], **readers: Callable[[Any], Any]) -> T:

@@ -16,7 +16,7 @@ import pytest
 from echo import Echo, lines_of, texts_of
 
 from chatstream import ConfigError, Result, map_prompts
-from chatstream.many import store
+from chatstream.many import line_file
 from chatstream.many.store import Store
 from chatstream.testing import FaultServer, status, text_answer
 
@@ -175,16 +175,18 @@ def test_a_file_that_was_replaced_while_it_was_opened_belongs_to_another_run(out
         out.rename(out.with_suffix(".old"))
         out.write_bytes(b"")
 
-    monkeypatch.setattr(store.fcntl, "flock", replace)
+    monkeypatch.setattr(line_file.fcntl, "flock", replace)
     with pytest.raises(ConfigError, match="in use by another run"):
         Store(out)
 
 
 def test_a_child_process_does_not_hold_the_lock_of_a_run(out):
     first = Store(out)
-    store._close_in_child()  # as `os.fork` calls it
-    first.close()
-    Store(out).close()
+    line_file._close_in_child()  # as `os.fork` calls it
+    with Store(out):
+        pass
+    with first:
+        pass
 
 
 # ── disks and signals ───────────────────────────────────────────────────────────────────────────────────────────
@@ -204,7 +206,7 @@ def test_a_full_disk_ends_the_run_with_an_error_that_says_so_and_loses_no_line(s
         return real(descriptor, data)
 
     client = connect(serve([Echo()]))
-    monkeypatch.setattr(store.os, "write", write)
+    monkeypatch.setattr(line_file.os, "write", write)
     with pytest.raises(OSError, match="can't write a result: No space left on device") as caught:
         ask(client, PROMPTS, out, concurrency=1)
     assert caught.value.errno == errno.ENOSPC
@@ -217,8 +219,8 @@ def test_a_full_disk_ends_the_run_with_an_error_that_says_so_and_loses_no_line(s
 
 def test_what_is_written_is_synced_once_a_second_and_at_the_end(serve, connect, out, monkeypatch):
     synced: list[int] = []
-    monkeypatch.setattr(store, "SYNC_INTERVAL", 0.0)
-    monkeypatch.setattr(store.os, "fsync", lambda file: synced.append(out.stat().st_size))
+    monkeypatch.setattr(line_file, "SYNC_INTERVAL", 0.0)
+    monkeypatch.setattr(line_file.os, "fsync", lambda file: synced.append(out.stat().st_size))
     ask(connect(serve([Echo()])), PROMPTS, out, concurrency=1)
     assert len(synced) == 11
     assert synced[-1] == out.stat().st_size
