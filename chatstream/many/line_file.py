@@ -14,7 +14,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import BinaryIO
 from weakref import WeakSet
 
@@ -115,22 +115,25 @@ class LineFile:
         """Replace the file by what ``copy`` makes of the old one in a new one, in one step."""
         path = os.path.realpath(self.path)
         fresh = f"{path}.tmp"
-        try:
+        with ExitStack() as undo:
+            undo.callback(_remove, fresh)
             with open(path, "rb") as old, open(fresh, "wb") as new:
                 copy(old, new)
                 new.flush()
                 os.fsync(new.fileno())
             os.chmod(fresh, stat.S_IMODE(os.stat(path).st_mode))
-            file = open(fresh, "a+b", buffering=0)  # noqa: SIM115
+            file = undo.enter_context(open(fresh, "a+b", buffering=0))
             if fcntl is not None:  # pragma: no branch
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.replace(fresh, path)
-        except BaseException:
-            with suppress(OSError):
-                os.remove(fresh)
-            raise
+            undo.pop_all()
         self._file.close()
         self._file = file
+
+
+def _remove(path: str) -> None:
+    with suppress(OSError):
+        os.remove(path)
 
 
 def _close_in_child() -> None:

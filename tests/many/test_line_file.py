@@ -101,6 +101,22 @@ def test_a_disk_without_room_for_a_copy_leaves_the_file_of_an_earlier_run_as_it_
     assert list(small_disk.iterdir()) == [out]
 
 
+@pytest.mark.parametrize("step", ["fsync", "chmod", "replace"])
+def test_a_copy_that_can_not_take_the_place_of_the_file_is_removed_and_the_file_stays_as_it_is(out, monkeypatch, step):
+    def fail(*_: Any) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    out.write_bytes(whole := line("a") + line("b", ValueError("No.")))
+    monkeypatch.setattr(line_file.os, step, fail)
+    with pytest.raises(OSError, match="Device or resource busy"):
+        Store(out)
+    assert out.read_bytes() == whole
+    assert list(out.parent.iterdir()) == [out]
+    monkeypatch.undo()
+    write(out, "b")
+    assert texts_of(out) == ["a", "b"]
+
+
 def test_a_run_ends_with_an_error_at_the_largest_size_that_a_file_may_have_and_goes_on_below_a_higher_one(out):
     """In a process of its own, because the limit is for all its files."""
     echo = Echo()
@@ -179,7 +195,7 @@ def unprivileged() -> Iterator[None]:
 @pytest.fixture
 def read_only_folder() -> Iterator[Path]:
     """A folder that others may read, with a file ``out.jsonl`` in it that they may write."""
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # others may not enter pytest's own
         folder = Path(name)
         (folder / "out.jsonl").touch()
         (folder / "out.jsonl").chmod(0o666)
