@@ -1,6 +1,6 @@
 """Many prompts: their overhead, their memory, and how a limiter settles. ``python -m benchmarks.many cpu limiter``.
 
-    cpu      CPU of map_prompts ÷ that of ThreadPoolExecutor.map over the same calls
+    cpu      CPU of map_prompts ÷ that of ThreadPoolExecutor.map over the same calls, without a file and with one
     memory   growth of the peak memory from 1,000 prompts to many, without a file and with one
     limiter  requests per second of one and of four processes, whose server changes its limit ──▶ docs/limiter.svg
 
@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from chatstream import Client, Provider, map_prompts
 
@@ -53,35 +54,60 @@ def client_of(url: str) -> Client:
     return Client(Provider("bench", url), model="m1")
 
 
-def cpu(prompts: int, rounds: int) -> dict[str, float]:
-    """CPU of this process for one prompt in each way, in milliseconds, and their ratio."""
+def cpu(prompts: int, rounds: int) -> dict[str, Any]:
+    """CPU of this process for one prompt in each way, in milliseconds, and the ratios of rounds in turns.
+
+    Each way with a file writes one line for each answer, as soon as the pool hands it over.
+    """
 
     def bare() -> None:
         with ThreadPoolExecutor(CONCURRENCY) as pool:
             for turn in pool.map(lambda prompt: client.stream(prompt).collect(), texts):
                 assert turn.text
 
+    def bare_to_file() -> None:
+        with ThreadPoolExecutor(CONCURRENCY) as pool, open(f"{folder}/bare.jsonl", "w", buffering=1) as file:
+            for turn in pool.map(lambda prompt: client.stream(prompt).collect(), texts):
+                file.write(json.dumps(turn.to_dict()) + "\n")
+
     def mapped() -> None:
         for result in map_prompts(client, texts, concurrency=CONCURRENCY):
             assert result.turn
 
+    def mapped_to_file() -> None:
+        with tempfile.TemporaryDirectory() as fresh:
+            for result in map_prompts(client, texts, concurrency=CONCURRENCY, out=f"{fresh}/out.jsonl"):
+                assert result.turn
+
     texts = [f"prompt {number}" for number in range(prompts)]
-    taken: dict[str, list[float]] = {"bare": [], "map_prompts": []}
-    with server(NO_LIMIT, NO_LIMIT, 0) as (url, _), client_of(url) as client:
-        bare()  # imports and connections
+    ways = {"bare": bare, "map": mapped, "bare to a file": bare_to_file, "map to a file": mapped_to_file}
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    with (
+        server(NO_LIMIT, NO_LIMIT, 0) as (url, _),
+        client_of(url) as client,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        mapped_to_file()  # imports and connections
         for _ in range(rounds):
-            for name, run in (("bare", bare), ("map_prompts", mapped)):
+            for name, run in ways.items():
                 before = time.process_time()
                 run()
                 taken[name].append((time.process_time() - before) * 1000 / prompts)
-    ratios = [one / other for one, other in zip(taken["map_prompts"], taken["bare"], strict=True)]
-    return {name: statistics.median(times) for name, times in taken.items()} | {"ratio": statistics.median(ratios)}
+    found: dict[str, Any] = {name: statistics.median(times) for name, times in taken.items()}
+    for name in ("", " to a file"):
+        ratios = [one / other for one, other in zip(taken["map" + name], taken["bare" + name], strict=True)]
+        quarters = statistics.quantiles(ratios, n=4)
+        found |= {f"ratio{name}": quarters[1], f"quartiles{name}": (quarters[0], quarters[2])}
+    return found
 
 
 def peak(url: str, prompts: int, out: str | None) -> float:
     """The peak memory of this process after so many prompts, in MiB."""
     for result in map_prompts(client_of(url), (f"prompt {n}" for n in range(prompts)), out=out, concurrency=32):
         assert result.turn, result.error
+    status = Path("/proc/self/status")
+    if status.exists():  # because ``ru_maxrss`` may be that of the process which has started this one
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -90,10 +116,11 @@ def memory(prompts: int) -> dict[str, float]:
     found: dict[str, float] = {}
     with server(NO_LIMIT, NO_LIMIT, 0) as (url, _), tempfile.TemporaryDirectory() as folder:
         for count in (1000, prompts):
-            for out in ("", f"{folder}/{count}.jsonl"):
+            file = f"{folder}/{count}.jsonl"
+            for name, out in (("", ""), (", to a file", file), (", all in the file", file)):
                 command = [sys.executable, "-m", "benchmarks.many", "peak", url, str(count), out]
                 done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-                found[f"{count} prompts{', to a file' if out else ''}"] = float(done.stdout)
+                found[f"{count} prompts{name}"] = float(done.stdout)
     return found
 
 

@@ -45,13 +45,14 @@ def request_body(
     `Provider`. Raises `ConfigError` for a prompt, a model or a field that can't be sent.
     """
     given = Prompt.of(prompt)
-    checked = Prompt(given.instructions, given.input, given.tools)  # checks attributes that were set after creation
+    if given is prompt:  # checks attributes that were set after creation
+        given = Prompt(given.instructions, given.input, given.tools)
     if not isinstance(model, str) or not model.strip():
         raise ConfigError('name a model: stream(prompt, model="…"), Client(model="…"), or -m on the command line')
     echo = ReasoningEcho(echo_reasoning, echo_reasoning_always, echo_reasoning_scope)
-    messages = encode_messages(checked, echo, check=check_history, developer_role=developer_role)
+    messages = encode_messages(given, echo, check=check_history, developer_role=developer_role)
     body: dict[str, Any] = {"model": model, "messages": messages, "stream": True}
-    if tools := _tools(checked.tools, fields, other_tools):
+    if tools := _tools(given.tools, fields, other_tools):
         body["tools"] = tools
     if stream_usage:
         body["stream_options"] = {"include_usage": True}

@@ -19,23 +19,25 @@ ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 def check_history(messages: list[dict[str, Any]]) -> None:
     """Check the order of messages, calls and outputs, the roles, and the names of calls."""
-    waiting: Counter[str] = Counter()  # ids of calls whose outputs have not come
+    waiting: dict[str, int] = {}  # how many outputs of each call have not come, by the id of the call
     for index, message in enumerate(messages):
         role = message["role"]
         if role not in ROLES:
             raise ConfigError(f"messages[{index}] has the role {role!r}; the roles are {', '.join(ROLES)}")
         if role == "tool":
             call_id = str(message.get("tool_call_id"))
-            if not waiting[call_id]:
+            if not waiting.get(call_id):
                 raise ConfigError(f"the output of call_id {call_id} has no call before it: put the call first")
             waiting[call_id] -= 1
             continue
-        _check_answered(+waiting, f"before messages[{index}], whose role is {role}")
-        calls = message.get("tool_calls") or ()
-        for call in calls:
-            _check_named(call)
-        waiting = Counter(str(call.get("id")) for call in calls)
-    _check_answered(+waiting, "at the end")
+        if waiting:
+            _check_answered(waiting, f"before messages[{index}], whose role is {role}")
+            waiting = {}
+        if calls := message.get("tool_calls"):
+            for call in calls:
+                _check_named(call)
+            waiting = Counter(str(call.get("id")) for call in calls)
+    _check_answered(waiting, "at the end")
 
 
 def _check_named(call: Mapping[str, Any]) -> None:
@@ -46,8 +48,8 @@ def _check_named(call: Mapping[str, Any]) -> None:
         )
 
 
-def _check_answered(waiting: Counter[str], where: str) -> None:
-    for call_id in waiting:
+def _check_answered(waiting: Mapping[str, int], where: str) -> None:
+    for call_id in filter(waiting.get, waiting):
         raise ConfigError(
             f"call_id {call_id} has no output {where}: put FunctionCallOutput({call_id!r}, …) right after the call, or "
             "drop the call; a provider with check_history=False sends a history as it stands"

@@ -163,9 +163,9 @@ def _content(content: str | tuple[ContentPart, ...]) -> str | list[Any]:
     """The joined text, or a list of parts if one of them is not text."""
     if isinstance(content, str):
         return content
-    parts = [_part(part) for part in content]
-    joinable = all(isinstance(part, (InputText, OutputText, Refusal)) for part in content)
-    return "".join(part["text"] for part in parts) if joinable else parts
+    if all(isinstance(part, (InputText, OutputText, Refusal)) for part in content):
+        return "".join([part.refusal if isinstance(part, Refusal) else part.text for part in content])  # type: ignore[union-attr]
+    return [_part(part) for part in content]
 
 
 def _part(part: ContentPart | Mapping[str, Any] | str) -> Any:

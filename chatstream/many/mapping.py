@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterable, Mapping, Sized
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from typing import Any
 
 from .._retries.limiter import Limiter
@@ -69,7 +69,7 @@ def map_prompts(
     def results() -> Generator[Result, None, None]:
         with ExitStack() as stack:
             stack.callback(tally.end)
-            store = None if out is None else stack.enter_context(closing(Store(out, resume)))
+            store = None if out is None else stack.enter_context(Store(out, resume))
             run = Run(
                 executor or stack.enter_context(ThreadPoolExecutor(concurrency, "chatstream")),
                 lambda index, given: make_task(client, index, given, fields),

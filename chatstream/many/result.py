@@ -18,6 +18,7 @@ from ..errors import Attempt, ConfigError
 from ..types.turn import Turn
 
 LINE_STARTS = (b'{"key": "', b'{"custom_id": "')  # of a line of `encode_result`, and of one of a batch
+_json = json.JSONEncoder(default=str).encode
 
 
 @frozen
@@ -68,7 +69,7 @@ def decode_result(line: Mapping[str, Any]) -> Result:
 
 def dump(line: Mapping[str, Any]) -> bytes:
     """A line of a file, with its end. It is ASCII, so that no character in it can be taken for the end of a line."""
-    return json.dumps(line, default=str).encode() + b"\n"
+    return _json(line).encode() + b"\n"
 
 
 def load(data: bytes) -> dict[str, Any]:

@@ -3,178 +3,145 @@
     Result ─write▶ one line, appended at once                a key and its request ─find▶ the answer of an earlier run
 
 Rules:
-- A line is appended by one call of the system, so a killed process leaves at most a torn last line. It is cut off, and
-  its prompt is asked again. What is written is on the disk a second later.
+- A torn last line is cut off, and its prompt is asked again.
 - Each key has one line. An error is replaced on resuming: its line is taken out, and its prompt is asked again.
-- One run writes to a file at a time. The lock is the system's, and ends with the process however that ends.
 - Nothing is cut off or taken out of a file that has a line which is no result.
+- A pipe or a device is written to, and never read.
 """
 
 from __future__ import annotations
 
 import os
+from codecs import BOM_UTF8
 from collections.abc import Mapping
-from contextlib import suppress
-from typing import Any
-from weakref import WeakSet
+from types import TracebackType
+from typing import Any, BinaryIO
 
-from .._runtime.clock import monotonic
-from .._runtime.locks import ForkSafeLock
 from ..errors import ConfigError
 from .batch import ID, decode_batch, encode_batch
+from .index import Index
+from .line_file import LineFile
 from .result import LINE_STARTS, Result, decode_result, dump, encode_result, load
 from .tasks import Task
 
-try:
-    import fcntl
-except ImportError:  # pragma: no cover  (Windows, where two runs on one file do not notice each other)
-    fcntl = None  # type: ignore[assignment]
-
-SYNC_INTERVAL = 1.0  # seconds between two syncs; a crash of the machine loses at most what was written in between
-_open_stores: WeakSet[Store] = WeakSet()
-
 
 class Store:
-    """The results in a file, open for one run. Shared by threads.
+    """The results in a file, open for one run: a context manager. Threads share it.
 
     Raises `ConfigError` if another run has the file, if it is no file of results, or if it has some and ``resume`` is
-    false; and OSError if it can't be opened, read or written.
+    false; and OSError if it can't be opened, read or written, or was removed before the run ends.
     """
 
     def __init__(self, path: str | os.PathLike[str], resume: bool = True) -> None:
         self.path: str = os.fspath(path)
-        self._lock = ForkSafeLock()
-        self._offsets: dict[int, int] = {}  # where the line of a key begins, by the hash of the key
-        self._keys: set[int] = set()  # of this run
-        self._synced_at = monotonic()
-        self._file = open(self.path, "a+b", buffering=0)  # noqa: SIM115  # closed by `close`
-        _open_stores.add(self)
+        self._index = Index()
+        self._file = LineFile(self.path)
+        self._lines: BinaryIO | None = None  # the same file for reading
         try:
-            self._acquire()
-            failed = self._read()
-            if self._size and not resume:
-                raise ConfigError(f"{self.path} has results of an earlier run: go on with resume=True, or move it away")
-            if failed:
-                self._take_out(failed)
+            if self._file.is_regular:
+                self._read(resume)
         except BaseException:
-            self.close()
+            self._file.close()
             raise
 
-    def _acquire(self) -> None:
-        """Lock the file for this run. A file that was replaced meanwhile is another run's, too."""
-        taken = f"{self.path} is in use by another run: wait for its end, or give each run a file of its own"
-        if fcntl is not None:  # pragma: no branch  (not on Windows)
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ConfigError(taken) from None
-        if not os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path)):
-            raise ConfigError(taken)
+    def __enter__(self) -> Store:
+        return self
 
-    def _read(self) -> set[int]:
-        """Index the lines and cut off a torn one. Returns where the lines of errors begin."""
-        self._size, failed, torn = 0, set[int](), b""
-        with open(self.path, "rb") as file:
-            for number, data in enumerate(file, 1):
-                if data.endswith(b"\n"):
-                    if self._index(data, number):
-                        failed.add(self._size)
-                    self._size += len(data)
-                else:
-                    torn = data
-        if torn:
-            if not any(torn[: len(start)] == start[: len(torn)] for start in LINE_STARTS):
-                raise ConfigError(f"{self.path} is no file of results: its last line has no end")
-            os.truncate(self.path, self._size)
-        return failed
-
-    def _index(self, data: bytes, number: int) -> bool:
-        """Note a line. Whether it is that of an error."""
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Write everything to the disk, and let other runs have the file."""
         try:
-            line = load(data)
-            key, _, answered = _parts(line)
+            if not self._file.closed:  # as it is in a child process
+                self._file.sync()
+        except OSError:
+            if kind is None:  # otherwise the run ends with its own error
+                raise
+        finally:
+            self._file.close()
+            if self._lines is not None:
+                self._lines.close()
+
+    def _read(self, resume: bool) -> None:
+        """Index the lines, cut off a torn one, and take out those of errors."""
+        size, failed, torn = 0, False, b""
+        with open(self.path, "rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.endswith(b"\n"):
+                    failed |= not self._note(line, size, number)
+                    size += len(line)
+                else:
+                    torn = line
+        if torn:
+            if not _is_torn(torn):
+                raise ConfigError(f"{self.path} is no file of results: its last line has no end")
+            os.truncate(self.path, size)
+        if size and not resume:
+            raise ConfigError(f"{self.path} has results of an earlier run: go on with resume=True, or move it away")
+        if failed:
+            self._file.replace(self._copy_answers)
+        self._lines = open(self.path, "rb")  # noqa: SIM115
+
+    def _note(self, data: bytes, place: int, number: int) -> bool:
+        """Index the line that begins at ``place``, unless it is that of an error. Whether it was indexed."""
+        try:
+            key, _, answered = _parts(load(data))
         except ConfigError as error:
             raise ConfigError(f"{self.path} is no file of results: line {number}: {error}") from None
         if answered:
-            self._offsets[_number(key)] = self._size
-        return not answered
+            self._index.put(key, place)
+        return answered
 
-    def _take_out(self, failed: set[int]) -> None:
-        """Replace the file by one without the lines that begin at these places, in one step."""
-        fresh = f"{self.path}.tmp"
-        moved, size, before = dict[int, int](), 0, 0
-        with open(self.path, "rb") as old, open(fresh, "wb") as new:
-            for data in old:
-                if before not in failed:
-                    new.write(data)
-                    moved[before] = size
-                    size += len(data)
-                before += len(data)
-            new.flush()
-            os.fsync(new.fileno())
-        self._offsets = {key: moved[at] for key, at in self._offsets.items()}
-        old_file, self._file = self._file, open(fresh, "a+b", buffering=0)  # noqa: SIM115
-        if fcntl is not None:  # pragma: no branch
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.replace(fresh, self.path)
-        old_file.close()
-        self._size = size
+    def _copy_answers(self, old: BinaryIO, new: BinaryIO) -> None:
+        """Copy the lines with an answer, and index them anew."""
+        self._index = Index()
+        size = 0
+        for number, line in enumerate(old, 1):
+            if self._note(line, size, number):
+                new.write(line)
+                size += len(line)
 
     def claim(self, task: Task) -> tuple[Task, Result | None]:
         """The task with a key of its own, and the answer that an earlier run has written for it, if any.
 
         Raises `ConfigError` if the id was given before, or if the file has another request under it.
         """
-        key, copies = task.key, 1
-        while _number(key) in self._keys:
-            if task.key != task.request:
-                raise ConfigError(f"the id {task.key!r} was given before: each prompt of a run has its own")
-            copies += 1
-            key = f"{task.key}-{copies}"  # the same request without an id may be made several times
-        self._keys.add(_number(key))
-        return Task(task.index, key, task.request, task.prompt, task.fields, task.batch), self._find(key, task)
+        key, copies = task.key, self._index.claim(task.key)
+        if copies and key != task.request:
+            raise ConfigError(f"the id {key!r} was given before: each prompt of a run has its own")
+        while copies and self._index.claim(key := f"{task.key}-{copies + 1}"):
+            copies += 1  # past an id of the caller's
+        if copies:  # the same request without an id may be made several times
+            task = Task(task.index, key, task.request, task.prompt, task.fields, task.batch)
+        return task, self._find(task)
 
-    def _find(self, key: str, task: Task) -> Result | None:
-        at = self._offsets.get(_number(key))
-        if at is None:
+    def _find(self, task: Task) -> Result | None:
+        place = self._index.place(task.key)
+        if place is None or self._lines is None:
             return None
-        with open(self.path, "rb") as file:
-            file.seek(at)
-            line = load(file.readline())
+        self._lines.seek(place)
+        line = load(self._lines.readline())
         _, request, _ = _parts(line)
         if request != task.request:
             raise ConfigError(
-                f"{self.path} has an answer to another request under the id {key!r}: it belongs to another run"
+                f"{self.path} has an answer to another request under the id {task.key!r}: it belongs to another run"
             )
-        found = decode_batch(line) if "custom_id" in line else decode_result(line)
-        return Result(key, task.index, found.turn, None, (), found.started, found.seconds, True)
+        try:
+            found = decode_batch(line) if "custom_id" in line else decode_result(line)
+        except Exception as error:  # the line has been changed, or a newer version of this library has written it
+            raise ConfigError(f"{self.path} has an answer under {task.key!r} that can't be read: {error}") from None
+        return Result(task.key, task.index, found.turn, None, (), found.started, found.seconds, True)
 
     def write(self, result: Result, task: Task) -> None:
-        """Append the line of a result. Raises OSError if the disk is full; what was written before stays whole."""
-        data = dump((encode_batch if task.batch else encode_result)(result, task.request))
-        with self._lock.current:
-            try:
-                written = os.write(self._file.fileno(), data)
-                if written < len(data):  # the disk is full, which the next call says
-                    os.write(self._file.fileno(), data[written:])
-            except OSError as error:
-                with suppress(OSError):
-                    os.truncate(self._file.fileno(), self._size)
-                raise OSError(error.errno, f"can't write a result: {error.strerror}", self.path) from error
-            self._size += len(data)
-            if monotonic() - self._synced_at >= SYNC_INTERVAL:
-                self._sync()
+        """Append the line of a result. Raises OSError if it can't; what was written before stays whole."""
+        self._file.append(dump((encode_batch if task.batch else encode_result)(result, task.request)))
 
-    def _sync(self) -> None:
-        with suppress(OSError):  # a pipe or a device can't be synced
-            os.fsync(self._file.fileno())
-        self._synced_at = monotonic()
 
-    def close(self) -> None:
-        """Write everything to the disk, and let other runs have the file. May be called twice."""
-        if not self._file.closed:
-            self._sync()
-            self._file.close()
+def _is_torn(line: bytes) -> bool:
+    """Whether a last line without an end is the beginning of a result. Zeros after it come from a crash of the machine
+    before its data was on the disk."""
+    begun = line.removeprefix(BOM_UTF8).rstrip(b"\0")
+    return b"\0" not in begun and any(begun[: len(start)] == start[: len(begun)] for start in LINE_STARTS)
 
 
 def _parts(line: Mapping[str, Any]) -> tuple[str, str, bool]:
@@ -190,18 +157,3 @@ def _parts(line: Mapping[str, Any]) -> tuple[str, str, bool]:
     if not (isinstance(key, str) and isinstance(request, str)):
         raise ConfigError("it has no key and no hash of a request")
     return key, request, answered
-
-
-def _number(key: str) -> int:
-    """A number for a key: millions of them take less memory than the keys."""
-    return hash(key)
-
-
-def _close_in_child() -> None:
-    """Close the files of the parent: a worker that survives a killed run would hold their locks."""
-    for store in list(_open_stores):
-        store._file.close()
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch  (not on Windows)
-    os.register_at_fork(after_in_child=_close_in_child)

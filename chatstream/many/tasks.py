@@ -31,6 +31,7 @@ HASH_LENGTH = 32  # hexadecimal digits
 NOT_SENT = ("stream", "stream_options")  # of the body of a batch line: an answer is always streamed here
 OPTIONS = PLACES.call  # of a call: no fields of its request, or fields that are not known by their names there
 METHOD, PATH = "POST", "/chat/completions"  # that a batch line may name
+_canonical_json = json.JSONEncoder(sort_keys=True, allow_nan=False).encode
 
 
 @frozen
@@ -66,7 +67,9 @@ def make_task(client: Client, index: int, given: Any, fields: Mapping[str, Any])
     if isinstance(given, ConfigError):
         raise given
     key, prompt, own, batch = _parts(given)
-    merged = {**fields, **own, **{name: fields[name] for name in ("model",) if fields.get(name)}}
+    merged = {**fields, **own}
+    if fields.get("model"):
+        merged["model"] = fields["model"]
     if body := {**_body(fields), **_body(own)}:
         merged["extra_body"] = body
     request = request_hash(client, prompt, merged)
@@ -104,7 +107,7 @@ def request_hash(client: Client, prompt: PromptLike, fields: Mapping[str, Any]) 
         stream_usage=False,
     )
     try:
-        data = json.dumps(body, sort_keys=True, allow_nan=False).encode()
+        data = _canonical_json(body).encode()
     except (TypeError, ValueError, RecursionError):
         data = encode_json(body)  # which raises an error that names the field
     return hashlib.sha256(data).hexdigest()[:HASH_LENGTH]

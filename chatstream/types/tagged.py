@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
+from functools import cache
 from typing import Any, TypeVar
 
 from ..errors import ConfigError
@@ -23,6 +24,8 @@ T = TypeVar("T")
 
 def plain(value: Any) -> Any:
     """A copy of ``value`` in which lists and mappings are those of JSON, and what has a tagged form is in that form."""
+    if value is None or isinstance(value, (str, int, float)):
+        return value
     if hasattr(value, "to_dict"):
         return plain(value.to_dict())
     if isinstance(value, Mapping):
@@ -37,12 +40,19 @@ def tag_of(cls: type) -> str:
 
 def to_tagged(value: Any) -> dict[str, Any]:
     """The tagged form of a dataclass."""
-    tagged: dict[str, Any] = {"type": tag_of(type(value))}
-    for field in fields(value):
-        held = plain(getattr(value, field.name))
-        if held is not None and (held not in ([], {}) or field.default is None):
-            tagged[field.name.lstrip("_")] = held
+    tag, named = _form(value.__class__)
+    tagged: dict[str, Any] = {"type": tag}
+    for name, key, is_optional in named:
+        held = plain(getattr(value, name))
+        if held is not None and (is_optional or held not in ([], {})):
+            tagged[key] = held
     return tagged
+
+
+@cache
+def _form(cls: Any) -> tuple[str, tuple[tuple[str, str, bool], ...]]:
+    """The tag of a dataclass, and of each field its name, its key, and whether it is None by default."""
+    return tag_of(cls), tuple([(each.name, each.name.lstrip("_"), each.default is None) for each in fields(cls)])
 
 
 def from_tagged(cls: type[T], data: Mapping[str, Any], **readers: Callable[[Any], Any]) -> T:

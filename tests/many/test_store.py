@@ -9,15 +9,19 @@ import signal
 import subprocess
 import sys
 import time
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import Any
 
 import pytest
 from echo import Echo, lines_of, texts_of
+from support import computing_at_most
 
-from chatstream import ConfigError, Result, map_prompts
-from chatstream.many import store
+from chatstream import Client, ConfigError, Message, Provider, Result, Turn, map_prompts
+from chatstream.many import line_file
+from chatstream.many.batch import ID
 from chatstream.many.store import Store
+from chatstream.many.tasks import Task, request_hash
 from chatstream.testing import FaultServer, status, text_answer
 
 DRIVER = Path(__file__).with_name("driver.py")
@@ -95,6 +99,24 @@ def test_the_same_request_without_an_id_is_made_as_often_as_it_is_given(serve, c
         assert echo.asked == {"a": asked}
 
 
+def test_a_copy_of_a_request_passes_by_an_id_of_the_caller_that_looks_like_its_own(serve, connect, out):
+    client = connect(serve([Echo()]))
+    (key,) = [result.key for result in map_prompts(client, ["a"])]
+    lines = [{"id": f"{key}-2", "prompt": "b"}, "a", "a"]
+    for is_resumed in (False, True):
+        results = ask(client, lines, out, ordered=True)
+        assert [result.key for result in results] == [f"{key}-2", key, f"{key}-3"]
+        assert [result.turn.text for result in results] == ["b", "a", "a"]
+        assert {result.resumed for result in results} == {is_resumed}
+
+
+def test_the_time_for_a_request_that_is_given_again_does_not_grow_with_the_number_of_its_copies(out):
+    with Store(out) as store, computing_at_most(2.0):
+        keys = [store.claim(Task(0, "a", "a", ""))[0].key for _ in range(10_000)]
+    assert keys[:3] == ["a", "a-2", "a-3"]
+    assert len(set(keys)) == 10_000
+
+
 def test_an_id_that_is_given_twice_is_asked_for_once(serve, connect, out):
     echo = Echo()
     lines = [{"id": "1", "prompt": "a"}, {"id": "1", "prompt": "a"}, {"id": "1", "prompt": object()}]
@@ -135,6 +157,13 @@ def test_without_resume_a_file_that_has_results_is_refused_and_kept(serve, conne
         (b'{"key": "a", "request": 5, "turn": {}}\n', "line 1: it has no key"),
         (b"[1]\n", "line 1: it is a JSON list"),
         (b"\n", "line 1: it is no JSON"),
+        (b'{"key": "a", "request": "b", "turn": {}}\n{"key": "c", {"key": "d"}\n', "line 2: it is no JSON"),
+        (b'{"key": "a", "request": "b", "turn": {}}\n\0\0\0\n', "line 2: it is no JSON"),
+        (b'{"key": "a", "request": "b", "turn": {}}\n\0\0{"key": "d"}', "its last line has no end"),
+        (b'{"key": "\xe9", "request": "b", "turn": {}}\n', "line 1: it is no JSON"),
+        (b"\xff\xfem\0y\0 \0n\0o\0t\0e\0s\0", "its last line has no end"),
+        ("my notes\n".encode("utf-16"), "line 1: it is no JSON"),
+        (b"[" * 100_000 + b"\n", "line 1: it is no JSON"),
     ],
 )
 def test_a_file_of_something_else_is_refused_and_left_as_it_is(serve, connect, out, content, words):
@@ -152,6 +181,87 @@ def test_a_line_of_a_result_has_no_character_that_ends_a_line_elsewhere(serve, c
     (result,) = ask(client, [text], out)
     assert result.turn.text == text
     assert result.resumed
+
+
+def answered(out: Path, count: int = 3) -> bytes:
+    """The content of the file of a run that has answers to p0, p1, …"""
+    with Store(out) as made:
+        for number in range(count):
+            request = request_hash(Client(Provider("test", "http://localhost"), model="m1"), f"p{number}", {})
+            turn = Turn((Message("assistant", f"p{number}"),))
+            made.write(Result(request, number, turn), Task(number, request, request, ""))
+    return out.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "resumed"),
+    [
+        (lambda whole: whole.replace(b"\n", b"\r\n"), 3),
+        (lambda whole: BOM_UTF8 + whole, 3),
+        (lambda whole: BOM_UTF8 + whole[: whole.index(b"\n")], 0),
+        (lambda whole: BOM_UTF8, 0),
+        (lambda whole: whole + bytes(5000), 3),
+        (lambda whole: whole[:-9] + bytes(9), 2),
+        (lambda whole: whole[:-1], 2),
+        (lambda whole: bytes(len(whole)), 0),
+        (lambda whole: whole + b'{"key": "caf\xc3', 3),
+        (lambda whole: whole + b'{"custom_id": "\xf0\x9f\x98', 3),
+    ],
+    ids=[
+        *("line ends of Windows", "byte order mark", "byte order mark and a torn line", "byte order mark alone"),
+        *("zeros after the last line", "zeros for the end of the last line", "no end of the last line"),
+        *("zeros for everything", "half of a character", "half of a character in the id of a batch"),
+    ],
+)
+def test_a_file_that_an_editor_or_a_crash_has_changed_is_continued_and_holds_each_answer_once(
+    serve, connect, out, change, resumed
+):
+    """A crash of the machine may leave zeros in the place of what was not on the disk yet."""
+    out.write_bytes(change(answered(out)))
+    results = ask(connect(serve([Echo()])), PROMPTS, out)
+    assert sum(result.resumed for result in results) == resumed
+    texts = [json.loads(line.removeprefix(BOM_UTF8))["turn"] for line in out.read_bytes().splitlines()]
+    assert sorted(Turn.from_dict(turn).text for turn in texts) == sorted(PROMPTS)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"key": "a", "turn": {"items": 5}, "started": 0, "seconds": 0},
+        {"key": "a", "turn": {"type": "turn"}},
+        {"key": "a", "turn": 5, "started": 0, "seconds": 0},
+        {"custom_id": "a", "response": {"status_code": 200}},
+        {"custom_id": "a", "response": {"status_code": 200, "body": {"error": {"message": "No."}}}},
+    ],
+)
+def test_a_line_whose_answer_can_not_be_read_is_an_error_of_its_prompt_alone(serve, connect, out, line):
+    request = request_hash(connect(serve([Echo()])), "a", {})
+    out.write_bytes(content := json.dumps({**line, "request": request, "id": ID + request}).encode() + b"\n")
+    echo = Echo()
+    results = ask(connect(serve([echo])), [{"id": "a", "prompt": "a"}, "b"], out, ordered=True)
+    assert isinstance(results[0].error, ConfigError)
+    assert "an answer under 'a' that can't be read" in str(results[0].error)
+    assert results[1].turn.text == "b"
+    assert echo.asked == {"b": 1}
+    assert out.read_bytes().startswith(content)
+
+
+def test_bad_lines_of_a_file_of_prompts_are_results_with_errors_and_the_others_are_answered(
+    serve, connect, out, tmp_path
+):
+    source = tmp_path / "in.jsonl"
+    bad = [b"not json", b"[1]", b'{"prompt": "a"', b'{"prompt": "\xff"}', bytes(9), b'{"prompt": NaN}', b"[" * 99_999]
+    bad += [b"9" * 9999, b'{"prompt": ["a", 5]}', b'{"prompt": "\\ud800"}', b'{"id": "\\ud800"}', b'{"body": {}}']
+    source.write_bytes(BOM_UTF8 + b'{"prompt": "a"}\r\n \n' + b"\n".join(bad) + b'\n{"prompt": "b"}')
+    echo = Echo()
+    for is_resumed in (False, True):
+        results = ask(connect(serve([echo])), source, out, ordered=True)
+        assert [result.turn and result.turn.text for result in results] == ["a", *[None] * len(bad), "b"]
+        assert [results[0].resumed, results[-1].resumed] == [is_resumed, is_resumed]
+        assert all(isinstance(result.error, ConfigError) for result in results[1:-1])
+        keys = [line.get("key") or line["custom_id"] for line in lines_of(out)]
+        assert sorted(keys) == sorted(result.key for result in results)
+    assert echo.asked == {"a": 1, "b": 1}
 
 
 # ── other runs ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -175,16 +285,18 @@ def test_a_file_that_was_replaced_while_it_was_opened_belongs_to_another_run(out
         out.rename(out.with_suffix(".old"))
         out.write_bytes(b"")
 
-    monkeypatch.setattr(store.fcntl, "flock", replace)
+    monkeypatch.setattr(line_file.fcntl, "flock", replace)
     with pytest.raises(ConfigError, match="in use by another run"):
         Store(out)
 
 
 def test_a_child_process_does_not_hold_the_lock_of_a_run(out):
     first = Store(out)
-    store._close_in_child()  # as `os.fork` calls it
-    first.close()
-    Store(out).close()
+    line_file._close_in_child()  # as `os.fork` calls it
+    with Store(out):
+        pass
+    with first:
+        pass
 
 
 # ── disks and signals ───────────────────────────────────────────────────────────────────────────────────────────
@@ -204,7 +316,7 @@ def test_a_full_disk_ends_the_run_with_an_error_that_says_so_and_loses_no_line(s
         return real(descriptor, data)
 
     client = connect(serve([Echo()]))
-    monkeypatch.setattr(store.os, "write", write)
+    monkeypatch.setattr(line_file.os, "write", write)
     with pytest.raises(OSError, match="can't write a result: No space left on device") as caught:
         ask(client, PROMPTS, out, concurrency=1)
     assert caught.value.errno == errno.ENOSPC
@@ -217,8 +329,8 @@ def test_a_full_disk_ends_the_run_with_an_error_that_says_so_and_loses_no_line(s
 
 def test_what_is_written_is_synced_once_a_second_and_at_the_end(serve, connect, out, monkeypatch):
     synced: list[int] = []
-    monkeypatch.setattr(store, "SYNC_INTERVAL", 0.0)
-    monkeypatch.setattr(store.os, "fsync", lambda file: synced.append(out.stat().st_size))
+    monkeypatch.setattr(line_file, "SYNC_INTERVAL", 0.0)
+    monkeypatch.setattr(line_file.os, "fsync", lambda file: synced.append(out.stat().st_size))
     ask(connect(serve([Echo()])), PROMPTS, out, concurrency=1)
     assert len(synced) == 11
     assert synced[-1] == out.stat().st_size
