@@ -241,7 +241,7 @@ def client_of_echo(serve: Any, connect: Any) -> Any:
 def test_a_file_that_is_removed_during_a_run_is_an_error_of_the_run_within_a_second_or_at_its_end(
     client_of_echo, out, monkeypatch
 ):
-    for interval in (1.0, 0.0):
+    for interval in (3600.0, 0.0):
         monkeypatch.setattr(line_file, "SYNC_INTERVAL", interval)
         seen: list[Result] = []
         results = map_prompts(client_of_echo, [f"p{number}" for number in range(20)], out=out, concurrency=1)
