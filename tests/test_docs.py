@@ -461,16 +461,10 @@ def test_the_documented_limits_match_the_code() -> None:
 
 def test_every_public_name_is_in_the_api_reference() -> None:
     page = (DOCS / "api.md").read_text(encoding="utf-8")
-    listed = re.findall(r"^\.\. auto\w+:: (chatstream\.[\w.]+)(?:\(\))?$", page, re.MULTILINE)
+    listed = re.findall(r"^\.\. auto(?!module)\w+:: (chatstream\.[\w.]+)(?:\(\))?$", page, re.MULTILINE)
     public = [f"chatstream.{name}" for name in chatstream.__all__ if name != "__version__"]
     public += [f"chatstream.testing.{name}" for name in testing.__all__] + ["chatstream.telemetry.instrument"]
     assert sorted(listed) == sorted(public)
-
-
-def test_the_index_of_the_how_to_pages_lists_each_of_them_once_with_its_title() -> None:
-    listed = re.findall(r"^- \[(.*)\]\((.*)\)$", (DOCS / "howto" / "index.md").read_text("utf-8"), re.MULTILINE)
-    pages = {path.name: path.read_text("utf-8").partition("\n")[0] for path in (DOCS / "howto").glob("*.md")}
-    assert sorted(listed) == sorted((title[2:], name) for name, title in pages.items() if name != "index.md")
 
 
 def test_every_public_name_is_explained_outside_the_reference() -> None:

@@ -36,24 +36,6 @@ MakeError = Callable[[], ChatStreamError]
 class CancelScope:
     """The time of one call, over all its attempts. ``deadline`` is in seconds from now, None for no limit."""
 
-    __slots__ = (
-        "__weakref__",
-        "_deadline",
-        "_end",
-        "_error",
-        "_lock",
-        "_make_error",
-        "_process",
-        "_timeout_at",
-        "_waking",
-        "asked_at",
-        "cancelled",
-        "has_deadline",
-        "socket",
-        "started",
-        "waits",
-    )
-
     def __init__(self, deadline: float | None = None) -> None:
         self.started: float = monotonic()
         self.asked_at: float = self.started  # when somebody who waits asked for the time that remains
