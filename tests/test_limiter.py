@@ -79,15 +79,24 @@ def test_a_window_of_a_minute_is_used_up_without_a_storm(processes):
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize("headers", [False, True], ids=["without-headers", "with-headers"])
 @pytest.mark.parametrize("processes", [1, 4])
-@pytest.mark.parametrize("limit", [0.5, 2, 5, 20, 60, 200])
+@pytest.mark.parametrize("limit", [5, 60, 200])
 @pytest.mark.parametrize("make_server", SERVERS.values(), ids=SERVERS)
-def test_the_pace_settles_at_every_limit_of_every_kind_of_server(make_server, limit, processes):
-    for says_when in (True, False):
-        for headers in (False, True):
-            for seed in (1, 2):
-                found = settled(make_server, limit, processes, says_when=says_when, headers=headers, seed=seed)
-                print(says_when, headers, seed, found)
+def test_the_pace_settles_at_every_limit_of_every_kind_of_server(make_server, limit, processes, headers):
+    if not headers:
+        assert_settled(settled(make_server, limit, processes))
+    for admitted, refused in settled(make_server, limit, processes, headers=headers, says_when=False):
+        assert 0.75 <= admitted <= 1.15, "without a time, and with headers that say little, it is less exact"
+        assert refused < 0.05
+
+
+@pytest.mark.parametrize("says_when", [True, False], ids=["retry-after", "silent"])
+@pytest.mark.parametrize("burst", [1, 2])
+def test_processes_that_get_in_the_way_of_each_other_at_a_limit_without_a_burst_send_less(burst, says_when):
+    for admitted, refused in settled(lambda rate: Bucket(rate, burst), 20, 4, says_when=says_when):
+        assert admitted < 1
+        assert refused < 0.15, "an even pace of one is refused because of another's, whatever it is; there is no storm"
 
 
 # ── the pace ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -222,7 +231,7 @@ def test_the_time_until_a_limit_is_reset_is_read_in_all_its_forms(text, seconds)
         ("100", "50", "30s", math.inf),  # enough is left
         ("100", "10", "45s", 2.0),
         ("100", "5", "47.5s", 1.0),  # the less is left, the slower
-        ("100", "0", "50s", 0.6),
+        ("100", "0", "50s", 0.5),
         ("3", "1", "40s", 0.05),
         ("1", "1", "1s", math.inf),  # all is left
         ("100", "", "50s", math.inf),

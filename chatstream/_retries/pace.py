@@ -26,7 +26,7 @@ RETURN = 15.0  # seconds until the pace is where it was refused; it has doubled 
 STEP = 0.25  # seconds that an answer counts at most: 60 answers for a return, so that fewer than 3 % are refused
 FIRST = 1.0  # seconds of the first return and of the first average, which may be far from the limit; then they double
 WEIGHT = 4.0  # requests at the present pace that an average counts besides, because a few answers say little
-LOW, SLOWEST = 0.1, 0.3  # of a limit: headers count below it; of its rate: the pace when nothing is left
+LOW, SLOWEST = 0.1, 0.25  # of a limit: headers count below it; of its rate when nothing is left, for four processes
 USUAL_TOKENS, TOKENS_WEIGHT = 1000.0, 0.1  # of a call that is not known yet; of the latest answer in the mean
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 _UNITS = (86400.0, 3600.0, 60.0, 1.0, 0.001)
@@ -95,9 +95,10 @@ class Pace:
 
     def _open(self, now: float) -> None:
         """The server admits again: look at the time since it did so before."""
-        began, admitted, closed = self._opened[0]  # of two such times, because one may be very short
         self._closed += now - self._closed_at
-        seconds, admitted, closed = now - began, self._admitted - admitted + WEIGHT, self._closed - closed
+        began, admitted_before, closed_before = self._opened[0]  # of two such times, because one may be very short
+        seconds, closed = now - began, self._closed - closed_before
+        admitted = self._admitted - admitted_before + WEIGHT
         if not self._is_known:
             self._limit, self._returned = admitted / max(seconds, FIRST), 1.0
         else:
@@ -122,9 +123,12 @@ class Pace:
                 continue
             left, limit = _number(remaining), _number(headers.get(f"x-ratelimit-limit-{kind}", ""))
             reset = seconds_of(headers.get(f"x-ratelimit-reset-{kind}", ""))
-            low = max(limit * LOW, 1.0)
-            if 0 <= left <= min(low, limit - 1) and reset:
-                self._low[kind] = (limit - left) / reset * max(left / low, SLOWEST)
+            low = limit * LOW
+            if 0 <= left <= min(max(low, 1.0), limit - 1) and reset:
+                part = (
+                    max(left / low, SLOWEST) if low >= 1 else 1.0
+                )  # nothing is left of a small limit most of the time
+                self._low[kind] = (limit - left) / reset * part
             else:
                 self._low.pop(kind, None)
 
