@@ -64,17 +64,23 @@ def test_headers_that_say_what_is_left_keep_the_pace_at_the_limit(kind, processe
     assert_settled(settled(SERVERS[kind], 20, processes, headers=True))
 
 
+@pytest.mark.parametrize("limit", [0.5, 2, 5, 60])
+def test_one_process_settles_at_a_limit_of_a_few_requests_that_headers_tell(limit):
+    assert_settled(settled(lambda rate: Bucket(rate, 2), limit, 1, headers=True))
+
+
 @pytest.mark.parametrize("burst", [1, 2])
 def test_one_process_settles_at_a_limit_that_admits_hardly_any_burst(burst):
     assert_settled(settled(lambda rate: Bucket(rate, burst), 20, 1))
 
 
 @pytest.mark.parametrize("processes", [1, 4])
-def test_a_window_of_a_minute_is_used_up_without_a_storm(processes):
-    found = settled(lambda rate: Window(rate, 60), 20, processes)
+@pytest.mark.parametrize("says_when", [True, False], ids=["retry-after", "silent"])
+def test_a_window_of_a_minute_is_used_up_without_a_storm(says_when, processes):
+    found = settled(lambda rate: Window(rate, 60), 20, processes, says_when=says_when)
     assert_settled([found[0], found[2]])
     admitted, refused = found[1]
-    assert admitted > 0.4, "a limit that rises is followed in the windows after that"
+    assert admitted > 0.75, "a limit that rises is followed in the windows after that"
     assert refused < 0.03
 
 

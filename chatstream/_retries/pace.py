@@ -8,7 +8,8 @@ Rules:
 - Each later refusal lowers it by a fifth. The pace then returns to where it was refused, fast at first and slowly near
   that point, and leaves it the faster the longer there is no refusal: the limit has probably risen. This is the rule of
   CUBIC (RFC 9438) with a square in place of the cube.
-- A server that refuses everything for long has windows of time. The pace is then what it has admitted on average.
+- A server that refuses everything for long has windows of time. The pace is then what it has admitted on average, and
+  returns as slowly as they follow each other.
 - A pace that nobody waits for is not raised, because it says nothing about the limit.
 - Headers count where little is left: requests go out as fast as the server says that its limit fills up, and the more
   slowly the less is left, so that several processes share it.
@@ -23,6 +24,7 @@ from collections.abc import Mapping
 
 DECREASE = 0.2  # of the pace, by a refusal. Two processes out of four may lower theirs, and the sum is within 15 %
 RETURN = 15.0  # seconds until the pace is where it was refused; it has doubled after three times that, in a minute
+LONGEST_RETURN = 60.0  # seconds, where a server was closed for long: most windows last a minute at most
 STEP = 0.25  # seconds that an answer counts at most: 60 answers for a return, so that fewer than 3 % are refused
 FIRST = 1.0  # seconds of the first return and of the first average, which may be far from the limit; then they double
 WEIGHT = 4.0  # requests at the present pace that an average counts besides, because a few answers say little
@@ -75,8 +77,9 @@ class Pace:
             if self._is_closed:
                 self._open(now)
             elif self._is_held and self._is_known:
-                step = STEP / min(self._return, RETURN)
-                self._returned += min((now - self._latest) / self._return, step)
+                usual = min(self._return, RETURN)
+                seconds = self._return if self._returned < 1 else usual
+                self._returned += min((now - self._latest) / seconds, STEP / usual)
             self._latest, self._is_held = now, False
         self._admitted += 1
 
@@ -106,7 +109,7 @@ class Pace:
             if closed > DECREASE * seconds:
                 self._limit = min(self._limit, admitted / (seconds + WEIGHT / self._limit))
         if closed > DECREASE * seconds:
-            self._return = max(self._return, now - self._opened[-1][0])
+            self._return = max(self._return, min(now - self._opened[-1][0], LONGEST_RETURN))
         self._opened = [self._opened[-1], (now, self._admitted, self._closed)]
         self._is_closed, self._is_known = False, True
 
@@ -125,10 +128,8 @@ class Pace:
             reset = seconds_of(headers.get(f"x-ratelimit-reset-{kind}", ""))
             low = limit * LOW
             if 0 <= left <= min(max(low, 1.0), limit - 1) and reset:
-                part = (
-                    max(left / low, SLOWEST) if low >= 1 else 1.0
-                )  # nothing is left of a small limit most of the time
-                self._low[kind] = (limit - left) / reset * part
+                is_small = low < 1  # nothing is left of such a limit most of the time
+                self._low[kind] = (limit - left) / reset * (1.0 if is_small else max(left / low, SLOWEST))
             else:
                 self._low.pop(kind, None)
 
