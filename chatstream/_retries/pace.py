@@ -25,7 +25,7 @@ from collections.abc import Mapping
 DECREASE = 0.2  # of the pace, by a refusal. Two processes out of four may lower theirs, and the sum is within 15 %
 RETURN = 15.0  # seconds until the pace is where it was refused; it has doubled after three times that, in a minute
 LONGEST_RETURN = 60.0  # seconds, where a server was closed for long: most windows last a minute at most
-STEP = 0.25  # seconds that an answer counts at most: 60 answers for a return, so that fewer than 3 % are refused
+STEP = 0.2  # seconds that an answer counts at most: 75 answers for a return, so that fewer than 3 % are refused
 FIRST = 1.0  # seconds of the first return and of the first average, which may be far from the limit; then they double
 WEIGHT = 4.0  # requests at the present pace that an average counts besides, because a few answers say little
 LOW, SLOWEST = 0.1, 0.25  # of a limit: headers count below it; of its rate when nothing is left, for four processes
