@@ -9,6 +9,7 @@ import json
 import sys
 import threading
 import time
+from collections import deque
 from typing import Any
 
 from chatstream.testing import FaultServer, Wire, status, text_answer
@@ -29,6 +30,10 @@ class Bucket:
             return None
         return (1 - self._level) / self.rate
 
+    def quota(self, now: float) -> tuple[float, float, float]:
+        """The requests of a full bucket, those that are left, and the seconds until it is full again."""
+        return self._burst, int(self._level), (self._burst - self._level) / self.rate
+
 
 class Window:
     """Admits ``rate`` × ``seconds`` requests in each window of so many seconds."""
@@ -45,6 +50,34 @@ class Window:
             self._count += 1
             return None
         return (window + 1) * self._seconds - now
+
+    def quota(self, now: float) -> tuple[float, float, float]:
+        """As `Bucket.quota`."""
+        most = self.rate * self._seconds
+        return most, max(most - self._count, 0), (self._window + 1) * self._seconds - now
+
+
+class SlidingWindow:
+    """Admits ``rate`` × ``seconds`` requests in the latest so many seconds, at any time."""
+
+    def __init__(self, rate: float, seconds: float) -> None:
+        self.rate, self._seconds = rate, seconds
+        self._admitted: deque[float] = deque()
+
+    def ask(self, now: float) -> float | None:
+        """As `Bucket.ask`."""
+        while self._admitted and self._admitted[0] <= now - self._seconds:
+            self._admitted.popleft()
+        over = len(self._admitted) - self.rate * self._seconds
+        if over < 0:
+            self._admitted.append(now)
+            return None
+        return self._admitted[int(over)] + self._seconds - now
+
+    def quota(self, now: float) -> tuple[float, float, float]:
+        """As `Bucket.quota`."""
+        most = self.rate * self._seconds
+        return most, max(most - len(self._admitted), 0), self._admitted[-1] + self._seconds - now
 
 
 class LimitedAnswers:

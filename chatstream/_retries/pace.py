@@ -5,8 +5,11 @@
 Rules:
 - Until a refusal there is no pace, but for the ceilings that the caller gives. The first refusal sets it to what the
   server has admitted until it admits again.
-- Later refusals lower it by a tenth or more (multiplicative decrease), once in `SETTLE` seconds, and time without one
-  raises it slowly (additive increase). After `STEADY` seconds the steps grow: the limit has probably risen.
+- Each later refusal lowers it by a fifth. The pace then returns to where it was refused, fast at first and slowly near
+  that point, and leaves it the faster the longer there is no refusal: the limit has probably risen. This is the rule of
+  CUBIC (RFC 9438) with a square in place of the cube.
+- A server that refuses everything for long has windows of time. The pace is then what it has admitted on average, and
+  returns as slowly as they follow each other.
 - A pace that nobody waits for is not raised, because it says nothing about the limit.
 - Headers count where little is left: requests go out as fast as the server says that its limit fills up, and the more
   slowly the less is left, so that several processes share it.
@@ -17,20 +20,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections import deque
 from collections.abc import Mapping
 
-WINDOW = 10.0  # seconds before the first refusal whose admitted requests are counted
-DECREASE, LARGEST_DECREASE = 0.9, 0.5
-SETTLE, SETTLE_REQUESTS = 1.0, 4  # seconds and requests that pass before the pace is lowered again
-OPEN_REQUESTS = 20  # admitted between two times in which the server is closed, so that they say how fast it is
-ADMITTED = 0.95  # of the requests that the server admits in a second: the pace is not lowered further at once
-INCREASE, LARGEST_INCREASE = 0.006, 0.1  # of the pace, each second
-INCREASE_PER_REQUEST = 0.4  # of the increase of a second, so that a slow limit is not reached too often
-FIRST_INCREASE, FIRST_LOWERINGS = 0.2, 2  # each second until then: the first estimate may be far too low
-STEADY, STEADY_REQUESTS = 12.0, 50  # seconds and requests without a refusal
-BINDING = 1.0  # seconds since a call had to wait, in which the pace is raised
-LOW, SLOWEST = 0.1, 0.1  # of a limit: headers count below it; of its rate: the pace when nothing is left
+DECREASE = 0.2  # of the pace, by a refusal. Two processes out of four may lower theirs, and the sum is within 15 %
+RETURN = 15.0  # seconds until the pace is where it was refused; it has doubled after three times that, in a minute
+LONGEST_RETURN = 60.0  # seconds, where a server was closed for long: most windows last a minute at most
+STEP = 0.2  # seconds that an answer counts at most: 75 answers for a return, so that fewer than 3 % are refused
+FIRST = 1.0  # seconds of the first return and of the first average, which may be far from the limit; then they double
+WEIGHT = 4.0  # requests at the present pace that an average counts besides, because a few answers say little
+LOW, SLOWEST = 0.1, 0.25  # of a limit: headers count below it; of its rate when nothing is left, for four processes
 USUAL_TOKENS, TOKENS_WEIGHT = 1000.0, 0.1  # of a call that is not known yet; of the latest answer in the mean
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 _UNITS = (86400.0, 3600.0, 60.0, 1.0, 0.001)
@@ -44,13 +42,18 @@ class Pace:
         self._tokens = math.inf if tokens is None else tokens / 60
         self._tokens_per_call = USUAL_TOKENS
         self._low: dict[str, float] = {}  # requests and tokens per second, where headers say that little is left
-        self._learned = math.inf  # requests per second
-        self._first: deque[float] = deque()  # when requests were admitted, until the first estimate stands
-        self._held_at = self._raised_at = self._lowered_at = self._refused_at = self._open_since = -math.inf
-        self._admitted = self._refused = 0  # since the pace was lowered
-        self._admitted_open = 0  # since the server admits again
-        self._lowerings = 0
-        self._is_closed = False  # nothing was admitted since the latest refusal
+        self._limit = math.inf  # requests per second: where the server is thought to refuse
+        self._return = FIRST  # seconds until the pace is there
+        self._returned = 1.0  # part of that time, above 1 after it
+        self._opened = [(-math.inf, 0, 0.0)]  # when the server began to admit, with the two below: the last two times
+        self._admitted, self._closed = 0, 0.0  # requests, and seconds in which the server refused all
+        self._latest = self._closed_at = -math.inf
+        self._is_closed = self._is_held = self._is_known = False
+
+    @property
+    def _learned(self) -> float:
+        distance = self._returned - 1
+        return self._limit * (1 + DECREASE * distance * abs(distance))
 
     @property
     def rate(self) -> float:
@@ -63,68 +66,52 @@ class Pace:
         """Seconds between two requests; 0 while no limit is known."""
         return 1 / self.rate
 
-    def held(self, now: float) -> None:
+    def held(self) -> None:
         """A call waits for its turn."""
-        self._held_at = now
+        self._is_held = True
 
     def admitted(self, now: float, late: bool = False) -> None:
         """A request was answered; ``late`` if it was sent before the latest refusal."""
-        if self._learned == math.inf:
-            self._first.append(now)
-            while self._first[0] < now - WINDOW:
-                self._first.popleft()
-        elif self._first:
-            self._first.append(now)
-            self._estimate(self._raised_at if late else now)
-            if not late:
-                self._first.clear()
-        elif not late:
-            self._adapt(now)
+        self._begin(now)
         if not late:
-            self._note_admitted(now)
-
-    def _note_admitted(self, now: float) -> None:
-        if self._is_closed:
-            self._is_closed, self._open_since, self._admitted_open = False, now, 0
+            if self._is_closed:
+                self._open(now)
+            elif self._is_held and self._is_known:
+                usual = min(self._return, RETURN)
+                seconds = self._return if self._returned < 1 else usual
+                self._returned += min((now - self._latest) / seconds, STEP / usual)
+            self._latest, self._is_held = now, False
         self._admitted += 1
-        self._admitted_open += 1
-        self._raised_at = max(now, self._raised_at)
 
-    def _estimate(self, until: float) -> None:
-        """Take what the server has admitted until it admits again for what it admits in that time."""
-        self._learned = len(self._first) / max(until - self._first[0], SETTLE)
-
-    def _adapt(self, now: float) -> None:
-        """Lower the pace after the server was closed for long, otherwise raise it."""
-        if self._is_closed and now - self._refused_at >= SETTLE:
-            if self._admitted_open >= OPEN_REQUESTS:
-                speed = self._admitted_open / (now - self._open_since)
-                self._learned = min(self._learned, max(speed, LARGEST_DECREASE * self._learned))
-        elif now - self._held_at < BINDING:
-            steady = min(now - self._lowered_at - STEADY, self._admitted / STEADY_REQUESTS - 1)
-            step = min(INCREASE * (1 + max(steady, 0)), LARGEST_INCREASE)
-            step = FIRST_INCREASE if self._lowerings <= FIRST_LOWERINGS else step
-            self._learned *= 1 + step * min(max(now - self._raised_at, 0.0), INCREASE_PER_REQUEST)
-
-    def refused(self, now: float, pause: float) -> None:
-        """A request that was sent at the present pace was refused, and all wait for ``pause`` seconds now."""
-        self._refused += 1
-        if self._learned == math.inf:
-            self._first = self._first or deque([now])
-            self._estimate(now + pause)
-            self._lower(now, 1.0)
-        elif self._admitted and now - self._lowered_at >= max(SETTLE, SETTLE_REQUESTS / self._learned):
-            share = self._admitted / (self._admitted + self._refused)
-            speed = ADMITTED * self._admitted / (now - self._lowered_at) / self._learned
-            self._lower(now, min(DECREASE, max(share, speed, LARGEST_DECREASE)))
+    def refused(self, now: float) -> None:
+        """A request that was sent at the present pace was refused."""
+        self._begin(now)
         if not self._is_closed:
-            self._is_closed, self._refused_at = True, now
-        self._raised_at = now + pause
+            self._limit = self._learned if self._is_known else 1.0  # until it admits again
+            self._is_closed, self._closed_at, self._returned = True, now, 0.0
 
-    def _lower(self, now: float, factor: float) -> None:
-        self._learned *= factor
-        self._lowered_at, self._admitted, self._refused = now, 0, 0
-        self._lowerings += 1
+    def _begin(self, now: float) -> None:
+        """Until the first refusal, the averages leave out what is long ago."""
+        if not self._is_known and not self._is_closed and now - self._opened[-1][0] > RETURN:
+            was_idle = now - self._latest > RETURN
+            self._opened = [*([] if was_idle else self._opened[-1:]), (now, self._admitted, 0.0)]
+
+    def _open(self, now: float) -> None:
+        """The server admits again: look at the time since it did so before."""
+        self._closed += now - self._closed_at
+        began, admitted_before, closed_before = self._opened[0]  # of two such times, because one may be very short
+        seconds, closed = now - began, self._closed - closed_before
+        admitted = self._admitted - admitted_before + WEIGHT
+        if not self._is_known:
+            self._limit, self._returned = admitted / max(seconds, FIRST), 1.0
+        else:
+            self._return = max(self._return / 2, min(self._return * 2, RETURN))
+            if closed > DECREASE * seconds:
+                self._limit = min(self._limit, admitted / (seconds + WEIGHT / self._limit))
+        if closed > DECREASE * seconds:
+            self._return = max(self._return, min(now - self._opened[-1][0], LONGEST_RETURN))
+        self._opened = [self._opened[-1], (now, self._admitted, self._closed)]
+        self._is_closed, self._is_known = False, True
 
     def used(self, tokens: int) -> None:
         """An answer took so many tokens."""
@@ -139,9 +126,10 @@ class Pace:
                 continue
             left, limit = _number(remaining), _number(headers.get(f"x-ratelimit-limit-{kind}", ""))
             reset = seconds_of(headers.get(f"x-ratelimit-reset-{kind}", ""))
-            low = max(limit * LOW, 1.0)
-            if 0 <= left <= min(low, limit - 1) and reset:
-                self._low[kind] = (limit - left) / reset * max(left / low, SLOWEST)
+            low = limit * LOW
+            if 0 <= left <= min(max(low, 1.0), limit - 1) and reset:
+                is_small = low < 1  # nothing is left of such a limit most of the time
+                self._low[kind] = (limit - left) / reset * (1.0 if is_small else max(left / low, SLOWEST))
             else:
                 self._low.pop(kind, None)
 

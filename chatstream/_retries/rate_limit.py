@@ -58,7 +58,7 @@ class RateLimit:
 
     def _longer_interval(self, now: float, pause: float) -> float:
         if self._pace is not None:
-            self._pace.refused(now, pause)
+            self._pace.refused(now)
             return self._pace.interval
         longest = min(max(pause, FIRST_INTERVAL), LONGEST_INTERVAL)
         return min(max(self._interval * LENGTHENED, FIRST_INTERVAL), longest)
@@ -116,7 +116,7 @@ class RateLimit:
             if self._pace is not None:
                 late = max(late, CATCH_UP)
                 if delay > 0:
-                    self._pace.held(now)
+                    self._pace.held()
             if delay <= 0:
                 self._next_at = max(first, now - late) + self._interval
             paused = max(self._paused_until - now, 0.0)
