@@ -196,7 +196,7 @@ def test_a_server_without_a_recording_is_refused(path):
     path.write_bytes(b"<html>")
     with pytest.raises(ConfigError, match="is neither a recording"):
         ReplayServer(path)
-    with pytest.raises(ConfigError, match=r"^speed is 0"):
+    with pytest.raises(ConfigError, match=r"^speed must be 0"):
         ReplayServer(SAVED, speed=-1)
 
 
