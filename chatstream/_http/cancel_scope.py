@@ -140,7 +140,7 @@ class CancelScope:
         """Raise at once if the deadline comes before ``seconds`` are over, which is when ``until`` comes."""
         self.check()
         if monotonic() + seconds >= self._deadline:
-            raise self._stop(DeadlineExceeded(f"the deadline comes before {until}, in {seconds:.3g} s"))
+            raise self._stop(DeadlineExceeded(f"the deadline would pass before {until}, due in {seconds:.3g} s"))
 
     def sleep(self, seconds: float) -> None:
         """Sleep; `cancel` ends it early, and it raises then."""
@@ -153,7 +153,7 @@ class CancelScope:
     def _expired(self) -> ChatStreamError:
         if self._deadline > monotonic():
             return self._make_error()
-        return DeadlineExceeded(f"the deadline passed ({self._deadline - self.started:.3g} s for all attempts)")
+        return DeadlineExceeded(f"the deadline of {self._deadline - self.started:.3g} s for all attempts has passed")
 
     def _stop(self, error: ChatStreamError) -> ChatStreamError:
         with self._lock.current:
@@ -219,7 +219,7 @@ class SocketHolder:
 def checked_seconds(name: str, seconds: float) -> float:
     """The option of this name if it is a time. Raises `ConfigError`."""
     if not (isinstance(seconds, (int, float)) and seconds > 0):
-        raise ConfigError(f"{name} is a number of seconds above 0, not {seconds!r}")
+        raise ConfigError(f"{name} must be a number of seconds above 0, not {seconds!r}")
     return seconds
 
 
