@@ -64,16 +64,16 @@ def pickled_client(client: Client) -> bytes:
     copy: Client = pickle.loads(data)
     if copy.provider.api_key != client.provider.api_key:
         raise ConfigError(
-            "a key given as api_key does not leave this process: make the client with "
+            "a key passed as api_key is not sent to other processes: create the client with "
             'Provider(…, env_key="NAME"), and set that environment variable for the workers'
         )
     if copy.provider != client.provider or copy.defaults != client.defaults:
         raise ConfigError(
-            "a secret header, parameter or field does not leave this process: give the header to "
+            "a secret header, parameter or field is not sent to other processes: pass the header to "
             "Provider(…, env_http_headers={…}), and set its environment variable for the workers"
         )
     if client._session is not None:
-        raise ConfigError("a session does not leave this process: run in threads, without executor=…")
+        raise ConfigError("a client with session=… can't be used in other processes: leave out executor=…")
     return data
 
 

@@ -53,7 +53,7 @@ class Store:
             self._acquire()
             failed = self._read()
             if self._size and not resume:
-                raise ConfigError(f"{self.path} has results of an earlier run: go on with resume=True, or move it away")
+                raise ConfigError(f"{self.path} already has results: continue with resume=True, or use another file")
             if failed:
                 self._take_out(failed)
         except BaseException:
@@ -62,7 +62,7 @@ class Store:
 
     def _acquire(self) -> None:
         """Lock the file for this run. A file that was replaced meanwhile is another run's, too."""
-        taken = f"{self.path} is in use by another run: wait for its end, or give each run a file of its own"
+        taken = f"{self.path} is in use by another run: wait until that ends, or use another file"
         if fcntl is not None:  # pragma: no branch  (not on Windows)
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -84,7 +84,7 @@ class Store:
                     torn = data
         if torn:
             if not any(torn[: len(start)] == start[: len(torn)] for start in LINE_STARTS):
-                raise ConfigError(f"{self.path} is no file of results: its last line has no end")
+                raise ConfigError(f"{self.path} is not a file of results: its last line is incomplete")
             os.truncate(self.path, self._size)
         return failed
 
@@ -94,7 +94,7 @@ class Store:
             line = load(data)
             key, _, answered = _parts(line)
         except ConfigError as error:
-            raise ConfigError(f"{self.path} is no file of results: line {number}: {error}") from None
+            raise ConfigError(f"{self.path} is not a file of results: line {number}: {error}") from None
         if answered:
             self._offsets[_number(key)] = self._size
         return not answered
@@ -128,7 +128,7 @@ class Store:
         key, copies = task.key, 1
         while _number(key) in self._keys:
             if task.key != task.request:
-                raise ConfigError(f"the id {task.key!r} was given before: each prompt of a run has its own")
+                raise ConfigError(f"the id {task.key!r} is used twice: each prompt of a run needs its own id")
             copies += 1
             key = f"{task.key}-{copies}"  # the same request without an id may be made several times
         self._keys.add(_number(key))
@@ -188,7 +188,7 @@ def _parts(line: Mapping[str, Any]) -> tuple[str, str, bool]:
     else:
         key, request, answered = line.get("key"), line.get("request"), "turn" in line
     if not (isinstance(key, str) and isinstance(request, str)):
-        raise ConfigError("it has no key and no hash of a request")
+        raise ConfigError("it has no key, or no hash of a request")
     return key, request, answered
 
 
