@@ -284,7 +284,7 @@ def _running(sleep: Callable[[float], object]) -> Provider:
     return local_provider(sleep)
 
 
-_CALL = "client.stream(messages, model=…) sends a request"
+_CALL = "use client.stream(messages, model=…)"
 explain_missing(Client, {"chat": _CALL, "completions": _CALL, "create": _CALL, "responses": _CALL})
 
 PLACES = Places(

@@ -145,7 +145,7 @@ REFUSED: dict[str, tuple[Mistake, str]] = {
     ),
     "tools in two places": (
         lambda client: client.stream(Prompt(None, "Hi", [Tool("f")]), tools=[Tool("g")]),
-        "pass tools either in the prompt or as tools=…",
+        "tools were passed twice: pass them either in the prompt or as tools=…",
     ),
     # prompts
     "no prompt": (
@@ -225,7 +225,7 @@ OTHER_HABITS: dict[str, tuple[Callable[[Any, Any], object], type[Exception], str
     "the resource of openai-python": (
         lambda client, _: client.chat.completions.create(),
         AttributeError,
-        "'Client' object has no attribute 'chat': client.stream(messages, model=…) sends a request",
+        "'Client' object has no attribute 'chat': use client.stream(messages, model=…)",
     ),
     "a chunk of openai-python": (
         lambda _, stream: [chunk.choices[0].delta for chunk in stream],

@@ -90,7 +90,7 @@ def _place_of_surrogate(value: Any, place: str) -> str:
 def _tools(of_prompt: list[AnyTool], fields: Mapping[str, Any], other_tools: bool) -> list[dict[str, Any]]:
     of_fields = as_list(fields.get("tools") or (), "tools")
     if of_prompt and of_fields:
-        raise ConfigError("pass tools either in the prompt or as tools=…")
+        raise ConfigError("tools were passed twice: pass them either in the prompt or as tools=…")
     if not (of_prompt or of_fields):
         return []
     with imports():

@@ -13,7 +13,7 @@ Rules:
 - Every line that is not the body's is a comment of an event stream, so what reads such a stream reads a recording.
 - The body stands as it arrived, in runs of whole lines. The comment before a run counts its bytes, so no byte of a body
   can be taken for a comment of the recording, and the pieces come back as they were.
-- A byte order mark at the beginning of a body is recorded as a comment, because only at the start of a file is it one.
+- A byte order mark at the beginning of a body is recorded as a comment, because inside the file it would not be one.
 - The last line of a body gets a line end where it has none; the count tells that it is not the body's.
 - An answer that broke ends with ``cut`` and the error instead of ``end``. Both are missing if the program was killed.
 """

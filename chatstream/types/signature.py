@@ -41,7 +41,7 @@ def name_of(function: Any) -> str:
     wrong = isinstance(function, type) or not callable(function)
     name = None if wrong else _name(function)
     if not name or not name.isidentifier():
-        raise ConfigError(f"Tool.from_function needs a named function, not a lambda or a class, not {function!r:.200}")
+        raise ConfigError(f"Tool.from_function needs a named function, not a lambda or a class: {function!r:.200}")
     if any(map(_is_async, (function, getattr(type(function), "__call__", None)))):  # noqa: B004
         raise ConfigError(f"{name} is async, but tools are called synchronously: pass a function that is not async")
     return name

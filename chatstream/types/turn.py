@@ -255,7 +255,7 @@ def _arrival(value: Any) -> tuple[float, int]:
     match value:
         case [int() | float() as moment, int() as read]:
             return moment, read
-    raise ConfigError(f"arrivals can't have {value!r:.80}")
+    raise ConfigError(f"arrivals must be pairs of seconds and bytes, not {value!r:.80}")
 
 
 def _is_broken_call(item: ResponseItem) -> bool:

@@ -450,7 +450,7 @@ def test_the_error_for_an_invalid_field_names_the_field(fields, message):
 
 
 def test_tools_in_the_prompt_and_in_the_fields_are_refused():
-    with pytest.raises(ConfigError, match="pass tools either in the prompt or as tools=…"):
+    with pytest.raises(ConfigError, match="tools were passed twice: pass them either in the prompt or as tools=…"):
         body(Prompt(None, "hi", [Tool("f")]), fields={"tools": [Tool("g")]})
 
 

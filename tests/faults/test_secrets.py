@@ -652,7 +652,7 @@ def test_a_key_given_as_the_model_is_refused_before_it_is_sent(serve, place, mon
         "stream": lambda: chatstream.stream("Hi", model=KEY),
         "provider": lambda: Provider("acme", server.url, model=KEY),
     }
-    with pytest.raises(ConfigError, match="model must be the name of a model") as caught:
+    with pytest.raises(ConfigError, match="model looks like a key: pass the key as api_key") as caught:
         uses[place]()
     assert_hidden(seen(caught.value))
     assert_hidden(repr(Client(model=KEY)) + pickle.dumps(Client(model=KEY)).decode("latin-1"))

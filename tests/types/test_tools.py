@@ -175,11 +175,11 @@ def takes_an_undefined_name(x: Missing): ...  # noqa: F821
         ),
         (lambda x: x, "Tool.from_function needs a named function, not a lambda or a class"),
         (functools.partial(lambda x: x), "Tool.from_function needs a named function, not a lambda or a class"),
-        (None, "Tool.from_function needs a named function, not a lambda or a class, not None"),
+        (None, "Tool.from_function needs a named function, not a lambda or a class: None"),
         (len, "parameter obj of len can't be passed by keyword"),
         (Weather.now, "parameter self of now has no annotation"),
         (Unit, "Tool.from_function needs a named function, not a lambda or a class"),
-        ("get_weather", "Tool.from_function needs a named function, not a lambda or a class, not 'get_weather'"),
+        ("get_weather", "Tool.from_function needs a named function, not a lambda or a class: 'get_weather'"),
     ],
 )
 def test_a_function_without_an_unambiguous_schema_is_refused(function, message):
