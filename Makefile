@@ -33,7 +33,7 @@ notebook: $(VENV)/.notebook  ## docs/notebook.ipynb and docs/timing.svg, made an
 	$(BIN)/python tools/notebook.py docs/notebook.ipynb
 
 many: $(VENV)/.test  ## many prompts on Dask, whose workers and driver are killed, in loky, Ray and Spark; ARGS='-m soak' for 10,000
-	CHATSTREAM_REQUIRE_E2E=1 $(BIN)/python -m pytest tests/e2e/hosts/test_many_prompts.py \
+	CHATSTREAM_REQUIRE_E2E=1 $(BIN)/python -m pytest tests/e2e/hosts/test_many_clusters.py \
 	    tests/e2e/hosts/test_many_recipes.py -m "not soak" $(ARGS)
 
 bench: $(VENV)/.local  ## speed beside other clients, 25 to 40 minutes; ARGS=--quick for chatstream and the bare loop alone

@@ -262,7 +262,7 @@ def stream(
     """Send one prompt, and return the answer as a `ResponseStream`; see `Client.stream`.
 
     ``provider`` is the id of a built-in provider, the base URL of a server, or a `Provider`; one client is kept for
-    each, so that connections are used again. Times are in seconds.
+    each, so that connections are reused. Times are in seconds.
     """
     with _importing():
         from ._secrets import concealed, hidden, hidden_secrets, hidden_table

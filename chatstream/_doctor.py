@@ -92,7 +92,7 @@ class Report:
 
     def _rows(self) -> list[tuple[str, str]]:
         advice = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
-        return [*self.findings.items(), ("advised", advice or "nothing: the defaults suit it")]
+        return [*self.findings.items(), ("advised", advice or "no settings")]
 
 
 def doctor(base_url: str, *, model: str | None = None, api_key: str | None = None) -> Report:
@@ -230,10 +230,10 @@ def _liveness(answer: Answer) -> str:
     """Whether events arrive one by one or together, after an intermediary has buffered them."""
     events = sum(bool(chunk.choices) for _, chunk in answer.chunks)
     if events < MIN_EVENTS:
-        return f"unknown: only {events} events came"
+        return f"unknown: only {events} events arrived"
     first, last = answer.arrivals[0], answer.arrivals[-1]
     if last < MIN_DURATION:
-        return f"unknown: all {events} events came within {last * 1000:.0f} ms"
+        return f"unknown: all {events} events arrived within {last * 1000:.0f} ms"
     moments = 1 + sum(later - earlier > SAME_MOMENT for earlier, later in pairwise(answer.arrivals))
     if moments <= events / BUFFERED_EVENTS:
         return f"BUFFERED: {events} events in {moments} moment(s), after {first:.2f} s of silence"
@@ -267,7 +267,7 @@ def _find_reasoning(report: Report, answer: Answer) -> None:
 
 
 def _find_connection_reuse(report: Report, answer: Answer) -> None:
-    report.findings["connection"] = "serves several requests" if answer.reused else "a new one for every request"
+    report.findings["connection"] = "reused" if answer.reused else "not reused: each request opened a new one"
 
 
 def _find_tool_calls(report: Report, answer: Answer) -> None:
@@ -292,7 +292,7 @@ def _find_developer_role(report: Report, answer: Answer, first: Answer) -> None:
 def _find_error_format(report: Report, answer: Answer) -> None:
     if answer.status == 200:
         error = f": {answer.error}" if answer.error else ""
-        report.findings["errors"] = f"nonsense is answered with 200{error}"
+        report.findings["errors"] = f"an invalid request was answered with status 200{error}"
         return
     detail = error_of_body(answer.body)
     format = "JSON" if answer.body.lstrip().startswith(("{", "[")) else "text" if answer.body.strip() else "no body"

@@ -83,7 +83,7 @@ def _pieces(events: Iterable[ResponseEvent]) -> Iterator[bytes]:
             else:  # reasoning, for example
                 yield COMMENT
         if not completed:
-            raise StreamClosed("the stream was closed, or read elsewhere, before its end")
+            raise StreamClosed("the stream was closed, or read by other code, before the answer was complete")
     except ChatStreamError as error:
         yield b"event: error\n" + _data({"type": type(error).__name__, "message": str(error)})
 

@@ -3,8 +3,8 @@
     prompt ─▶ first client ─error▶ second client ─error▶ … ─▶ ResponseStream
 
 Rules:
-- Each client is asked once, with the retries of its own provider, and not again after the next one was asked.
-- Another client is asked only while the caller has received nothing: before the first event, or with `aggregate`
+- Each client is tried once, with the retries of its own provider; an earlier client is not tried again.
+- Another client is tried only while the caller has received nothing: before the first event, or with `aggregate`
   and `collect` until the end.
 - All clients share one cancel scope, so that the deadline and a cancellation hold for the whole call.
 - The last error has the attempts of all providers, and the error of the one before as its cause.
@@ -47,10 +47,10 @@ log = logging.getLogger("chatstream")
 
 
 def fallback(clients: Sequence[Client], *, when: Callable[[ChatStreamError], bool] | None = None) -> Fallback:
-    """Several clients that are asked in turn: the next one if a provider refuses or can't be reached.
+    """Several clients, tried in order: the next one if a provider rejects the request or can't be reached.
 
-    The result has the method ``stream`` of a client. ``when`` says whether the next client is asked after an error; by
-    default it is asked if the provider is at fault, and not if the request, the settings or the deadline are.
+    The result has the method ``stream`` of a client. ``when`` takes an error and says whether to try the next client;
+    by default it is tried if the provider caused the error, but not if the request, the settings or the deadline did.
     Raises `ConfigError` for an argument that is not a client.
     """
     given = as_list(clients, "clients")
@@ -58,7 +58,7 @@ def fallback(clients: Sequence[Client], *, when: Callable[[ChatStreamError], boo
         raise ConfigError("fallback needs at least one client: fallback([Client(…), Client(…)])")
     for each in given:
         if not isinstance(each, Client):
-            raise ConfigError(f"fallback takes clients, not {type(each).__name__}: fallback([Client(…), Client(…)])")
+            raise ConfigError(f"fallback needs clients, not {type(each).__name__}: fallback([Client(…), Client(…)])")
     return Fallback(given, is_of_provider if when is None else when)
 
 
@@ -78,7 +78,7 @@ def _is_of_provider(status: str | int | None) -> bool:
 
 
 class Fallback:
-    """Clients that are asked in turn. Made by `fallback`; threads may share it."""
+    """Clients that are tried in order. Returned by `fallback`; threads may share it."""
 
     def __init__(self, clients: Sequence[Client], when: Callable[[ChatStreamError], bool]) -> None:
         self.clients: tuple[Client, ...] = tuple(clients)
@@ -93,13 +93,13 @@ class Fallback:
         deadline: float | None = None,
         **options: Any,
     ) -> ResponseStream:
-        """Send the prompt to the first client, and to the next ones as long as they fail; returns the answer.
+        """Send the prompt to the first client, and to each next one if the one before failed; return the stream.
 
         ``deadline`` limits the whole call over all clients; the default is the shortest deadline of the clients.
-        ``options`` are those of `Client.stream`, and go to each client that is asked. ``provider`` of the stream, and
+        ``options`` are those of `Client.stream`, and go to each client that is tried. ``provider`` of the stream, and
         of its turn, is the name of the provider that answered.
 
-        Raises what the last client raises.
+        Raises the error of the last client.
         """
         if deadline is None:
             deadline = min((each.deadline for each in self.clients if each.deadline is not None), default=None)
@@ -109,7 +109,7 @@ class Fallback:
         return _Route(self.clients, self._when, scope, options).open()
 
     def cancel(self) -> None:
-        """End every running call of this object, from any thread; threads that wait for one get `Cancelled` at once."""
+        """Cancel every running call of this object, from any thread; threads that wait for one raise `Cancelled`."""
         for scope in filter(None, [running() for running in self._scopes.copy()]):
             scope.cancel()
 
@@ -174,12 +174,12 @@ class _Route:
             raise
 
     def _go_on(self, error: ChatStreamError) -> None:
-        """Choose the next client, or raise ``error`` if there is none that may be asked."""
+        """Choose the next client, or raise ``error`` if there is none that may be tried."""
         error.__cause__ = error.__cause__ or self._error
         is_callers = error is self._scope.waits.raised
         following = None if is_callers or not self._when(error) else next(self._rest, None)
         if following is None:
             raise error
-        log.warning("%s", printable(f"{self._client.provider.name}: {error}; asking {following.provider.name}"))
+        log.warning("%s", printable(f"{self._client.provider.name}: {error}; trying {following.provider.name} next"))
         self._client._scopes.discard(ref(self._scope))
         self._client, self._error, self._attempts = following, error, error.attempts

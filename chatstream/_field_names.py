@@ -40,14 +40,14 @@ search_before_date_filter search_domain_filter search_mode search_parameters sea
 search_settings speculation tags thinking thinking_budget tool_stream translation_options
 """
 KNOWN = frozenset(_FIELDS.split())
-ALWAYS_STREAMED = "stream is always true here: leave it out, and take .collect() for the whole answer"
+ALWAYS_STREAMED = "answers are always streamed: leave out stream, and use .collect() for the complete answer"
 
-# What is no field of a request: options of this library, openai-python, requests, httpx, LiteLLM, by where they belong.
+# What is not a request field: options of this library, openai-python, requests, httpx, LiteLLM, by where they belong.
 _PLACES = {
-    'make a client of your server, Client(base_url="https://…/v1", api_key="…")': (
+    'create a client for your server, Client(base_url="https://…/v1", api_key="…")': (
         "base_url api_base azure_endpoint endpoint host openai_api_base url websocket_base_url"
     ),
-    'give the key to a client, Client(api_key="…"), or put it into the environment variable of its provider': (
+    'pass the key to a client, Client(api_key="…"), or put it into the environment variable of its provider': (
         "api_key admin_api_key api_token azure_ad_token azure_ad_token_provider bearer_token credentials "
         "key openai_api_key password token"
     ),
@@ -70,7 +70,7 @@ _PLACES = {
         "http_client allow_redirects auth cert cookies event_hooks follow_redirects http2 max_redirects mounts proxies "
         "openai_proxy proxy ssl_context ssl_verify transport trust_env verify verify_ssl"
     ),
-    "fields are keyword arguments of the call, and extra_body={…} sends any other": "data json model_kwargs",
+    "fields are keyword arguments of the call, and others are sent with extra_body={…}": "data json model_kwargs",
     "instructions are part of the prompt, Prompt(instructions, input)": (
         "instructions system system_instruction system_message system_prompt"
     ),
@@ -81,16 +81,16 @@ _PLACES = {
         "attachments file files image image_url image_urls images"
     ),
     "the name of the model is model=…": "azure_deployment deployment deployment_id engine model_id model_name",
-    "nothing is called back, so loop over the stream: for event in client.stream(…)": (
+    "there are no callbacks, so loop over the stream: for event in client.stream(…)": (
         "callback callbacks event_handler on_chunk on_event on_text on_token stream_callback"
     ),
-    "several clients are asked in turn by chatstream.fallback([client, …])": "fallback fallbacks",
-    "the answer is always streamed, so leave it out, and take .collect() for the whole answer": "streaming",
-    'the provider belongs to the client, Client("groq"), or to the one-liner chatstream.stream(…, provider="groq")': (
+    "chatstream.fallback([client, …]) tries several clients in order": "fallback fallbacks",
+    "answers are always streamed: leave it out, and use .collect() for the complete answer": "streaming",
+    'it is an argument of Client("groq") or of chatstream.stream(…, provider="groq")': (
         "provider api_type custom_llm_provider"
     ),
-    "there is nothing like it here, so leave it out": "_strict_response_validation webhook_secret",
-    "log lines go to the logger of the name chatstream": "debug logger verbose",
+    "chatstream has no such option, so leave it out": "_strict_response_validation webhook_secret",
+    "log lines go to the logger named chatstream": "debug logger verbose",
 }
 PLACE_OF = {name: place for place, names in _PLACES.items() for name in names.split()}
 

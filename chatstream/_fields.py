@@ -1,4 +1,4 @@
-"""The keyword arguments of a call → nothing, or a `ConfigError` that says what is wrong and where it belongs.
+"""Checks the keyword arguments of a call; a `ConfigError` says what is wrong and where it belongs.
 
 Rules:
 - An option is never sent to the server, however it is spelled: its error names the place where it belongs.
@@ -23,8 +23,8 @@ from .providers.provider import Provider
 
 MOST_SHOWN = 60  # characters of a value
 IN_DEFAULTS = {  # what may be an option of a call, but has another place if it is for all of them
-    "model": "give it to the client, Client(model=…)",
-    "deadline": "give it to the client, Client(deadline=…)",
+    "model": "pass it to the client, Client(model=…)",
+    "deadline": "pass it to the client, Client(deadline=…)",
     "stream_idle_timeout": "it is a setting of the provider",
     "first_event_timeout": "it is a setting of the provider",
     "extra_headers": "the headers of all calls are Provider(…, http_headers={…})",
@@ -62,10 +62,10 @@ class Places:
             if meant is None or (meant != name and typo_of(name, KNOWN)):
                 continue
             if plain(meant) == plain(name):
-                raise ConfigError(f"{name}={shown(meant, value)} is not a field of a request: {self.of[meant]}")
+                raise ConfigError(f"{name}={shown(meant, value)} is not a request field: {self.of[meant]}")
             raise ConfigError(
-                f"{masked(name)}={shown(meant, value)} is not a field that servers know: if you mean {meant}, "
-                f"{self.of[meant]}; if not, extra_body={{…}} sends it"
+                f"{masked(name)}={shown(meant, value)} is not a known request field: did you mean {meant}? "
+                f"If so, {self.of[meant]}; if not, send it with extra_body={{…}}"
             )
         _check_values(given)
 
@@ -74,7 +74,7 @@ class Places:
         checked_body(defaults, "defaults")
         for name in self.call:
             if name in defaults:
-                raise ConfigError(f"defaults can't have {name}: {IN_DEFAULTS.get(name, 'give it to each call')}")
+                raise ConfigError(f"defaults can't have {name}: {IN_DEFAULTS.get(name, 'pass it to each call')}")
         made = {name: _copy(value) for name, value in defaults.items()}
         self.check_fields(made)
         warn_of_typos(made)
@@ -97,7 +97,7 @@ def warn_of_typos(names: Iterable[str]) -> None:
     """Emit a `UserWarning` for each name that is nearly that of a known field, at the line that called the library."""
     for name in names:
         if meant := typo_of(name, KNOWN):
-            message = f"the field {masked(name)} is sent as it is: did you mean {meant}?"
+            message = f"the unknown field {masked(name)} is sent unchanged: did you mean {meant}?"
             warnings.warn(message, UserWarning, stacklevel=_depth_of_caller())
 
 
@@ -105,7 +105,7 @@ def choices_of(fields: Mapping[str, Any]) -> int:
     """The number of choices that a request asks for with its field ``n``."""
     choices = fields.get("n")
     if choices is not None and not (isinstance(choices, int) and choices > 0 and choices is not True):
-        raise ConfigError(f"n is how many choices you want, 1 or more, not {shown('n', choices)}")
+        raise ConfigError(f"n must be an integer of at least 1, not {shown('n', choices)}")
     return choices or 1
 
 
@@ -122,7 +122,7 @@ def for_call(provider: Provider, headers: Mapping[str, str], timeouts: Mapping[s
 
 
 def checked_timeouts(**timeouts: float | None) -> dict[str, float]:
-    """The timeouts that are given. Raises `ConfigError` for one that is no number of seconds."""
+    """The timeouts that are given. Raises `ConfigError` for one that is not a number of seconds."""
     given = {name: value for name, value in timeouts.items() if value is not None}
     for name, value in given.items():
         checks.check_seconds(name, value)
@@ -130,12 +130,12 @@ def checked_timeouts(**timeouts: float | None) -> dict[str, float]:
 
 
 def checked_body(given: Any, source: str = "extra_body") -> Mapping[str, Any]:
-    """The fields that `hidden_table` has made of ``source``. Raises `ConfigError` if it was no dict."""
+    """The fields that `hidden_table` has made of ``source``. Raises `ConfigError` if it was not a dict."""
     if isinstance(given, type):
-        raise ConfigError(f"{source} is a dict of request fields, not {given.__name__}")
+        raise ConfigError(f"{source} must be a dict of request fields, not {given.__name__}")
     for name in given:
         if not isinstance(name, str):
-            raise ConfigError(f"{source} has the key {name!r}, but the names of fields are str")
+            raise ConfigError(f"{source} has the key {name!r}, but keys must be strings")
     return given  # type: ignore[no-any-return]
 
 
@@ -149,7 +149,7 @@ def without_secrets(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def shown(name: str, value: object) -> str:
-    """A value for a message: ``***`` if it may be secret, and its type if it is more than a text or a number."""
+    """A value for a message: ``***`` if it may be secret, and its type if it is not a str or a number."""
     if value is None:
         return "None"
     if not isinstance(value, (str, int, float)):
@@ -163,7 +163,7 @@ def shown(name: str, value: object) -> str:
 def _check_values(given: Mapping[str, Any]) -> None:
     functions = given.get("functions")
     if isinstance(functions, (list, tuple)) and any(map(callable, functions)):
-        raise ConfigError("functions takes dicts alone: give tools=[Tool.from_function(f)]")
+        raise ConfigError("functions accepts only dicts: use tools=[Tool.from_function(f)]")
     if given.get("stream", True) is not True:
         raise ConfigError(ALWAYS_STREAMED)
     choices_of(given)

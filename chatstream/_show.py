@@ -37,7 +37,7 @@ class Stream(Iterable[ResponseEvent], Protocol):
 
 
 def show(stream: Stream) -> Turn:
-    """Show an answer until its end, and return it as received. Raises what the stream raises."""
+    """Show an answer until its end, and return it as received. Raises the errors of the stream."""
     shell = _ipython()
     screen = _Notebook(stream) if shell and _has_markdown(shell) else _Terminal()
     try:

@@ -27,9 +27,9 @@ T = TypeVar("T")
 
 
 class ResponseStream:
-    """One answer, event by event: an iterator and a context manager. Made by `Client.stream`.
+    """One answer, event by event: an iterator and a context manager, returned by `Client.stream`.
 
-    Breaking out of a loop over it closes its connection; a complete answer gives it back for the next call.
+    Leaving a loop over it early closes the connection. After a complete answer, the connection is kept for reuse.
     """
 
     def __init__(self, reader: CallReader) -> None:
@@ -37,7 +37,7 @@ class ResponseStream:
         self._iterator: Iterator[ResponseEvent] | None = None
 
     def __iter__(self) -> Iterator[ResponseEvent]:
-        """The events, as they arrive. Raises `StreamError` and its kinds, `DeadlineExceeded`, `Cancelled`, and
+        """The events, as they arrive. Raises `StreamError` or a subclass of it, `DeadlineExceeded`, `Cancelled`, and
         `ConfigError` while a loop of another thread reads the stream."""
         return self._reader.run(Collector.tee)
 
@@ -56,9 +56,9 @@ class ResponseStream:
             raise read_elsewhere() from None
 
     def text(self, *, heartbeat: float | None = None) -> Generator[str, None, None]:
-        """The text of the first choice, piece by piece, and nothing else: no heartbeats, no calls.
+        """Yield the text of the first choice piece by piece, and nothing else.
 
-        With ``heartbeat`` there is an empty piece whenever that many seconds pass without text, whatever else arrives.
+        With ``heartbeat``, yield an empty str whenever so many seconds pass without text, even if other events arrive.
         Closing the iterator, or dropping it, closes the stream, even if nothing was read from it.
         """
         if heartbeat is not None:
@@ -66,7 +66,7 @@ class ResponseStream:
         return _started(self._text(heartbeat))
 
     def aggregate(self) -> Generator[ResponseEvent, None, None]:
-        """Complete items, and ``Completed`` at the end; a stream that breaks before is restarted unnoticed.
+        """Yield the complete items, and ``Completed`` at the end. Until then, a stream that breaks off is restarted.
 
         Closing the iterator, or dropping it, closes the stream, even if nothing was read from it.
         """
@@ -86,7 +86,7 @@ class ResponseStream:
         yield from self._reader.run(self._reader.whole_items)
 
     def collect(self) -> Turn:
-        """The complete turn; reads and restarts as `aggregate` does."""
+        """Read the stream to its end, and return the turn. A stream that breaks off is restarted, as by `aggregate`."""
         for _ in self.aggregate():
             pass
         self._reader.check_complete()  # another thread may have closed it
@@ -95,16 +95,16 @@ class ResponseStream:
     def sse(self, heartbeat: float = 15.0) -> EventSourceBody:
         """The text of the first choice as server-sent events, for a browser: bytes, with the ``close`` that WSGI calls.
 
-        A piece of text is the event ``{"text": "…"}``, the end ``[DONE]``, a `ChatStreamError` an event named
-        ``error`` with ``type`` and ``message``. Anything else is a comment, and so is every ``heartbeat`` (seconds;
-        the HTML standard suggests 15) without an event. The stream ends when this is closed or dropped.
+        A piece of text becomes the event ``{"text": "…"}``, and the end becomes ``[DONE]``. A `ChatStreamError` becomes
+        an event named ``error`` with ``type`` and ``message``. Other events become comments; another comment follows
+        ``heartbeat`` seconds without an event (the HTML standard suggests 15). Closing or dropping it ends the stream.
         """
         self._reader.attempt.heartbeat = checked_seconds("heartbeat", heartbeat)
         return EventSourceBody(iter(self), self._reader.close)
 
     def show(self) -> Turn:
-        """Show the answer as it arrives, and return it: in a notebook as Markdown, elsewhere printed as text. An
-        interrupt ends it and keeps what was received; a script is interrupted as usual."""
+        """Show the answer as it arrives, and return it: in a notebook as Markdown, elsewhere as text. An interrupt in a
+        notebook or at a Python prompt returns the part received; in a script it raises `KeyboardInterrupt`."""
         with imports():
             from ._show import INTERVAL, show
 
@@ -112,11 +112,11 @@ class ResponseStream:
         return show(self)
 
     def cancel(self) -> None:
-        """End the stream from any thread: a thread that reads it, or waits for it, gets `Cancelled` at once."""
+        """End the stream from any thread. A thread that reads it, or waits for it, raises `Cancelled` at once."""
         self._reader.call.scope.cancel()
 
     def close(self) -> None:
-        """Give up what has not been read. May be called twice; a loop that is still running ends without an error."""
+        """Close the stream and its connection. May be called twice; a loop in another thread ends without an error."""
         self._reader.close()
 
     def __enter__(self) -> ResponseStream:
@@ -132,7 +132,7 @@ class ResponseStream:
 
     @property
     def provider(self) -> str:
-        """The name of the provider whose answer is read."""
+        """The name of the provider that sent the answer."""
         return self._reader.sender.provider.name
 
     @property
@@ -142,7 +142,7 @@ class ResponseStream:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The answer's HTTP headers; names in any case."""
+        """The HTTP headers of the answer; upper and lower case in names are the same."""
         return self._reader.attempt.reply.headers
 
     @property
@@ -157,17 +157,17 @@ class ResponseStream:
 
     @property
     def timing(self) -> Timing:
-        """Seconds from the call to the headers, the first event and the end."""
+        """The timing of the call so far."""
         return self._reader.timing
 
     @property
     def raw(self) -> dict[str, Any] | None:
-        """The server's JSON from which the latest event was made, including what the event leaves out."""
+        """The server's JSON object from which the latest event was made, complete."""
         return self._reader.attempt.parser.raw
 
     @property
     def skipped(self) -> int:
-        """How many undecodable events were left out (``skip_undecodable``)."""
+        """The number of events that were skipped because they can't be decoded (``skip_undecodable``)."""
         return self._reader.attempt.parser.skipped
 
     def __repr__(self) -> str:
@@ -178,10 +178,10 @@ class ResponseStream:
             return object.__repr__(self)
 
 
-_ANSWER = "loop over stream.text() for its text, or take stream.collect().text"
+_ANSWER = "loop over stream.text(), or use stream.collect().text"
 explain_missing(
     ResponseStream,
-    {"choices": _ANSWER, "content": _ANSWER, "output_text": _ANSWER, "usage": "it is stream.turn.token_usage"},
+    {"choices": _ANSWER, "content": _ANSWER, "output_text": _ANSWER, "usage": "use stream.turn.token_usage"},
 )
 
 

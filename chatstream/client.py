@@ -1,8 +1,8 @@
-"""Client: which provider to ask, and what calls share: connections, defaults, limits, the retry budget.
+"""Client: the provider to call, and what its calls share, such as connections, defaults and the retry budget.
 
 Rules:
-- Threads may share a client; after a fork each process opens connections of its own.
-- A misuse is a `ConfigError` before anything is sent.
+- Threads may share a client; after a fork each process opens its own connections.
+- Wrong arguments raise `ConfigError` before anything is sent.
 - The modules that send and read, and requests with them, are loaded with the first call.
 """
 
@@ -53,17 +53,18 @@ class Client:
     """Streams answers from one provider.
 
     - ``provider``: the id of a built-in provider, the base URL of a server, or a `Provider`.
-    - ``base_url`` and ``api_key`` make a provider of that URL, with that key; ``api_key`` alone is the key for
-      ``provider``. A function given as ``api_key`` is called at each request.
+    - ``base_url``: the URL of a server, with ``api_key`` as its key; without it, ``api_key`` is the key for
+      ``provider``. If ``api_key`` is a function, it is called before each request.
     - ``model``: the model of calls that do not name one. ``defaults``: request fields of every call, such as
-      ``{"temperature": 0}``; a call may replace them. ``deadline``: the seconds that each call may take over all its
-      attempts.
-    - ``on_request`` is called with a `RequestInfo` before each request, ``on_retry`` with a `RetryInfo` before each
-      wait, ``on_turn`` with a `CallInfo` after each call, however it ends. ``on_wait`` is called with the seconds since
-      the call began, once a second or every ``heartbeat`` seconds, while the call starts the local server, connects,
-      waits for headers or waits to retry. An exception that they raise ends the call and is passed on.
-    - ``session``: a `requests.Session` of your own, with its proxies and certificates. ``limits`` bounds what is read.
-      ``limiter``: a `Limiter` that keeps the calls at the pace that the server allows.
+      ``{"temperature": 0}``; a call may replace them. ``deadline``: the time limit of each call in seconds, all its
+      attempts included.
+    - ``on_request``: called with a `RequestInfo` before each request. ``on_retry``: with a `RetryInfo` before each wait
+      for a retry. ``on_turn``: with a `CallInfo` after each call, however it ends.
+    - ``on_wait``: called with the seconds since the call began, once a second or every ``heartbeat`` seconds, while the
+      call starts the local server, connects, waits for headers or waits to retry. An exception raised by one of these
+      four functions ends the call and is passed on.
+    - ``session``: a `requests.Session` of your own, with its proxies and certificates. ``limits``: the size limits of
+      an answer. ``limiter``: a `Limiter` that keeps the calls within the rate limit of the server.
 
     Raises `ConfigError` for settings that can't work.
     """
@@ -86,7 +87,7 @@ class Client:
         limits: Limits = Limits(),  # noqa: B008  # frozen
         **unknown: NoReturn,  # no value has this type, so a type checker refuses all; `Places` says where each belongs
     ) -> None:
-        provider, model = hidden(provider), concealed(model)  # either may be a key, given by mistake
+        provider, model = hidden(provider), concealed(model)  # either may be a key, passed by mistake
         base_url, api_key, defaults = hidden(base_url), hidden(api_key), hidden_table(defaults)
         unknown.update(hidden_secrets(unknown))
         PLACES.refuse(unknown)
@@ -123,18 +124,18 @@ class Client:
         record: str | PathLike[str] | Recorder | None = None,
         **fields: Any,
     ) -> ResponseStream:
-        """Send the prompt, and return the answer as soon as its headers arrive.
+        """Send the prompt, and return a stream of the answer as soon as the response headers arrive.
 
-        - ``prompt``: a text, a `Prompt`, or a list of items and message dicts; ``messages`` is another name for it.
+        - ``prompt``: a str, a `Prompt`, or a list of items and message dicts; ``messages`` is another name for it.
         - ``deadline`` replaces the client's, ``stream_idle_timeout`` and ``first_event_timeout`` the provider's (all in
-          seconds). With ``heartbeat`` the loop gets a `Heartbeat` whenever that many seconds pass without an event.
+          seconds). With ``heartbeat``, the stream yields a `Heartbeat` whenever so many seconds pass without an event.
         - ``extra_headers`` replace the headers of the provider, ``extra_body`` any field of the request.
-        - ``record``: a path to write requests and answers to as they arrive, without the key, or a `Recorder`.
-        - All other ``fields`` are sent as they are. Names of options are refused, in any spelling, and a name that is
-          one typo away from a field that servers know gets a `UserWarning`.
+        - ``record``: a path, or a `Recorder`, to which requests and answers are written as they arrive, but no key.
+        - All other ``fields`` are sent as they are. The name of an option of this or a similar library raises
+          `ConfigError`; a name that looks like a misspelt field is sent, with a `UserWarning`.
 
-        Raises `ConfigError` before sending; `ConnectionFailed`, `UnexpectedStatus`, `IdleTimeout`, `ProtocolViolation`,
-        `DeadlineExceeded` or `Cancelled` if no answer begins.
+        Raises `ConfigError` before sending and, if no answer begins, `ConnectionFailed`, `UnexpectedStatus` or a
+        subclass of it, `IdleTimeout`, `ProtocolViolation`, `DeadlineExceeded` or `Cancelled`.
         """
         model, fields = concealed(model), hidden_secrets(fields)
         extra_headers, extra_body = hidden_table(extra_headers), hidden_table(extra_body)
@@ -170,7 +171,7 @@ class Client:
         return ResponseStream(CallReader(attempt, call, sender))
 
     def _scope_of(self, deadline: float | CancelScope | None) -> CancelScope:
-        """The scope of a call; `Fallback` passes one instead of a deadline, for all clients that it asks."""
+        """The scope of a call; `Fallback` passes one instead of a deadline, for all clients that it tries."""
         if isinstance(deadline, CancelScope):
             return deadline
         return CancelScope(self.deadline if deadline is None else deadline)
@@ -184,8 +185,8 @@ class Client:
     def models(self, *, deadline: float | None = None) -> list[str]:
         """The ids of the models that the server lists, in its order. ``deadline`` replaces the client's (seconds).
 
-        Raises what `stream` raises if no answer begins, `ProviderError` for an error that the server reports with
-        status 200, and another `StreamError` for an answer that is not such a list.
+        Raises the errors of `stream`, `ProviderError` if the server reports an error with status 200, and another
+        `StreamError` if the response is not a list of models.
         """
         scope = CancelScope(self.deadline if deadline is None else deadline)
         self._scopes.add(ref(scope, self._scopes.discard))
@@ -217,13 +218,13 @@ class Client:
 
     @property
     def usage(self) -> ClientUsage:
-        """What the calls of this client have used so far, over all threads."""
+        """The tokens, the cost and the number of this client's calls so far, across all threads."""
         return self._total.usage
 
     def cancel(self) -> None:
-        """End every running call, from any thread: also one that connects or waits, and has no stream yet.
+        """Cancel every running call, even one that still connects or waits and has no stream yet; from any thread.
 
-        Whoever waits for one gets `Cancelled` at once. To end one stream, call its own ``cancel``.
+        A thread that waits for such a call raises `Cancelled` at once. To end one stream, call its ``cancel``.
         """
         for scope in filter(None, [running() for running in self._scopes.copy()]):
             scope.cancel()
@@ -254,7 +255,7 @@ class Client:
         return self._like(self.provider)
 
     def __reduce__(self) -> tuple[Callable[..., Client], tuple[Any, ...]]:
-        """A pickled client comes back without its key, its session and its hooks."""
+        """Pickling drops the key, the session and the hooks."""
         kept = {"model": plain_name(self.model), "defaults": without_secrets(self.defaults)}
         options = {**self._options(), **kept}
         return partial(Client, **options), (self.provider,)
@@ -263,8 +264,8 @@ class Client:
         return {name: getattr(self, name) for name in ("model", "defaults", "deadline", "limits", "limiter")}
 
     def _for_run(self, limiter: Limiter | None) -> Client:
-        """A client with the connections, budget and total of this one, its own calls to cancel, a limiter, and the
-        model that calls without one get, which the embedded server names only when it runs."""
+        """A client that shares connections, budget and usage with this one, while its calls are cancelled separately.
+        Calls without a model get the one of this client, which the embedded server names only when it runs."""
         provider = self._open().provider
         made = object.__new__(Client)
         limiter = checked_limiter(limiter) or self.limiter or Limiter()
@@ -285,7 +286,7 @@ def _running(sleep: Callable[[float], object]) -> Provider:
     return local_provider(sleep)
 
 
-_CALL = "client.stream(messages, model=…) sends a request"
+_CALL = "use client.stream(messages, model=…)"
 explain_missing(Client, {"chat": _CALL, "completions": _CALL, "create": _CALL, "responses": _CALL})
 
 PLACES = Places(

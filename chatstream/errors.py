@@ -1,13 +1,13 @@
 """What can go wrong, and what each error carries.
 
     ChatStreamError
-    ├── ConfigError (ValueError)        a mistake in the calling program
+    ├── ConfigError (ValueError)        wrong arguments or settings, or a stream used in a wrong way
     │   └── MissingEnvVar
     ├── InvalidArguments (ValueError)   the model called a tool with wrong arguments
     ├── MaxTurnsExceeded                the model still requests tool calls after the last allowed turn
     ├── ConnectionFailed                no response: refused, reset, DNS, TLS, proxy
     ├── UnexpectedStatus                status, body, message, code, retry_after
-    │   ├── RetryLimit                  no retries left
+    │   ├── RetryLimit                  retries exhausted
     │   └── QuotaExceeded
     ├── StreamError                     "stream disconnected before completion: …"
     │   ├── IdleTimeout (TimeoutError)
@@ -56,7 +56,7 @@ class Attempt:
     """One request that was made for a call.
 
     ``status`` is None if no response arrived, ``error`` None if the request succeeded. ``seconds`` is the time until
-    the response headers arrived, or until the request failed. ``provider`` is the name of the provider that was asked.
+    the response headers arrived, or until the request failed. ``provider`` is the name of the provider.
     """
 
     number: int
@@ -68,9 +68,9 @@ class Attempt:
 
 
 class ChatStreamError(Exception):
-    """The root: ``except ChatStreamError`` catches whatever this library raises on purpose.
+    """The base class of all exceptions that this library defines.
 
-    ``partial`` is the turn that was received before the error, None where no answer had begun. ``attempts`` are the
+    ``partial`` is the turn that was received before the error, or None if no answer had begun. ``attempts`` are the
     requests made for the call, ``request_id`` is the server's id of the last of them, ``retryable`` says whether the
     same call may succeed later.
     """
@@ -81,9 +81,9 @@ class ChatStreamError(Exception):
     retryable: bool = False
 
     def redact(self, redact: Callable[[str], str]) -> None:
-        """Pass every text of this error through ``redact``: some servers repeat the key that they refuse.
+        """Pass every text of this error through ``redact``: some servers repeat the key that they reject.
 
-        The frames that it came through are dropped, because they hold what the server sent.
+        The stack frames of its traceback are dropped, because they hold what the server sent.
         """
         self.args: tuple[Any, ...] = tuple(_redacted(each, redact) for each in self.args)
         for name, value in vars(self).items():
@@ -92,14 +92,14 @@ class ChatStreamError(Exception):
 
 
 class ConfigError(ChatStreamError, ValueError):
-    """A mistake in the calling program; the message says what to change.
+    """Arguments or settings are wrong, or a stream is used in a wrong way. The message says what to change.
 
-    A mistake in a request is found before anything is sent.
+    Wrong arguments of a request are found before anything is sent.
     """
 
 
 class MissingEnvVar(ConfigError):
-    """The environment variable that names the key is unset or blank."""
+    """A required environment variable, usually that of the key, is unset or blank."""
 
     def __init__(self, variable: str, instructions: str | None = None) -> None:
         super().__init__(variable, instructions)
@@ -119,9 +119,9 @@ class InvalidArguments(ChatStreamError, ValueError):
 
 
 class MaxTurnsExceeded(ChatStreamError):
-    """The model still calls functions after the ``max_turns`` of `run_tools`.
+    """The model was still calling functions when ``max_turns`` of `run_tools` was reached.
 
-    The conversation is complete: its last calls were made, and have their outputs. ``partial`` is the last turn.
+    The last calls were made, and the conversation has their outputs. ``partial`` is the last turn.
     """
 
     def __init__(self, max_turns: int) -> None:
@@ -130,8 +130,8 @@ class MaxTurnsExceeded(ChatStreamError):
 
     def __str__(self) -> str:
         return (
-            f"the model still calls functions after {self.max_turns} turn{'s' * (self.max_turns > 1)}: give a higher "
-            "max_turns, or go on with the conversation, which is complete"
+            f"the model was still calling functions after {self.max_turns} turn{'s' * (self.max_turns > 1)}: raise "
+            "max_turns, or continue the conversation, in which every call has an output"
         )
 
 
@@ -144,9 +144,9 @@ class ConnectionFailed(ChatStreamError):
 class UnexpectedStatus(ChatStreamError):
     """The server answered with a status other than 200.
 
-    ``status`` is the HTTP status, ``body`` its text (at most 64 KiB), ``message`` the sentence found in it,
-    ``code`` the server's own code (a text, a number, or None), ``retry_after`` the seconds that it asks to wait.
-    ``hint`` is a sentence of this library on what to do, empty if there is none; the text of the error ends with it.
+    ``status`` is the HTTP status, ``body`` the text of the response (at most 64 KiB), ``message`` the error message
+    found in it, ``code`` the server's error code (a str, an int, or None), and ``retry_after`` the delay in seconds
+    that the server requested. ``hint`` is advice that this library puts at the end of ``str(error)``; it may be empty.
     """
 
     headline: ClassVar[str] = "unexpected status"
@@ -178,15 +178,15 @@ class UnexpectedStatus(ChatStreamError):
 
 
 class RetryLimit(UnexpectedStatus):
-    """The last allowed attempt was refused with 408, 409, 429 or 5xx.
+    """The server answered with 408, 409, 429 or 5xx, and the call is not retried any more.
 
-    ``reason`` says why there was not another one: the retries of the call, or the budget that all calls of the client
-    share, are used up, or a rate limit lasts longer than ``rate_limit_timeout`` or has refused the call 25 times.
+    ``reason`` says why: the retries of the call or the retry budget of the client are exhausted, the rate limit lasts
+    longer than ``rate_limit_timeout``, or the call was rate-limited 25 times.
     """
 
     headline = "last status"
     retryable = True
-    reason: str = "retries spent"
+    reason: str = "retries exhausted"
 
     def __str__(self) -> str:
         made = len(self.attempts)
@@ -195,13 +195,13 @@ class RetryLimit(UnexpectedStatus):
 
 
 class QuotaExceeded(UnexpectedStatus):
-    """The account's quota is used up: waiting does not help, so the call was not retried."""
+    """The account's quota is exhausted. Waiting does not help, so the call is not retried."""
 
     headline = "quota exceeded, status"
 
 
 class StreamError(ChatStreamError):
-    """The answer broke off, or did not begin in time."""
+    """The response is not a complete answer: it broke off, timed out, was malformed, or reported an error."""
 
     def __str__(self) -> str:
         return f"stream disconnected before completion: {super().__str__()}"
@@ -219,18 +219,18 @@ class IdleTimeout(StreamError, TimeoutError):
 def idle_timeout(seconds: float, setting: str) -> IdleTimeout:
     """An `IdleTimeout` with a note, which tracebacks show from Python 3.11 on, that names the setting."""
     error = IdleTimeout()
-    vars(error)["__notes__"] = [f"nothing came for {seconds:g} s; the limit is {setting} of the Provider"]
+    vars(error)["__notes__"] = [f"nothing arrived for {seconds:g} s; the limit is {setting}"]
     return error
 
 
 class StreamTruncated(StreamError):
-    """The bytes ended before the answer did."""
+    """The connection or the response ended before the answer was complete."""
 
     retryable = True
 
 
 class ProtocolViolation(StreamError):
-    """The answer is not Chat Completions over SSE: not SSE, not JSON, or broken HTTP framing."""
+    """The response is not a stream of Chat Completions: it is not SSE, not JSON, or its HTTP framing is broken."""
 
 
 class StreamTooLarge(ProtocolViolation):
@@ -240,8 +240,8 @@ class StreamTooLarge(ProtocolViolation):
 class ProviderError(StreamError):
     """The server reported an error inside a stream that had begun with status 200.
 
-    ``message`` is its sentence, ``code`` its code as sent (a text, a number, or None), ``type`` its kind,
-    ``retry_after`` the seconds that it asks to wait.
+    ``message`` is the server's error message, ``code`` its error code (a str, an int, or None), ``type`` its error
+    type, and ``retry_after`` the delay in seconds that it requested.
     """
 
     def __init__(
@@ -269,9 +269,9 @@ class DeadlineExceeded(ChatStreamError, TimeoutError):
 
 
 class StreamClosed(ChatStreamError):
-    """The stream was given up before its answer was complete: closed, cancelled, or its loop was left.
+    """The stream was closed or cancelled, or its loop was left, before the answer was complete.
 
-    What reads it afterwards raises this error, and ``partial`` is what was received until then.
+    Reading the stream afterwards raises this error; ``partial`` is the part received.
     """
 
 

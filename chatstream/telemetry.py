@@ -6,7 +6,7 @@ Names, units and boundaries are those of the OpenTelemetry semantic conventions 
 spans and client metrics), https://github.com/open-telemetry/semantic-conventions-genai.
 
 Rules:
-- A span begins with the first request, as a child of the span that is current there, and ends with the call: its
+- A span begins with the first request, as a child of the span that is current then, and ends with the call: its
   attempts, its restarts and the time that the caller takes between two events are inside.
 - Text of a question or an answer is in no attribute.
 - The package opentelemetry-api (extra `otel`) is imported by `instrument`, not with this module.
@@ -47,10 +47,10 @@ FIELDS: dict[str, tuple[str, type]] = {
 
 
 def instrument(client: Client, *, tracer_provider: Any = None, meter_provider: Any = None) -> Client:
-    """Make a span and record metrics for each call of ``client`` from now on, and return it.
+    """Create a span and record metrics for each later call of ``client``, and return the client.
 
-    ``tracer_provider`` and ``meter_provider`` are those of OpenTelemetry's SDK; the default is the global one. A second
-    call replaces the first. Raises `ConfigError` if opentelemetry-api is not installed.
+    ``tracer_provider`` and ``meter_provider`` are those of OpenTelemetry's SDK; the default is the global one.
+    Instrumenting a client again replaces them. Raises `ConfigError` if opentelemetry-api is not installed.
     """
     try:
         with imports():
@@ -64,7 +64,7 @@ def instrument(client: Client, *, tracer_provider: Any = None, meter_provider: A
 
 
 class CallTracer:
-    """Hears of the requests and the end of each call of a client, in any thread."""
+    """Receives the requests and the end of each call of a client, in any thread."""
 
     def __init__(self, trace: Any, tracer: Any, meter: Any) -> None:
         self._trace = trace  # the module of the API

@@ -38,12 +38,12 @@ def test_a_server_with_the_usual_behaviour_needs_no_settings():
         "usage": "in a chunk of its own",
         "comments": "none",
         "reasoning": "none seen",
-        "connection": "serves several requests",
+        "connection": "reused",
         "tools": "accepted, but the model made no call",
         "developer role": "accepted",
         "errors": "400, JSON, code 'bad': 'messages: not a list'",
     }
-    assert str(report).endswith("nothing: the defaults suit it")
+    assert str(report).endswith("no settings")
 
 
 def test_an_answer_that_arrives_in_one_piece_is_reported_as_buffered():
@@ -53,12 +53,12 @@ def test_an_answer_that_arrives_in_one_piece_is_reported_as_buffered():
 
 
 def test_with_few_events_it_is_unknown_whether_they_were_buffered():
-    assert report_on(answer("a", "b")).findings["live"] == "unknown: only 3 events came"
+    assert report_on(answer("a", "b")).findings["live"] == "unknown: only 3 events arrived"
 
 
 def test_with_a_very_short_answer_it_is_unknown_whether_it_was_buffered(monkeypatch):
     monkeypatch.setattr(_doctor, "MIN_DURATION", 9.0)
-    assert report_on(answer(*PIECES)).findings["live"].startswith("unknown: all 11 events came within ")
+    assert report_on(answer(*PIECES)).findings["live"].startswith("unknown: all 11 events arrived within ")
 
 
 def test_for_a_server_without_done_and_finish_reason_eof_completes_is_advised():
@@ -74,7 +74,7 @@ def test_a_server_of_http_1_0_needs_a_new_connection_for_every_request():
     script = [head_1_0, send(body), cut()]
     report = report_on(script, reuse=script)
     assert report.findings["protocol"] == "HTTP/1.0, until the connection closes"
-    assert report.findings["connection"] == "a new one for every request"
+    assert report.findings["connection"] == "not reused: each request opened a new one"
 
 
 def test_refused_stream_options_are_reported_and_not_sent_again():
@@ -145,8 +145,8 @@ def test_for_a_refused_developer_role_a_setting_is_advised():
     [
         (status(500, "oops"), "500, text: 'oops'"),
         (status(500), "500, no body: ''"),
-        (answer("x"), "nonsense is answered with 200"),
-        ([head(), event({"error": "nonsense"}), end()], "nonsense is answered with 200: nonsense"),
+        (answer("x"), "an invalid request was answered with status 200"),
+        ([head(), event({"error": "nonsense"}), end()], "an invalid request was answered with status 200: nonsense"),
     ],
 )
 def test_the_format_of_errors_is_reported(refusal, finding):

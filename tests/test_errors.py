@@ -105,9 +105,9 @@ def test_a_missing_environment_variable_is_named_with_the_instructions_of_the_pr
 def test_a_status_error_shows_the_message_of_the_server_and_the_request_id():
     error = RetryLimit(*REFUSAL)
     assert (error.status, error.body, error.message, error.code, error.retry_after) == REFUSAL
-    assert str(error) == "retries spent, last status 503: busy (retry after 2.5 s)"
+    assert str(error) == "retries exhausted, last status 503: busy (retry after 2.5 s)"
     error.attempts = (Attempt(1, 503),)
-    assert str(error) == "retries spent after 1 attempt, last status 503: busy (retry after 2.5 s)"
+    assert str(error) == "retries exhausted after 1 attempt, last status 503: busy (retry after 2.5 s)"
     error.attempts, error.reason = (Attempt(1, 503), Attempt(2, 503)), "no more"
     assert str(error) == "no more after 2 attempts, last status 503: busy (retry after 2.5 s)"
     error.request_id = "req_7"

@@ -147,7 +147,10 @@ def test_heartbeats_do_not_keep_a_broken_stream_from_a_restart(open_stream):
 
 @pytest.mark.parametrize("heartbeat", [0, -1, float("nan"), "1", None], ids=repr)
 def test_a_heartbeat_of_sse_that_is_no_time_is_a_config_error(open_stream, heartbeat):
-    with open_stream(WHOLE) as stream, pytest.raises(ConfigError, match="heartbeat is a number of seconds above 0"):
+    with (
+        open_stream(WHOLE) as stream,
+        pytest.raises(ConfigError, match="heartbeat must be a number of seconds above 0"),
+    ):
         stream.sse(heartbeat=heartbeat)
 
 
@@ -187,7 +190,7 @@ def test_a_deadline_ends_a_body_with_an_error_event(serve, connect):
     body = connect(serve([head(), delta("Well"), stall()])).stream("Hi", deadline=0.5).sse(heartbeat=0.1)
     assert parsed(body)[-1] == (
         "error",
-        {"type": "DeadlineExceeded", "message": "the deadline passed (0.5 s for all attempts)"},
+        {"type": "DeadlineExceeded", "message": "the deadline of 0.5 s for all attempts has passed"},
     )
 
 

@@ -88,8 +88,8 @@ def test_the_next_client_is_asked_after_the_retries_of_a_provider_that_refuses(p
     ]
     assert turn.timing.retries == 2
     assert (len(first.requests), len(second.requests)) == (2, 1)
-    assert caplog.messages[-1].startswith("a: retries spent after 2 attempts, last status 503: busy")
-    assert caplog.messages[-1].endswith("; asking b")
+    assert caplog.messages[-1].startswith("a: retries exhausted after 2 attempts, last status 503: busy")
+    assert caplog.messages[-1].endswith("; trying b next")
 
 
 def test_the_fields_and_the_prompt_reach_each_client_and_each_takes_its_own_model(serve, connect):
@@ -432,8 +432,8 @@ def test_a_loop_over_tools_takes_several_clients(serve, connect):
     [
         ([], "fallback needs at least one client"),
         ("openai", "clients must be a list"),
-        (["openai"], "fallback takes clients, not str"),
-        ([Provider.named("local")], "fallback takes clients, not Provider"),
+        (["openai"], "fallback needs clients, not str"),
+        ([Provider.named("local")], "fallback needs clients, not Provider"),
     ],
     ids=["none", "text", "name", "provider"],
 )

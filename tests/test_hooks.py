@@ -151,7 +151,7 @@ def test_an_exception_of_on_request_before_a_restart_ends_the_call(connect_to, k
 
 def test_a_hook_that_is_no_function_is_refused(serve):
     for name in ("on_request", "on_retry", "on_turn"):
-        with pytest.raises(ConfigError, match=f"{name} is a function that takes one argument, not str"):
+        with pytest.raises(ConfigError, match=f"{name} must be a function with one parameter, not str"):
             Client("openai", **{name: "print"})
 
 

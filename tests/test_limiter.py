@@ -261,15 +261,15 @@ def test_headers_count_where_little_is_left(limit, left, reset, rate):
 
 @pytest.mark.parametrize("wrong", [0, -1, "60", True, math.inf, math.nan])
 def test_a_ceiling_that_is_no_number_above_zero_is_refused(wrong):
-    with pytest.raises(ConfigError, match="requests_per_minute is a number above 0"):
+    with pytest.raises(ConfigError, match="requests_per_minute must be a number above 0"):
         Limiter(wrong)
-    with pytest.raises(ConfigError, match="tokens_per_minute is a number above 0"):
+    with pytest.raises(ConfigError, match="tokens_per_minute must be a number above 0"):
         Limiter(tokens_per_minute=wrong)
 
 
 @pytest.mark.parametrize("make", [Client, lambda **options: map_prompts(Client("ollama"), [], **options)])
 def test_a_limiter_that_is_something_else_is_refused(make):
-    with pytest.raises(ConfigError, match="limiter is a Limiter, not int"):
+    with pytest.raises(ConfigError, match="limiter must be a Limiter, not int"):
         make(limiter=60)
 
 

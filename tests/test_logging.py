@@ -287,7 +287,7 @@ def test_case_and_blanks_of_the_value_do_not_matter(serve, connect, lines, monke
 def test_a_wrong_value_is_one_warning_that_names_the_values(serve, connect, lines, monkeypatch, value):
     monkeypatch.setenv("CHATSTREAM_LOG", value)
     client = connect(serve(OK))
-    with pytest.warns(UserWarning, match="CHATSTREAM_LOG is info or debug, not") as caught:
+    with pytest.warns(UserWarning, match="CHATSTREAM_LOG must be info or debug, not") as caught:
         client.stream("Hi").collect()
     client.stream("Hi").collect()  # a warning is an error
     assert len(caught) == 1

@@ -40,12 +40,12 @@ REFUSED: dict[str, tuple[Mistake, str]] = {
     # the one-liner
     "a server for the one-liner": (
         lambda _: one_line(base_url="http://127.0.0.1:8000/v1", api_key=KEY, model="m1"),
-        "base_url='http://127.0.0.1:8000/v1' is not a field of a request: make a client of your server, "
+        "base_url='http://127.0.0.1:8000/v1' is not a request field: create a client for your server, "
         'Client(base_url="https://…/v1", api_key="…")',
     ),
     "a key for the one-liner": (
         lambda _: one_line(api_key=KEY, model="m1"),
-        'api_key=*** is not a field of a request: give the key to a client, Client(api_key="…"), or put it into the '
+        'api_key=*** is not a request field: pass the key to a client, Client(api_key="…"), or put it into the '
         "environment variable of its provider",
     ),
     "no model": (
@@ -55,25 +55,27 @@ REFUSED: dict[str, tuple[Mistake, str]] = {
     # the client
     "a model in the place of the provider": (
         lambda _: Client("gpt-4.1-mini"),
-        "there is no built-in provider of this name. Known: openai, azure, openrouter, [...], vllm, local. Another "
-        'server is given by its URL (http://… or https://…), a model as model="…", a key as api_key="…".',
+        "unknown built-in provider (its name is not shown, because it may be a key). Known: openai, azure, openrouter, "
+        "[...], vllm, local. For another server, pass its URL (http://… or https://…); a model as "
+        'model="…"; a key as api_key="…".',
     ),
     "a typo in the id of a provider": (
         lambda _: Client("opneai"),
-        "there is no built-in provider of this name. Did you mean 'openai'? Known: openai, azure, [...]",
+        "unknown built-in provider (its name is not shown, because it may be a key). Did you mean 'openai'? Known: "
+        "openai, azure, [...]",
     ),
     "a key in the place of the provider": (
         lambda _: Client(KEY),
-        'there is no built-in provider of this name, which looks like a key: give that as api_key="…"',
+        'the name of the provider looks like a key: pass a key as api_key="…"',
     ),
     "a URL without its scheme": (
         lambda _: Client(base_url="127.0.0.1:8000/v1"),
-        "base_url must be an address like https://api.example.com/v1: http or https, a host, a port to 65535",
+        "base_url must be a URL like https://api.example.com/v1: http or https, a host, and no port above 65535",
     ),
     "two servers": (
         lambda _: Client("groq", base_url="http://127.0.0.1:8000/v1"),
-        "provider and base_url name two servers: give one of them; the settings of a built-in provider at another "
-        "URL are dataclasses.replace(Provider.named(…), base_url=…)",
+        "provider and base_url were both given: pass only one of them; for a built-in provider at another URL, use "
+        "dataclasses.replace(Provider.named(…), base_url=…)",
     ),
     "a timeout for the client": (
         lambda _: Client(timeout=30),  # type: ignore[arg-type]
@@ -88,63 +90,62 @@ REFUSED: dict[str, tuple[Mistake, str]] = {
     # fields
     "a timeout for a call": (
         lambda client: client.stream("Hi", timeout=30),
-        "timeout=30 is not a field of a request: deadline=… limits the whole call, stream_idle_timeout=… the time "
+        "timeout=30 is not a request field: deadline=… limits the whole call, stream_idle_timeout=… the time "
         "between two events (both in seconds)",
     ),
     "retries for a call": (
         lambda client: client.stream("Hi", max_retries=3),
-        "max_retries=3 is not a field of a request: retries are settings of the provider, "
+        "max_retries=3 is not a request field: retries are settings of the provider, "
         "Client(Provider(…, request_max_retries=…, stream_max_retries=…))",
     ),
     "headers for a call": (
         lambda client: client.stream("Hi", headers={"Authorization": KEY}),
-        "headers=<dict> is not a field of a request: headers of one call are extra_headers={…}, those of all calls "
+        "headers=<dict> is not a request field: headers of one call are extra_headers={…}, those of all calls "
         "Provider(…, http_headers={…})",
     ),
     "a system prompt for a call": (
         lambda client: client.stream("Hi", system="Be brief."),
-        "system='Be brief.' is not a field of a request: instructions are part of the prompt, "
-        "Prompt(instructions, input)",
+        "system='Be brief.' is not a request field: instructions are part of the prompt, Prompt(instructions, input)",
     ),
     "images for a call": (
         lambda client: client.stream("Hi", images=["cat.png"]),
-        "images=<list> is not a field of a request: images and files are parts of a message, "
+        "images=<list> is not a request field: images and files are parts of a message, "
         'Message("user", ["What is this?", InputImage(url)])',
     ),
     "callbacks": (
         lambda client: client.stream("Hi", callbacks=[print]),
-        "callbacks=<list> is not a field of a request: nothing is called back, so loop over the stream: for event in "
+        "callbacks=<list> is not a request field: there are no callbacks, so loop over the stream: for event in "
         "client.stream(…)",
     ),
     "a provider for a call": (
         lambda client: client.stream("Hi", provider="groq"),
-        "provider='groq' is not a field of a request: the provider belongs to the client, Client(\"groq\"), or to the "
-        'one-liner chatstream.stream(…, provider="groq")',
+        "provider='groq' is not a request field: it is an argument of Client(\"groq\") or of "
+        'chatstream.stream(…, provider="groq")',
     ),
     "an option with a typo": (
         lambda client: client.stream("Hi", deadlin=3),
-        "deadlin=3 is not a field that servers know: if you mean deadline, it belongs to client.stream(…, deadline=…) "
-        "or Client(…, deadline=…); if not, extra_body={…} sends it",
+        "deadlin=3 is not a known request field: did you mean deadline? If so, it belongs to "
+        "client.stream(…, deadline=…) or Client(…, deadline=…); if not, send it with extra_body={…}",
     ),
     "a count that is a text": (
         lambda client: client.stream("Hi", n="2"),
-        "n is how many choices you want, 1 or more, not '2'",
+        "n must be an integer of at least 1, not '2'",
     ),
     "a deadline that is a text": (
         lambda client: client.stream("Hi", deadline="5"),
-        "deadline is a number of seconds above 0, not '5'",
+        "deadline must be a number of seconds above 0, not '5'",
     ),
     "an answer that is not streamed": (
         lambda client: client.stream("Hi", stream=False),
-        "stream is always true here: leave it out, and take .collect() for the whole answer",
+        "answers are always streamed: leave out stream, and use .collect() for the complete answer",
     ),
     "functions as OpenAI's first tools": (
         lambda client: client.stream("Hi", functions=[get_weather]),
-        "functions takes dicts alone: give tools=[Tool.from_function(f)]",
+        "functions accepts only dicts: use tools=[Tool.from_function(f)]",
     ),
     "tools in two places": (
         lambda client: client.stream(Prompt(None, "Hi", [Tool("f")]), tools=[Tool("g")]),
-        "give tools in the prompt or as tools=…, not in both",
+        "tools were passed twice: pass them either in the prompt or as tools=…",
     ),
     # prompts
     "no prompt": (
@@ -153,20 +154,20 @@ REFUSED: dict[str, tuple[Mistake, str]] = {
     ),
     "two prompts": (
         lambda client: client.stream("Hi", messages=[USER]),
-        "the prompt is given twice: give it as the first argument or as messages=…, not as both",
+        "the prompt was passed twice: pass it either as the first argument or as messages=…",
     ),
     "an empty prompt": (
         lambda client: client.stream(""),
-        'the prompt is empty: give it a message to answer, such as stream("Why?") or Prompt(input="Why?")',
+        'the prompt is empty: add a message to answer, such as stream("Why?") or Prompt(input="Why?")',
     ),
     "a question in the place of the instructions": (
         lambda client: client.stream(Prompt("Why?")),
-        "the prompt has instructions alone, and nothing to answer: Prompt(input='Why?') makes them the question, and "
-        'Prompt(instructions, "…") adds one',
+        "the prompt has instructions, but no message: use Prompt(input='Why?') to send them as "
+        'a question, or Prompt(instructions, "…") to add one',
     ),
     "a text in a list": (
         lambda client: client.stream(["Hi"]),  # type: ignore[list-item]
-        "input[0] is str 'Hi': give Message(\"user\", 'Hi'), or the text alone as the prompt",
+        "input[0] is str 'Hi': use Message(\"user\", 'Hi'), or pass only the text as the prompt",
     ),
     "bytes": (
         lambda client: client.stream(b"Hi"),  # type: ignore[arg-type]
@@ -178,16 +179,16 @@ REFUSED: dict[str, tuple[Mistake, str]] = {
     ),
     "an iterator": (
         lambda client: client.stream(iter([USER])),  # type: ignore[arg-type]
-        "a prompt must be a str, a list of messages or a Prompt, not list_iterator [...]; list(…) makes a list of it",
+        "a prompt must be a str, a list of messages or a Prompt, not list_iterator [...]; use list(…)",
     ),
     "a whole request": (
         lambda client: client.stream({"model": "m1", "messages": [USER]}),
-        'a prompt must be a str, a list of messages or a Prompt, not dict [...]; give its list, ["messages"], and the '
-        "other keys as keyword arguments",
+        'a prompt must be a str, a list of messages or a Prompt, not dict [...]; pass its "messages" as the '
+        "prompt, and the other keys as keyword arguments",
     ),
     "a list appended in the place of its items": (
         lambda client: client.stream([USER, [USER]]),  # type: ignore[list-item]
-        "input[1] is list [...]: add what is in it, with prompt.input += items, and not the list itself",
+        "input[1] is list [...]: add its items with prompt.input += items, instead of the list itself",
     ),
     "a role that nobody knows": (
         lambda client: client.stream([{"role": "human", "content": "Hi"}]),
@@ -195,27 +196,27 @@ REFUSED: dict[str, tuple[Mistake, str]] = {
     ),
     "a path in the place of the URL of an image": (
         lambda client: client.stream(with_image("cat.png")),
-        "the image_url 'cat.png' is neither a URL nor a data: URL: give https://…, or the image itself as "
+        "the image_url 'cat.png' is neither a URL nor a data: URL: use https://…, or the image itself as "
         "data:image/png;base64,…",
     ),
     "a path among the parts of a message": (
         lambda client: client.stream([Message("user", ["What is this?", Path("cat.png")])]),  # type: ignore[list-item]
-        "a part of a message can't be [...]Path('cat.png'): InputImage, InputAudio and InputFile have from_file(path) "
-        "and from_bytes(data)",
+        "a part of a message can't be [...]Path('cat.png'): use InputImage.from_file(path) or "
+        "InputImage.from_bytes(data), or those of InputAudio or InputFile",
     ),
     "bytes among the parts of a message": (
         lambda client: client.stream([Message("user", ["What is this?", b"GIF89a"])]),  # type: ignore[list-item]
-        "a part of a message can't be b'GIF89a': InputImage, InputAudio and InputFile have from_file(path) and "
-        "from_bytes(data)",
+        "a part of a message can't be b'GIF89a': use InputImage.from_file(path) or "
+        "InputImage.from_bytes(data), or those of InputAudio or InputFile",
     ),
     "a key as another library calls it": (
         lambda client: client.stream("Hi", key=KEY),
-        'key=*** is not a field of a request: give the key to a client, Client(api_key="…"), or put it into the '
+        'key=*** is not a request field: pass the key to a client, Client(api_key="…"), or put it into the '
         "environment variable of its provider",
     ),
     "an option that is found nowhere here": (
         lambda client: client.stream("Hi", _strict_response_validation=True),
-        "_strict_response_validation=True is not a field of a request: there is nothing like it here, so leave it out",
+        "_strict_response_validation=True is not a request field: chatstream has no such option, so leave it out",
     ),
 }
 
@@ -224,30 +225,29 @@ OTHER_HABITS: dict[str, tuple[Callable[[Any, Any], object], type[Exception], str
     "the resource of openai-python": (
         lambda client, _: client.chat.completions.create(),
         AttributeError,
-        "'Client' object has no attribute 'chat': client.stream(messages, model=…) sends a request",
+        "'Client' object has no attribute 'chat': use client.stream(messages, model=…)",
     ),
     "a chunk of openai-python": (
         lambda _, stream: [chunk.choices[0].delta for chunk in stream],
         AttributeError,
-        "'Created' object has no attribute 'choices': an event is no chunk of openai-python: its text is event.delta "
-        "of an OutputTextDelta, or what stream.text() yields",
+        "'Created' object has no attribute 'choices': events are not chunks of openai-python: the text is event.delta "
+        "of an OutputTextDelta, or use stream.text()",
     ),
     "the text of any event": (
         lambda _, stream: [event.delta for event in stream],
         AttributeError,
-        "'Created' object has no attribute 'delta': events are told apart by their class, "
-        "isinstance(event, OutputTextDelta), and stream.text() yields texts alone",
+        "'Created' object has no attribute 'delta': not every event has it: check the class, as in "
+        "isinstance(event, OutputTextDelta), or use stream.text() for text",
     ),
     "the answer of openai-python": (
         lambda _, stream: stream.collect().choices[0].message,
         AttributeError,
-        "'Turn' object has no attribute 'message': the text is turn.text",
+        "'Turn' object has no attribute 'message': use turn.text",
     ),
     "the choices of a stream": (
         lambda _, stream: stream.choices,
         AttributeError,
-        "'ResponseStream' object has no attribute 'choices': loop over stream.text() for its text, or take "
-        "stream.collect().text",
+        "'ResponseStream' object has no attribute 'choices': loop over stream.text(), or use stream.collect().text",
     ),
     "an attribute that nobody has": (
         lambda _, stream: next(stream).shape,

@@ -157,7 +157,7 @@ class TestFailures:
         server = serve(status(200, body))
         error = error_of(connect(server))
         assert (type(error), len(server.requests)) == (ProtocolViolation, 1)
-        assert f"it starts with: {body[:20]!r}"[:-1] in str(error)
+        assert f"it begins with: {body[:20]!r}"[:-1] in str(error)
 
     def test_a_list_that_is_too_long_raises_stream_too_large(self, serve, connect):
         server = serve([head(), chunk(b"[" + b" " * 5000), stall()])

@@ -200,14 +200,14 @@ def test_all_calls_of_a_client_share_one_retry_budget(serve, connect, monkeypatc
 
 def test_a_retry_limit_says_how_many_attempts_were_made(serve, connect):
     error = error_of_sending(connect(serve(status(503, "busy")), request_max_retries=2))
-    assert str(error) == "retries spent after 3 attempts, last status 503: busy"
+    assert str(error) == "retries exhausted after 3 attempts, last status 503: busy"
 
 
 def test_a_retry_limit_says_that_the_retry_budget_of_the_client_is_used_up(serve, connect):
     client = connect(serve(status(503, "busy")), request_max_retries=4, retry_budget=1)
     errors = [str(error_of_sending(client)) for _ in range(2)]
-    assert errors[0] == "the client's retry budget is used up after 2 attempts, last status 503: busy"
-    assert errors[1] == "the client's retry budget is used up after 1 attempt, last status 503: busy"
+    assert errors[0] == "the client's retry budget is exhausted after 2 attempts, last status 503: busy"
+    assert errors[1] == "the client's retry budget is exhausted after 1 attempt, last status 503: busy"
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_an_error_without_a_status_says_that_the_retry_budget_is_used_up(serve, 
     client = connect(serve(script), retry_budget=0, stream_idle_timeout=0.4)
     with pytest.raises(ChatStreamError) as caught:
         client.stream("Hi").collect()
-    assert "(not repeated: the client's retry budget is used up)" in str(caught.value)
+    assert "(not retried: the client's retry budget is exhausted)" in str(caught.value)
     assert len(caught.value.attempts) == 1
 
 

@@ -456,7 +456,7 @@ def test_heartbeats_of_text_go_on_after_a_restart(open_stream):
 
 @pytest.mark.parametrize("seconds", [0, -1, "1", float("nan")])
 def test_the_heartbeat_of_text_is_a_time(open_stream, seconds):
-    with pytest.raises(ConfigError, match="heartbeat is a number of seconds above 0"):
+    with pytest.raises(ConfigError, match="heartbeat must be a number of seconds above 0"):
         open_stream(WHOLE).text(heartbeat=seconds)
 
 

@@ -279,7 +279,7 @@ def test_a_second_reader_does_not_end_the_stream_with_its_error(open_stream):
         reading = pool.submit(list, stream)
         while stream.turn.text != TEXT:
             time.sleep(0.002)
-        assert "is being read already" in str(raised(lambda: list(stream)))
+        assert "another loop is already reading this stream" in str(raised(lambda: list(stream)))
         gate.set()
         assert text_of(reading.result()) == TEXT
     assert list(stream) == []

@@ -13,6 +13,7 @@ Rules:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import partial
 
@@ -97,7 +98,7 @@ class OpenAttempt:
         """The events of the answer, as they arrive."""
         parser, scope, arrivals = self.parser, self._scope, self.arrivals
         brought = no_text = True
-        has_deadline = scope.has_deadline
+        has_deadline = scope.deadline < math.inf
         scope.exclude(monotonic() - arrivals.headers)  # the caller's own time before it began to read
         try:
             while not parser.done:

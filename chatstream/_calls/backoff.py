@@ -4,7 +4,7 @@
 
 Rules:
 - A wait that is too long to sleep is reported at once; what the server said is kept on the error.
-- A rate limit that says how long it lasts is no failure: it takes neither a retry nor anything from the budget.
+- A rate limit whose duration the server states is not a failure: it takes neither a retry nor anything from the budget.
 - Every wait is announced before it begins, and ends early with a cancellation.
 """
 
@@ -22,9 +22,9 @@ from ..types.text import printable
 from .call import Call
 
 MOST_REFUSALS = 25  # of one call by a rate limit: a server that names tiny waits for ever does not keep it for long
-BUDGET_SPENT = "the client's retry budget is used up"
+BUDGET_SPENT = "the client's retry budget is exhausted"
 RATE_LIMIT_LASTS = "the rate limit lasts longer than rate_limit_timeout"
-REFUSED_OFTEN = f"the rate limit has refused the call {MOST_REFUSALS} times"
+REFUSED_OFTEN = f"the call was rate-limited {MOST_REFUSALS} times"
 log = logging.getLogger("chatstream")
 log.addHandler(logging.NullHandler())
 
@@ -138,5 +138,5 @@ def _last_error(error: ChatStreamError, reason: str | None = None) -> ChatStream
         last.reason = reason or last.reason
         return last
     if reason:
-        error.args = (f"{error.args[0]} (not repeated: {reason})", *error.args[1:])
+        error.args = (f"{error.args[0]} (not retried: {reason})", *error.args[1:])
     return error

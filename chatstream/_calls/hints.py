@@ -1,6 +1,6 @@
 """A refusal, and the request that it answers → a hint: what its user may change.
 
-    UnexpectedStatus + Request + Provider ─hint_of▶ "The URL asked was http://127.0.0.1:8000/chat/completions: …"
+    UnexpectedStatus + Request + Provider ─hint_of▶ "The request URL was http://127.0.0.1:8000/chat/completions: …"
 
 Rules:
 - A hint is added to the server's own sentence, never put in its place.
@@ -35,6 +35,7 @@ UNKNOWN_MODEL = re.compile(
     re.I | re.S,
 )
 GATEWAY = (502, 503, 504)
+END_OF_BASE = "does base_url end with the root of the API, often /v1?"
 Headers = Mapping[str, str]
 
 
@@ -49,7 +50,7 @@ def hint_of(
     if status == 400 and TLS_PORT.search(f"{refusal.message} {refusal.body[:2000]}"):
         return "The port speaks TLS: write https:// in base_url."
     if status in (400, 404) and model and _names_unknown_model(refusal, model):
-        return f"Does the server have the model {masked(model)!r}? client.models() returns the names that it lists."
+        return f"The server may not have the model {masked(model)!r}; client.models() lists its models."
     return " ".join(filter(None, (_page(refusal, headers), _about(refusal, request, provider, session))))
 
 
@@ -58,9 +59,9 @@ def _about(refusal: UnexpectedStatus, request: Request, provider: Provider, sess
     if refusal.status in (401, 403):
         return _key(request, provider, session)
     if refusal.status == 404:
-        return f"The URL asked was {address}: {_wrong_end(provider)}"
+        return f"The request URL was {address}: {_wrong_end(provider)}"
     if refusal.status == 405:
-        return f"{address} takes no {request.method}: does base_url end where the API begins, often in /v1?"
+        return f"{address} does not accept {request.method} requests: {END_OF_BASE}"
     if refusal.status == 413:
         return f"The request has {len(request.body)} bytes: shorten the conversation, or its images and files."
     if refusal.status == 415:
@@ -91,19 +92,19 @@ def _names_unknown_model(refusal: UnexpectedStatus, model: str) -> bool:
 
 
 def _wrong_end(provider: Provider) -> str:
-    """The question what may be wrong with a base URL at which nothing was found."""
+    """What may be wrong with a base URL at which nothing was found."""
     base = urlsplit(provider.base_url.partition("?")[0])
     path = base.path.rstrip("/")
     last = path.rpartition("/")[2]
     if path.endswith("/chat/completions"):
-        return "base_url ends in /chat/completions, and was taken as it is; does it lack /v1 before that?"
+        return "base_url ends in /chat/completions and is used unchanged; is /v1 missing before that?"
     if last in ENDPOINTS:
-        return f"does base_url end too late? /{last} belongs to another interface, leave it out."
+        return f"base_url should not end in /{last}, which belongs to another API: remove it."
     if len(re.findall(r"/v\d", path)) > 1:
-        return "does base_url have /v1, or the like, once too often?"
+        return "does base_url contain the version, such as /v1, twice?"
     if not re.search(r"/v\d", path):
-        return f"does base_url lack /v1, as in {base.scheme}://{base.netloc}{path}/v1?"
-    return "does base_url end where the API begins, often in /v1?"
+        return f"is /v1 missing in base_url, as in {base.scheme}://{base.netloc}{path}/v1?"
+    return END_OF_BASE
 
 
 def _key(request: Request, provider: Provider, session: Any) -> str:
@@ -111,15 +112,15 @@ def _key(request: Request, provider: Provider, session: Any) -> str:
     names = ("authorization", provider.key_header.lower())
     for name, variable in provider.env_http_headers.items():
         if name.lower() in names and name in request.headers:
-            return f"The key was that of the environment variable {masked(variable)}, in the header {name}."
+            return f"The key came from the environment variable {masked(variable)}, in the header {name}."
     if any(name.lower() in names for name in provider.http_headers):
-        return "The key was the one given in http_headers."
+        return "The key came from http_headers."
     if request.key is not None:
         if provider.api_key is None and provider.env_key is not None:
-            return f"The key was that of the environment variable {masked(provider.env_key)}."
-        return "The key was the one given as api_key."
+            return f"The key came from the environment variable {masked(provider.env_key)}."
+        return "The key was passed as api_key."
     if any(is_secret(*each) for each in parse_qsl(urlsplit(request.url).query)):
-        return "The key was the one in the query of the URL."
+        return "The key came from the query of the URL."
     if getattr(session, "auth", None) or "authorization" in map(str.lower, getattr(session, "headers", None) or ()):
-        return "The key was that of the session."
-    return "No key was sent: give it as api_key, or name its environment variable in env_key."
+        return "The key came from the session."
+    return "No key was sent: pass it as api_key, or name its environment variable in env_key."

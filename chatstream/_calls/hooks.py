@@ -26,7 +26,7 @@ class RequestInfo:
 
     - ``call``: the number of the call in this process, the same for all its requests and in its `CallInfo`.
     - ``attempt``: 1 for the first request of the call. ``elapsed``: seconds since the call began.
-    - ``provider``: its name. ``model``: as asked for. ``fields``: the fields of the call, as given.
+    - ``provider``: its name. ``model``: the model requested. ``fields``: the fields of the call, as given.
     - ``method``, ``url``, ``headers``: of the request, with ``***`` in place of the key and of other secrets. What a
       session of the caller adds is not listed.
     - ``body``: the JSON that is sent, as bytes.
@@ -48,7 +48,7 @@ class RequestInfo:
 class CallInfo:
     """A call that has ended, passed to ``on_turn``.
 
-    - ``call``: the number of the call, as in its `RequestInfo`. ``provider``: its name. ``model``: as asked for.
+    - ``call``: the number of the call, as in its `RequestInfo`. ``provider``, ``model``: as there.
     - ``turn``: what was received; without items if no answer had begun.
     - ``error``: what ended the call. None if the answer is complete, and if the caller stopped reading.
     - ``attempts``: every request made for the call. ``timing``: times in seconds.
@@ -82,7 +82,7 @@ class Hooks:
     ) -> None:
         for name, hook in (("on_request", on_request), ("on_retry", on_retry), ("on_turn", on_turn)):
             if hook is not None and not callable(hook):
-                raise ConfigError(f"{name} is a function that takes one argument, not {type(hook).__name__}")
+                raise ConfigError(f"{name} must be a function with one parameter, not {type(hook).__name__}")
         self.on_request = on_request
         self.on_retry = on_retry
         self.on_turn = on_turn

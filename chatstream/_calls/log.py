@@ -71,7 +71,7 @@ def switched_on() -> int | None:
             log.setLevel(level)
             log.addHandler(_handler)
         elif value:
-            message = f"the environment variable {VARIABLE} is info or debug, not {value!r:.40}: no call is logged"
+            message = f"{VARIABLE} must be info or debug, not {value!r:.40}: calls are not logged"
             warnings.warn(message, UserWarning, stacklevel=2)
     return _level[0]
 

@@ -35,7 +35,7 @@ NAMES = ("id", "name", "model")
 
 
 def listed_models(sender: Sender, call: Call, limits: Limits) -> list[str]:
-    """The ids of the models, in the order of the server. Raises what `Client.stream` raises."""
+    """The ids of the models, in the order of the server. Raises the errors of `Client.stream`."""
     restarts = 0
     try:
         while True:
@@ -78,7 +78,7 @@ def _ids(text: str, limits: Limits) -> list[str]:
         if found is None and (detail := error_detail(body)):
             raise ProviderError(*detail[:4], detail.retry_after)
     if found is None:
-        raise ProtocolViolation(f"the answer is no list of models; it starts with: {excerpt(text)!r}")
+        raise ProtocolViolation(f"the response is not a list of models; it begins with: {excerpt(text)!r}")
     return [name for each in found if (name := _name(each))]
 
 

@@ -212,8 +212,8 @@ def _end_broken(reader: CallReader, broken: OpenAttempt, call: Call) -> None:
 
 def read_elsewhere() -> ConfigError:
     return ConfigError(
-        "the stream is being read already: read it in one loop, or pass the events on; cancel(), close() and turn may "
-        "be used from any thread"
+        "another loop is already reading this stream: read it in one loop only, and share the events, for example "
+        "through a queue; cancel(), close() and turn may be used from any thread"
     )
 
 

@@ -155,7 +155,7 @@ class Collector:
             if event.__class__ is Heartbeat:
                 yield event
         if self.completed is None:
-            raise StreamTruncated("the events ended without Completed")
+            raise StreamTruncated("the events ended without a Completed event")
         for index in self._indexes(()):
             for item in self._choice(index).items():
                 yield OutputItemDone(item, index)
@@ -198,10 +198,10 @@ class Collector:
 
 
 def aggregate(events: Iterable[ResponseEvent]) -> Iterator[ResponseEvent]:
-    """Whole items and ``Completed`` out of any events; for a text turn ``OutputItemDone(Message)``, ``Completed``.
+    """Yield the complete items and ``Completed`` of any events; for text ``OutputItemDone(Message)``, ``Completed``.
 
-    Heartbeats pass through. Raises what the events raise, and `StreamTruncated` when they end without ``Completed``;
-    either carries what was collected as ``partial``.
+    Heartbeats pass through. Raises the errors of ``events``, and `StreamTruncated` if they end without ``Completed``;
+    ``partial`` of the error is the part received.
     """
     collector = Collector()
     try:
@@ -213,7 +213,7 @@ def aggregate(events: Iterable[ResponseEvent]) -> Iterator[ResponseEvent]:
 
 
 def collect(events: Iterable[ResponseEvent]) -> Turn:
-    """The whole turn out of any events. Raises as `aggregate` does."""
+    """The complete turn of any events. Raises as `aggregate` does."""
     collector = Collector()
     for event in aggregate(events):
         collector.add(event)

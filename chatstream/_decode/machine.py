@@ -208,7 +208,7 @@ class Machine:
 def _truncation(choices: dict[int, Choice], asked: int, note: str) -> str:
     """What is missing of an answer that ended too soon; ``note`` is what the server said in place of a choice."""
     if not choices:
-        return "the answer ended before its first choice" + (f"; the server said: {excerpt(note)}" if note else "")
+        return "the answer ended before any content arrived" + (f"; the server said: {excerpt(note)}" if note else "")
     if asked <= 1 and len(choices) == 1:
         return "the answer ended without a finish reason"
     absent = [index for index in range(min(asked, len(choices) + MOST_NAMED)) if index not in choices]

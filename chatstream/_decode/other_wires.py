@@ -1,11 +1,11 @@
-"""Answers that are no Chat Completions → which interface they belong to, and where Chat Completions are.
+"""Answers that are not Chat Completions → which interface they belong to, and where Chat Completions are.
 
-    the name of an event, or its JSON object ─▶ "these are events of OpenAI's Responses API …"
+    the name of an event, or its JSON object ─▶ "the response is in the format of OpenAI's Responses API …"
     a page, or a text ─▶ the error that shows its beginning
 
 Rules:
 - An object with ``choices`` is a chunk, and one with ``error`` an error, whatever else it looks like.
-- What is recognised here is looked for at the beginning of an answer alone; later, events without choices are ignored.
+- These forms are looked for only at the beginning of an answer; later, events without choices are ignored.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def other_wire(name: str, body: Any = None) -> str:
     wire = _by_name(name) or (_by_shape(body) if isinstance(body, dict) else None)
     if wire is None:
         return ""
-    return f"the server answers in {wire[0]}, not in Chat Completions; {wire[1]}"
+    return f"the response is in the format of {wire[0]}, not of Chat Completions; {wire[1]}"
 
 
 def other_wire_of_line(line: bytes) -> bool:
@@ -90,9 +90,9 @@ def _has_text_alone(choices: Any) -> bool:
 
 
 def not_a_stream(kind: str, body: bytes) -> ProtocolViolation:
-    """The error for an answer that is no event stream, with the beginning of it."""
+    """The error for an answer that is not an event stream, with the beginning of it."""
     text = excerpt(body.decode("utf-8", "replace").strip())
     return ProtocolViolation(
-        f"the answer is {kind}, not an event stream; does the base URL end where the API begins "
-        f"(often in /v1)? It starts with: {text!r}"
+        f"the response is {kind}, not an event stream; does base_url end with the root of the API, often /v1? "
+        f"The response begins with: {text!r}"
     )

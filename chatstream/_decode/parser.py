@@ -119,9 +119,9 @@ def read_events(
     """The events of an answer that was recorded: its body as bytes, as a file opened in binary mode, or as any iterable
     of pieces of bytes.
 
-    ``choices`` is how many were asked for (``n``); without it each index is a choice. ``limits`` bounds what is read.
-    Checks and raises as a live stream does (`StreamError` and its kinds, ``partial`` attached), and `ConfigError` for a
-    source of another type; closes nothing.
+    ``choices`` is the number of choices requested (``n``); without it each index is a choice. ``limits``: size limits.
+    Raises the errors of a live stream (`StreamError` or a subclass, with ``partial``), and `ConfigError` for a source
+    of another type; closes nothing.
     """
     return _checked_events(EventParser(choices, limits), pieces_of(source))
 

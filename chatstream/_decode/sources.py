@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from ..errors import ConfigError
 
 PIECE_SIZE = 65536  # bytes
-WANTED = "read_events takes the bytes of a body, a file opened in binary mode, or an iterable of bytes"
+WANTED = "read_events needs the bytes of a body, a file opened in binary mode, or an iterable of bytes"
 
 
 class BinaryFile(Protocol):
@@ -29,12 +29,12 @@ def pieces_of(source: Any) -> Iterable[bytes]:
     if isinstance(source, (bytes, bytearray, memoryview)):
         return [bytes(source)]
     if isinstance(source, str):
-        raise ConfigError(f"{WANTED}, not a str: give it text.encode(), or open(path, 'rb')")
+        raise ConfigError(f"{WANTED}, not a str: use text.encode(), or open(path, 'rb')")
     if hasattr(source, "__fspath__"):
-        raise ConfigError(f"{WANTED}, not a path: give it open(path, 'rb')")
+        raise ConfigError(f"{WANTED}, not a path: use open(path, 'rb')")
     if hasattr(source, "read"):
         if hasattr(source, "encoding"):  # TextIOWrapper, StringIO, codecs.open
-            raise ConfigError(f"{WANTED}, not a text file: give it open(path, 'rb')")
+            raise ConfigError(f"{WANTED}, not a text file: use open(path, 'rb')")
         return _read_file(source)
     if isinstance(source, Mapping) or not hasattr(source, "__iter__"):
         raise ConfigError(f"{WANTED}, not {_name(source)}")
@@ -51,7 +51,7 @@ def _read_file(file: Any) -> Iterator[bytes]:
 def as_bytes(piece: Any) -> bytes:
     """A piece as bytes. Raises `ConfigError` if it is something else."""
     if not isinstance(piece, (bytes, bytearray, memoryview)):
-        raise ConfigError(f"{WANTED}, and one of its pieces is {_name(piece)}")
+        raise ConfigError(f"{WANTED}, but one of its pieces is {_name(piece)}")
     return bytes(piece)
 
 

@@ -177,7 +177,7 @@ class BodyDecoder:
     def close(self) -> Iterator[Payload]:
         """The payloads that the end of the bytes completes.
 
-        Raises `ProtocolViolation` for a page or a text that is no event stream.
+        Raises `ProtocolViolation` for a page or text that is not an event stream.
         """
         if self._body is not None:
             yield from self._close_body(bytes(self._body).removeprefix(BOM))
@@ -280,7 +280,7 @@ class BodyDecoder:
         name = re.split(rb"[:\r\n]", head, maxsplit=1)[0]
         cut_in_name = name == head and any(field.startswith(name) for field in FIELDS)
         if not (self._dispatched or name in FIELDS or cut_in_name):
-            raise not_a_stream("a text", head)
+            raise not_a_stream("plain text", head)
 
 
 def _with_newlines(piece: bytes, after_cr: bool) -> tuple[bytes, bool]:

@@ -151,7 +151,7 @@ class OpenCall:
         if 2 * len(arguments) >= self._size and arguments.strip() == self.arguments.strip():
             return ""  # a server repeats itself
         if self.done:
-            raise ProtocolViolation(f"the call of {self.name} goes on after it was whole: {arguments[:80]!r}")
+            raise ProtocolViolation(f"more arguments arrived for the complete call of {self.name}: {arguments[:80]!r}")
         if self.sent < 0 and self.empty and arguments.lstrip().startswith("{"):
             self.parts.clear()  # the empty object was a placeholder
             self._size, self._scanned, self._balance, self._whole = 0, 0, None, False

@@ -91,7 +91,7 @@ def _place_of_surrogate(value: Any, place: str) -> str:
 def _tools(of_prompt: list[AnyTool], fields: Mapping[str, Any], other_tools: bool) -> list[dict[str, Any]]:
     of_fields = as_list(fields.get("tools") or (), "tools")
     if of_prompt and of_fields:
-        raise ConfigError("give tools in the prompt or as tools=…, not in both")
+        raise ConfigError("tools were passed twice: pass them either in the prompt or as tools=…")
     if not (of_prompt or of_fields):
         return []
     with imports():
@@ -102,9 +102,9 @@ def _tools(of_prompt: list[AnyTool], fields: Mapping[str, Any], other_tools: boo
 
 def _checked_fields(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     if "messages" in fields:
-        raise ConfigError("messages can't be a field: give the list of messages as the prompt")
+        raise ConfigError("messages can't be a field: pass the list of messages as the prompt")
     if "model" in fields:
-        raise ConfigError("model is given twice: give it as model=… alone")
+        raise ConfigError("model is given twice: pass it only as model=…")
     _check_stream(fields)
     if not isinstance(fields.get("response_format"), (Mapping, NoneType)):
         with imports():

@@ -1,4 +1,4 @@
-"""Whether a server can take a history: messages → nothing, or a `ConfigError` that says what to change.
+"""Checks whether servers accept a history of messages; a `ConfigError` says what to change.
 
 Rules:
 - Every output follows its call, and nothing but outputs stands between calls and their outputs.
@@ -27,7 +27,7 @@ def check_history(messages: list[dict[str, Any]]) -> None:
         if role == "tool":
             call_id = str(message.get("tool_call_id"))
             if not waiting.get(call_id):
-                raise ConfigError(f"the output of call_id {call_id} has no call before it: put the call first")
+                raise ConfigError(f"the output of call_id {call_id} has no earlier call: add the call before it")
             waiting[call_id] -= 1
             continue
         if waiting:
@@ -44,7 +44,7 @@ def _check_named(call: Mapping[str, Any]) -> None:
     called = call.get("custom" if call.get("type") == "custom" else "function")
     if isinstance(called, Mapping) and not str(called.get("name") or "").strip():
         raise ConfigError(
-            f"the call {call.get('id')} has no name, and no server takes it back: send turn.complete_items instead"
+            f"the call {call.get('id')} has no name, so servers reject it: send turn.complete_items instead"
         )
 
 
@@ -52,5 +52,5 @@ def _check_answered(waiting: Mapping[str, int], where: str) -> None:
     for call_id in filter(waiting.get, waiting):
         raise ConfigError(
             f"call_id {call_id} has no output {where}: put FunctionCallOutput({call_id!r}, …) right after the call, or "
-            "drop the call; a provider with check_history=False sends a history as it stands"
+            "drop the call; a provider with check_history=False sends it unchecked"
         )

@@ -1,7 +1,7 @@
 """What stands in the list of a prompt → items and message dicts.
 
     item, message dict ─────────▶ itself
-    dict in the tagged form ────▶ its item
+    dict of `to_dict` ──────────▶ its item
     Turn ───────────────────────▶ its items
     object with model_dump() ───▶ the dict that it returns, without the keys that are None; also inside a message dict
 
@@ -56,13 +56,13 @@ def _of_model(value: object, index: int) -> Item:
     if isinstance(data, Mapping) and "type" in data and not isinstance(item := item_from_dict(data), Other):
         return item
     raise ConfigError(
-        f"input[{index}] is {type_name(value)}, whose model_dump() is no message: give the message alone "
-        "(of an answer of openai-python, response.choices[0].message)"
+        f"input[{index}] is {type_name(value)}, whose model_dump() is not a message: pass only the message "
+        "(for openai-python, response.choices[0].message)"
     )
 
 
 def _to_item(value: object, index: int) -> Item:
-    """``value`` as an item or a message dict; a dict in the tagged form becomes its item."""
+    """``value`` as an item or a message dict; a dict of `to_dict` becomes its item."""
     if isinstance(value, Other) and not isinstance(item := item_from_dict(value.raw), Other):
         return item  # an Other of a type that is known here is that item
     if isinstance(value, ResponseItem):
@@ -71,9 +71,9 @@ def _to_item(value: object, index: int) -> Item:
         return value
     if isinstance(value, Mapping) and "type" in value and value["type"] not in PART_TYPES:
         return item_from_dict(value)
-    hint = "give Message(role, text) or another item, or a message dict with a role"
+    hint = "use Message(role, text) or another item, or a message dict with a role"
     if isinstance(value, str):
-        hint = f'give Message("user", {value!r:.60}), or the text alone as the prompt'
+        hint = f'use Message("user", {value!r:.60}), or pass only the text as the prompt'
     elif isinstance(value, (list, tuple)):
-        hint = "add what is in it, with prompt.input += items, and not the list itself"
+        hint = "add its items with prompt.input += items, instead of the list itself"
     raise ConfigError(f"input[{index}] is {type_name(value)}: {hint}")

@@ -79,11 +79,11 @@ def encode_messages(
 
 def _nothing_to_answer(instructions: str | None) -> str:
     if not instructions:
-        return 'the prompt is empty: give it a message to answer, such as stream("Why?") or Prompt(input="Why?")'
+        return 'the prompt is empty: add a message to answer, such as stream("Why?") or Prompt(input="Why?")'
     question = repr(instructions if len(instructions) <= MOST_SHOWN else f"{instructions[:MOST_SHOWN]}…")
     return (
-        f"the prompt has instructions alone, and nothing to answer: Prompt(input={question}) makes them the question, "
-        'and Prompt(instructions, "…") adds one'
+        f"the prompt has instructions, but no message: use Prompt(input={question}) to send them as a question, "
+        'or Prompt(instructions, "…") to add one'
     )
 
 
@@ -137,7 +137,7 @@ def _arguments(call: FunctionCall) -> str:
 
 
 def _pass_through(message: Mapping[str, Any]) -> dict[str, Any]:
-    """A message dict unchanged, but for content parts in the tagged form, which Chat Completions does not know."""
+    """A message dict unchanged, but for parts as `to_dict` returns them, which Chat Completions does not know."""
     message = {key: dumped(value) for key, value in message.items()}
     role, content, calls = (message.get(key) for key in ("role", "content", "tool_calls"))
     if not isinstance(role, str) or not role.strip():
@@ -192,7 +192,7 @@ def _check_image(image: object) -> None:
     if isinstance(url, str) and not re.match(r"[A-Za-z][\w+.-]+:", url):  # a single letter is a drive of Windows
         place = repr(url if len(url) <= MOST_SHOWN else f"{url[:MOST_SHOWN]}…")
         raise ConfigError(
-            f"the image_url {place} is neither a URL nor a data: URL: give https://…, or the image itself as "
+            f"the image_url {place} is neither a URL nor a data: URL: use https://…, or the image itself as "
             "data:image/png;base64,…"
         )
 

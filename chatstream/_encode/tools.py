@@ -22,7 +22,7 @@ def encode_tools(tools: Iterable[AnyTool], other_tools: bool) -> list[dict[str, 
     encoded = [_encode_tool(tool, other_tools) for tool in tools]
     names = Counter(tool["function"]["name"] for tool in encoded if tool["type"] == "function")
     if repeated := [name for name, count in names.items() if count > 1]:
-        raise ConfigError(f"more than one tool is named {repeated[0]}: give each a name of its own")
+        raise ConfigError(f"more than one tool is named {repeated[0]}: use a different name for each")
     return encoded
 
 

@@ -96,7 +96,7 @@ def _read_kept(response: Any) -> Read1:
 
 
 def _refuse(size: int) -> bytes:
-    raise ProtocolViolation("a response hook of the session read the body or closed it, and kept nothing")
+    raise ProtocolViolation("a response hook of the session has consumed or closed the body")
 
 
 def _read_raw(response: requests.Response) -> Read1:

@@ -36,15 +36,29 @@ MakeError = Callable[[], ChatStreamError]
 class CancelScope:
     """The time of one call, over all its attempts. ``deadline`` is in seconds from now, None for no limit."""
 
+    __slots__ = (
+        "__weakref__",
+        "_end",
+        "_error",
+        "_lock",
+        "_make_error",
+        "_process",
+        "_timeout_at",
+        "_waking",
+        "cancelled",
+        "deadline",
+        "socket",
+        "started",
+        "waits",
+    )
+
     def __init__(self, deadline: float | None = None) -> None:
         self.started: float = monotonic()
-        self.asked_at: float = self.started  # when somebody who waits asked for the time that remains
         self.cancelled: bool = False
-        self.has_deadline: bool = deadline is not None
         self._error: ChatStreamError | None = None
-        self._deadline = math.inf if deadline is None else self.started + checked_seconds("deadline", deadline)
+        self.deadline: float = math.inf if deadline is None else self.started + checked_seconds("deadline", deadline)
         self._timeout_at = math.inf
-        self._end = self._deadline  # the earlier of the two
+        self._end = self.deadline  # the earlier of the two
         self._make_error: MakeError = DeadlineExceeded
         self._waking = threading.Lock()  # released to wake `sleep`
         self._waking.acquire()
@@ -69,7 +83,7 @@ class CancelScope:
         """Forget an error and a timeout of one attempt; the deadline and a cancellation still hold."""
         with self._lock.current:
             self._error = None
-            self._timeout_at, self._end = math.inf, self._deadline
+            self._timeout_at, self._end = math.inf, self.deadline
             if self.cancelled:
                 self._stop(Cancelled("the stream was cancelled"))
 
@@ -77,7 +91,7 @@ class CancelScope:
         """Allow ``seconds`` from ``began`` (now by default); ``make_error`` makes the error for when they are over."""
         self._make_error = make_error
         self._timeout_at = timeout_at = (monotonic() if began is None else began) + seconds
-        self._end = timeout_at if timeout_at < self._deadline else self._deadline
+        self._end = timeout_at if timeout_at < self.deadline else self.deadline
 
     @contextmanager
     def limit(self, seconds: float, make_error: MakeError) -> Iterator[None]:
@@ -93,12 +107,11 @@ class CancelScope:
     def exclude(self, seconds: float) -> None:
         """Do not count ``seconds`` that the caller spent in its own code against the timeout."""
         self._timeout_at += seconds
-        self._end = min(self._timeout_at, self._deadline)
+        self._end = min(self._timeout_at, self.deadline)
 
     def remaining(self) -> float:
         """Seconds that one wait may take now, a day at most. Raises `error` when none are left."""
-        self.asked_at = now = monotonic()
-        left = self._end - now
+        left = self._end - monotonic()
         if self._error is not None or left <= 0:
             raise self._stop(self._expired())
         return left if left < LONGEST_WAIT else LONGEST_WAIT
@@ -106,10 +119,7 @@ class CancelScope:
     def next_wait(self) -> float:
         """Seconds that one wait may take before it asks again; ``on_wait`` may be called. Raises `error` if none."""
         left = self.remaining()
-        if self.waits.active:
-            left = self.waits.share(left, self.exclude)
-            self.asked_at = monotonic()
-        return left
+        return self.waits.share(left, self.exclude) if self.waits.active else left
 
     def check(self) -> None:
         """Raise `error` if one was decided, and `ConfigError` in a process that inherited the call."""
@@ -126,13 +136,13 @@ class CancelScope:
     @property
     def interrupted(self) -> bool:
         """Whether the call was cancelled or its deadline passed; a timeout of reading does not count here."""
-        return self._error is not None or self._deadline <= monotonic()
+        return self._error is not None or self.deadline <= monotonic()
 
     def check_time_for(self, seconds: float, until: str = "the next attempt") -> None:
         """Raise at once if the deadline comes before ``seconds`` are over, which is when ``until`` comes."""
         self.check()
-        if monotonic() + seconds >= self._deadline:
-            raise self._stop(DeadlineExceeded(f"the deadline comes before {until}, in {seconds:.3g} s"))
+        if monotonic() + seconds >= self.deadline:
+            raise self._stop(DeadlineExceeded(f"the deadline would pass before {until}, due in {seconds:.3g} s"))
 
     def sleep(self, seconds: float) -> None:
         """Sleep; `cancel` ends it early, and it raises then."""
@@ -143,9 +153,9 @@ class CancelScope:
         self.check()
 
     def _expired(self) -> ChatStreamError:
-        if self._deadline > monotonic():
+        if self.deadline > monotonic():
             return self._make_error()
-        return DeadlineExceeded(f"the deadline passed ({self._deadline - self.started:.3g} s for all attempts)")
+        return DeadlineExceeded(f"the deadline of {self.deadline - self.started:.3g} s for all attempts has passed")
 
     def _stop(self, error: ChatStreamError) -> ChatStreamError:
         with self._lock.current:
@@ -211,7 +221,7 @@ class SocketHolder:
 def checked_seconds(name: str, seconds: float) -> float:
     """The option of this name if it is a time. Raises `ConfigError`."""
     if not (isinstance(seconds, (int, float)) and seconds > 0):
-        raise ConfigError(f"{name} is a number of seconds above 0, not {seconds!r}")
+        raise ConfigError(f"{name} must be a number of seconds above 0, not {seconds!r}")
     return seconds
 
 

@@ -150,7 +150,7 @@ class ScopedConnection(HTTPConnection):
 def _no_connection(connection: ScopedConnection, seconds: float) -> ConnectionFailed:
     connected = connection.sock is not None  # and silent, to TLS or to the request for a tunnel
     peer = connection.host if connection.proxy is None else f"the proxy {connection.host}"
-    what = f"no answer from {peer}" if connected else f"no connection with {peer}"
+    what = f"no answer from {peer}" if connected else f"could not connect to {peer}"
     hint = WRITE_HTTP if connected and connection.proxy is None else ""
     return ConnectionFailed(f"{what} within {seconds:g} s (connect_timeout){hint}")
 

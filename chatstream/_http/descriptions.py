@@ -26,33 +26,33 @@ from ..errors import excerpt
 from .framing import NO_ANSWER
 
 TRUST = (
-    "if it is the right server, name the file with the certificate of its authority in REQUESTS_CA_BUNDLE, or in "
-    "session.verify of the session that you give to the client"
+    "if you trust the server, set REQUESTS_CA_BUNDLE, or session.verify of the session that you pass to the client, to "
+    "a file with the certificate of its certificate authority (CA)"
 )
-OTHER_NAME = "it is for another name than {host}; is base_url right?"
+OTHER_NAME = "it was issued for a different host name than {host}; is base_url correct?"
 REJECTIONS = {  # by the codes of OpenSSL (x509_vfy.h)
     9: "it is not valid yet; is the clock of this machine right?",
     10: "it has expired",
     18: f"it is self-signed; {TRUST}",
-    19: f"this machine does not know the authority that signed it; {TRUST}",
-    20: f"this machine does not know the authority that signed it; {TRUST}",
-    21: f"the server does not send the certificate of the authority that signed it; {TRUST}",
+    19: f"this machine does not know the CA that signed it; {TRUST}",
+    20: f"this machine does not know the CA that signed it; {TRUST}",
+    21: f"the server does not send the certificate of the CA that signed it; {TRUST}",
     62: OTHER_NAME,
     64: OTHER_NAME,
 }
-CERTIFICATE = "a certificate of the client (session.cert of the session that you give to the client)"
+CERTIFICATE = "TLS client certificate (session.cert of the session that you pass to the client)"
 NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE")
 ALERTS = {  # a part of the reason that OpenSSL gives → what it means
-    "HANDSHAKE_FAILURE": f"{{peer}} and this machine have no TLS cipher in common, or it wants {CERTIFICATE}",
-    "CERTIFICATE_REQUIRED": f"{{peer}} wants {CERTIFICATE}",
-    "ALERT_BAD_CERTIFICATE": f"{{peer}} does not accept {CERTIFICATE}",
-    "ALERT_UNKNOWN_CA": f"{{peer}} does not accept {CERTIFICATE}",
+    "HANDSHAKE_FAILURE": f"{{peer}} and this machine have no TLS cipher in common, or it wants a {CERTIFICATE}",
+    "CERTIFICATE_REQUIRED": f"{{peer}} wants a {CERTIFICATE}",
+    "ALERT_BAD_CERTIFICATE": f"{{peer}} does not accept the {CERTIFICATE}",
+    "ALERT_UNKNOWN_CA": f"{{peer}} does not accept the {CERTIFICATE}",
     "PROTOCOL": "{peer} and this machine have no version of TLS in common",
-    "UNRECOGNIZED_NAME": "{peer} does not know this name of a host",
+    "UNRECOGNIZED_NAME": "{peer} does not recognize this host name",
 }
 OTHER_PROTOCOLS = (  # how the first line of an answer begins, raw or as a repr, that is not HTTP/1.1
     (re.compile(r"'?(\\x15|\x15)(\\x03|\x03)"), "its port speaks TLS; write https:// in base_url"),
-    (re.compile(r"'?(\\x00|\0){2}.{1,4}(\\x04|\x04)(\\x00|\0)"), "it speaks HTTP/2 alone"),
+    (re.compile(r"'?(\\x00|\0){2}.{1,4}(\\x04|\x04)(\\x00|\0)"), "it supports only HTTP/2"),
 )
 MEANINGS: Sequence[tuple[Any, str]] = (
     (http.client.RemoteDisconnected, "{peer} closed the connection without an answer"),
@@ -118,7 +118,7 @@ def _tls_words(reason: str) -> str:
 
 
 def _cut_words(error: http.client.IncompleteRead) -> str:
-    read = error.partial if isinstance(error.partial, int) else len(error.partial)  # urllib3 keeps the number alone
+    read = error.partial if isinstance(error.partial, int) else len(error.partial)  # urllib3 keeps only the number
     size = f", after {read} of {read + error.expected} bytes" if error.expected else ""
     return f"{{peer}} closed the connection before the end of the body{size}"
 

@@ -34,8 +34,8 @@ from .descriptions import describe, lacks_tls, plain, rejection
 from .response import Exchange
 
 UNSENDABLE: Sequence[tuple[Any, str]] = (
-    (requests.exceptions.InvalidProxyURL, "the URL of its proxy is none; check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"),
-    (urllib3.exceptions.ProxySchemeUnknown, "the URL of its proxy has a scheme that is none of http, https and socks5"),
+    (requests.exceptions.InvalidProxyURL, "the proxy URL is invalid; check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"),
+    (urllib3.exceptions.ProxySchemeUnknown, "the scheme of the proxy URL must be http, https or socks5"),
     (requests.exceptions.InvalidHeader, "one of its headers can't be sent"),
     (
         (
@@ -45,7 +45,7 @@ UNSENDABLE: Sequence[tuple[Any, str]] = (
             urllib3.exceptions.LocationValueError,
             UnicodeError,
         ),
-        "its URL is none; check base_url",
+        "the URL is invalid; check base_url",
     ),
 )
 NETWORK = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError, UnicodeError)  # requests' are OSErrors
@@ -56,7 +56,7 @@ CLOSED_MEANWHILE = (ValueError, AttributeError)  # what a read raises whose resp
 MISSING_SOCKS = 'a SOCKS proxy needs PySocks: pip install "chatstream-py[socks]"'
 TUNNEL = r"Tunnel connection failed: (.*)"
 RETRYABLE_TUNNEL = ("408", "429", "5")  # any other answer forbids the tunnel, or wants a password
-PROXY_PASSWORD = "its URL needs a user and the right password, as in http://user:password@host:port"
+PROXY_PASSWORD = "its URL needs a valid user name and password, as in http://user:password@host:port"
 NOT_HTTP = (http.client.BadStatusLine, http.client.LineTooLong, http.client.UnknownProtocol)
 
 
@@ -77,7 +77,7 @@ def map_send_error(
         return failed(f"the certificate of {host} was rejected: {rejected}", retryable=False)
     what = describe(causes) + ("" if proxy else advice(url, causes, exchange.connecting))
     if isinstance(error, requests.exceptions.SSLError):
-        return failed(f"no TLS with {host}: {what}", retryable=_closed_by_peer(causes))
+        return failed(f"the TLS handshake with {host} failed: {what}", retryable=_closed_by_peer(causes))
     if _is_not_http(causes):
         return ProtocolViolation(f"{host} does not speak HTTP/1.1: {what}")
     if exchange.sent and isinstance(error, requests.exceptions.ReadTimeout):
@@ -95,7 +95,7 @@ def _unsendable(error: BaseException, host: str) -> ConfigError | None:
         if isinstance(error, kinds):
             return ConfigError(f"the request to {host!r} can't be sent: {reason}")
     if type(error) is OSError:  # raised by requests for a CA bundle that does not exist
-        return ConfigError(f"TLS can't be set up, check REQUESTS_CA_BUNDLE and session.verify: {plain(error)}")
+        return ConfigError(f"TLS can't be set up: {plain(error)}; check REQUESTS_CA_BUNDLE and session.verify")
     return None
 
 
@@ -120,13 +120,13 @@ def _proxy_failed(causes: list[BaseException], host: str, proxy: str) -> Connect
         what += "; write http:// in its URL"
     if what.startswith("it answered 407") or type(last).__name__ == "SOCKS5AuthError":  # PySocks may be missing
         what, retryable = f"{what}; {PROXY_PASSWORD}", False
-    return failed(f"the proxy before {host} failed: {what}{_named(proxy)}", retryable)
+    return failed(f"the proxy for {host} failed: {what}{_named(proxy)}", retryable)
 
 
 def wrong_proxy_password(url: str, proxy: str) -> ConnectionFailed:
     """The error for a 407 that came as an answer."""
     reason = f"it answered 407 Proxy Authentication Required; {PROXY_PASSWORD}"
-    return failed(f"the proxy before {urlsplit(url).netloc} failed: {reason}{_named(proxy)}", retryable=False)
+    return failed(f"the proxy for {urlsplit(url).netloc} failed: {reason}{_named(proxy)}", retryable=False)
 
 
 def _named(proxy: str) -> str:

@@ -91,7 +91,7 @@ def _fields(lines: list[bytes]) -> list[Field]:
         found = FIELD.match(head, end)
         if not found:
             number = head.count(b"\n", 0, end) + 1
-            raise HTTPException(f"line {number} of the headers is none")  # without its text, which may hold a key
+            raise HTTPException(f"line {number} of the headers is invalid")  # without its text, which may hold a key
         end = found.end()
         name, value = found[1], found[2].strip(BLANKS)
         if b"\n" in value:

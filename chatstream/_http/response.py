@@ -111,11 +111,11 @@ class ScopedFile(io.RawIOBase):
             if self._timeout > left:
                 self._timeout = left
                 self._socket.settimeout(left)
+            began = monotonic()
             try:
                 size = self._socket.recv_into(buffer)
             except (TimeoutError, BlockingIOError) as error:  # whether the time is over is for the scope to say
-                waited = monotonic() - self._scope.asked_at
-                too_early = error.errno is None and waited < self._timeout - TOO_EARLY
+                too_early = error.errno is None and monotonic() - began < self._timeout - TOO_EARLY
                 if too_early or raised_by_signal_handler(error):
                     raise
                 self._timeout = math.inf

@@ -92,7 +92,7 @@ class PrivateAdapters:
         if not self._explained:
             self._explained = True
             made = urllib3.HTTPConnectionPool.ConnectionCls, socket.socket
-            log.info("limits and cancel() are looked at between reads only: connections are of %r over %r", *made)
+            log.info("limits and cancel() take effect only between reads, because a class is replaced: %r, %r", *made)
 
     def close(self) -> None:
         """Close the connections kept for reuse; the next request makes new adapters."""

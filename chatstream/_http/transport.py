@@ -110,7 +110,7 @@ class Transport:
         location: dict[str, str] = {}
         response = self._respond(request, session, scope, partial(hide_location, location))
         if not hasattr(response, "status_code"):  # FuturesSession
-            raise ConfigError(f"the session returns a {type(response).__name__} in the place of a response")
+            raise ConfigError(f"the session returned a {type(response).__name__} instead of a response")
         response.headers.update(location)
         if scope.error is not None:  # an adapter that was mounted by the session's owner does not ask the scope
             response.close()
@@ -155,7 +155,7 @@ class Transport:
         if reply.status < 200 or reply.status in (204, 205) or framing not in ("chunked", "identity"):
             reply.close()
             what = f"status {reply.status}" if framing == "chunked" else f"Transfer-Encoding: {framing}"
-            raise ProtocolViolation(f"the server answered with {what}, which carries no stream")
+            raise ProtocolViolation(f"the server answered with {what}, so there is no event stream to read")
         return reply
 
     def _auth(self, request: Request, session: requests.Session) -> Any:
@@ -183,7 +183,7 @@ class Transport:
             if self._session is None or (self.given is None and type(self._session) is not requests.Session):
                 self._session = own_session(url, self._direct)
             if not isinstance(self._session, SESSION):
-                raise ConfigError(f"session is a requests.Session, not {type(self._session).__qualname__}")
+                raise ConfigError(f"session must be a requests.Session, not {type(self._session).__qualname__}")
             return self._session
 
     def close(self) -> None:

@@ -13,9 +13,9 @@ Rules:
 - Every line that is not the body's is a comment of an event stream, so what reads such a stream reads a recording.
 - The body stands as it arrived, in runs of whole lines. The comment before a run counts its bytes, so no byte of a body
   can be taken for a comment of the recording, and the pieces come back as they were.
-- A byte order mark at the beginning of a body is noted as a comment, because there it is one no more.
+- A byte order mark at the beginning of a body is recorded as a comment, because inside the file it would not be one.
 - The last line of a body gets a line end where it has none; the count tells that it is not the body's.
-- An answer that broke ends with ``cut`` and the error instead of ``end``. Neither stands where the program was killed.
+- An answer that broke ends with ``cut`` and the error instead of ``end``. Both are missing if the program was killed.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ LINE_ENDS = (b"\n", b"\r")
 LONGEST = 1e9  # seconds
 MOST_DIGITS = 15  # of a count of bytes
 EDITED = (
-    "the lines of its body have another length than their comments say; if it was edited, or its line ends were "
-    "changed, take out the lines that begin with a colon, and the rest is replayed without times"
+    "the length of a body differs from its comment; if the file was edited, or its line ends were changed, delete the "
+    "lines that begin with a colon, and the rest can be replayed without times"
 )
 
 Piece = tuple[float, bytes]  # seconds since the request was sent, and what arrived then
@@ -154,8 +154,8 @@ class _Reader:
         version = self._next_line()[len(MAGIC) :].strip()
         if version != VERSION:
             raise ConfigError(
-                f"{self._source} is a recording of the form {excerpt(version.decode('utf-8', 'replace'))!r}, "
-                f"and this version of chatstream reads form {VERSION.decode()}"
+                f"{self._source} is a recording in format version {excerpt(version.decode('utf-8', 'replace'))!r}; "
+                f"this version of chatstream reads version {VERSION.decode()}"
             )
         if self._data[self._at - 2 : self._at] == b"\r\n":
             self._fail(EDITED)
@@ -226,11 +226,11 @@ class _Reader:
             seconds = float(value)
         except (TypeError, ValueError):
             seconds = -1.0
-        return seconds if 0 <= seconds < LONGEST else self._fail(f"{excerpt(str(value))!r} is no number of seconds")
+        return seconds if 0 <= seconds < LONGEST else self._fail(f"{excerpt(str(value))!r} is not a number of seconds")
 
     def _count(self, text: str) -> int:
         is_count = text.isdecimal() and len(text) <= MOST_DIGITS
-        return int(text) if is_count else self._fail(f"{excerpt(text)!r} is no count of bytes")
+        return int(text) if is_count else self._fail(f"{excerpt(text)!r} is not a count of bytes")
 
     def _object(self, text: str) -> dict[str, Any]:
         try:
@@ -238,7 +238,7 @@ class _Reader:
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
-            self._fail("a comment of it has no JSON object")
+            self._fail("a comment has no JSON object")
         return found
 
     def _fail(self, what: str) -> NoReturn:

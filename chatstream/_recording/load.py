@@ -1,7 +1,7 @@
 """A file → the exchanges in it: a recording of this library, or what another program has saved of an answer.
 
 Rules:
-- The body alone will do, as ``curl --no-buffer`` saves it, and so will headers and body (``curl --include``). Such an
+- A file may contain only the body, as saved by ``curl --no-buffer``, or headers and body (``curl --include``). Such an
   answer has no times.
 - Both may be compressed by gzip.
 - Anything else is a `ConfigError` that names the file and what is wrong with it.
@@ -25,7 +25,7 @@ HEAD_END = re.compile(rb"\r?\n\r?\n")
 FIELD = re.compile(rb"(?:data|event|id|retry)?:|[\r\n](?:data|event|id|retry)?:")
 BLANK = b" \t\r\n\xef\xbb\xbf"
 FRAMING = ("transfer-encoding", "content-length", "content-encoding", "connection")  # the body is saved without it
-SHOWN = 40  # characters of a file that is none of these
+SHOWN = 40  # characters of an unrecognized file that the message shows
 
 
 def load(path: str | os.PathLike[str]) -> list[Exchange]:

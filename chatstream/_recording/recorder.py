@@ -6,8 +6,8 @@ Rules:
 - Only headers of a list are written, and every text goes through the redaction of the call, the body of the answer
   included: its secrets can stand in no place that the library knows.
 - Whole lines are written at once, unbuffered: what a program has received before it is killed can be replayed.
-- What can't be written is a `ConfigError` before anything is sent. Later the answer is worth more than its recording:
-  it goes on, the recording ends, and a `UserWarning` says so.
+- A file that can't be written raises `ConfigError` before anything is sent. If a later write fails, the answer goes on,
+  the recording ends, and a `UserWarning` says so.
 - Only the process that began a call writes its recording.
 """
 
@@ -51,7 +51,7 @@ class Recorder:
 
     def __init__(self, target: str | os.PathLike[str] | IO[bytes], *, append: bool = False) -> None:
         if hasattr(target, "encoding"):
-            raise ConfigError("a Recorder writes bytes, and its target is a text file: give it open(path, 'wb')")
+            raise ConfigError("a Recorder needs a file opened in binary mode: open(path, 'wb')")
         self._path = None if hasattr(target, "write") else checked_path(target)
         self._file: Any = target if self._path is None else None
         self._replaces = not append
@@ -63,7 +63,9 @@ class Recorder:
         """The recording of a call for so many choices. Raises `ConfigError` while another call is recorded."""
         with self._lock.current:
             if self._call is not None and not self._call.ended:
-                raise ConfigError("the Recorder is recording another call: end that one first, or use a Recorder each")
+                raise ConfigError(
+                    "the Recorder is already recording another call: end that call first, or use one Recorder per call"
+                )
             self._call = CallRecording(self, choices)
             return self._call
 
@@ -76,7 +78,7 @@ class Recorder:
             if not is_new and not (is_new := not self._file.tell()):
                 self._file.seek(0)
                 if not is_recording(self._file.read(len(MAGIC))):
-                    raise ValueError("it has something else in it than a recording")
+                    raise ValueError("it exists, and is not a recording")
         self._replaces = False
         _write(self._file, first_line() if is_new else b"\n")
         return self._file
@@ -201,7 +203,7 @@ class CallRecording:
             self._write(data)
         except (OSError, ValueError) as error:
             self._file = None
-            message = f"the recording ends early, {self._recorder!r} can't be written: {_reason(error)}"
+            message = f"the recording is incomplete, because {self._recorder!r} can't be written: {_reason(error)}"
             warnings.warn(message, UserWarning, stacklevel=2)
 
     def _write(self, data: bytes) -> None:
@@ -210,18 +212,18 @@ class CallRecording:
 
 
 def recorder_of(record: Any) -> Recorder:
-    """The recorder for the option ``record``. Raises `ConfigError` for what is none."""
+    """The recorder for the option ``record``. Raises `ConfigError` for another type."""
     if isinstance(record, Recorder):
         return record
     return Recorder(checked_path(record))
 
 
 def checked_path(path: Any) -> str:
-    """A path as a text. Raises `ConfigError` for what is none."""
+    """A path as a str. Raises `ConfigError` for another type."""
     if isinstance(path, (str, os.PathLike)) and isinstance(found := os.fspath(path), str) and found:
         return found
     given = "an empty text" if path == "" else type(path).__name__
-    raise ConfigError(f"record is the path of a file or a Recorder, not {given}")
+    raise ConfigError(f"record must be the path of a file or a Recorder, not {given}")
 
 
 def json_of(body: bytes) -> Any:

@@ -3,7 +3,7 @@
     file ─load▶ Exchange ─▶ Sender ─▶ RecordedReply ─bytes, at their times▶ OpenAttempt ─▶ ResponseStream
 
 Rules:
-- Nothing is sent. The last request of a call decides, because that is what the caller got.
+- Nothing is sent. The last request of a call counts, because the caller received its answer.
 - What broke the answer off is raised again, after the bytes that had arrived before.
 """
 
@@ -54,12 +54,12 @@ def replay(
 ) -> ResponseStream:
     """The stream of a recorded call: the same events, the same turn, and the same error if it broke off.
 
-    - ``path``: a file that ``record=`` or a `Recorder` has written. The body of an answer that another program has
-      saved will do as well, with or without HTTP headers before it, also compressed by gzip.
-    - ``speed``: 1 takes the time that the answer took, 2 half of it; 0 does not wait.
-    - ``call``: which call of a recording of several, counted from 0; -1 is the last.
+    - ``path``: a file that ``record=`` or a `Recorder` has written, or a response body that another program, such as
+      curl, has saved, with or without the HTTP headers, and optionally compressed by gzip.
+    - ``speed``: 1 is the original speed, 2 is twice as fast; 0 does not wait.
+    - ``call``: the number of the call in the recording, counted from 0; -1 is the last.
 
-    Raises what `Client.stream` raised when no answer began, and `ConfigError` for a file that is no recording.
+    Raises the error of `Client.stream` if no answer began, and `ConfigError` for a file that is not a recording.
     """
     check_speed(speed)
     exchange = _last_exchange(load(path), call, os.fspath(path))
@@ -83,9 +83,9 @@ def replay(
 
 
 def check_speed(speed: Any) -> None:
-    """Raise `ConfigError` for what is no speed."""
+    """Raise `ConfigError` if this is not a speed."""
     if isinstance(speed, bool) or not isinstance(speed, (int, float)) or not 0 <= speed < FOREVER:
-        raise ConfigError(f"speed is 0, for no waits, or a factor such as 1 or 2.5, not {speed!r}")
+        raise ConfigError(f"speed must be 0 (no waiting) or a factor such as 1 or 2.5, not {speed!r}")
 
 
 def calls_of(exchanges: list[Exchange]) -> list[list[Exchange]]:
@@ -193,7 +193,9 @@ def _last_exchange(exchanges: list[Exchange], call: int, name: str) -> Exchange:
     try:
         return calls[call][-1]
     except IndexError:
-        raise ConfigError(f"{name} has {len(calls)} calls, and no call {call}") from None
+        raise ConfigError(
+            f"{name} has no call {call}: it contains {len(calls)} call{'s' * (len(calls) != 1)}"
+        ) from None
 
 
 def _provider_of(exchange: Exchange) -> Provider:

@@ -54,11 +54,11 @@ class Limiter:
 def _checked(name: str, value: float | None) -> float | None:
     if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")):
         return value
-    raise ConfigError(f"{name} is a number above 0, not {value!r}")
+    raise ConfigError(f"{name} must be a number above 0, not {value!r}")
 
 
 def checked_limiter(limiter: Limiter | None) -> Limiter | None:
     """The option ``limiter``. Raises `ConfigError` if it is something else."""
     if limiter is None or isinstance(limiter, Limiter):
         return limiter
-    raise ConfigError(f"limiter is a Limiter, not {type(limiter).__name__}")
+    raise ConfigError(f"limiter must be a Limiter, not {type(limiter).__name__}")

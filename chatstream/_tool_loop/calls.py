@@ -42,7 +42,9 @@ def _with_function(tool: AnyTool) -> AnyTool:
     if isinstance(tool, Mapping) and tool.get("type", "function") != "function":
         return tool
     if isinstance(tool, Mapping) or (isinstance(tool, Tool) and tool.function is None):
-        raise ConfigError(f"the tool {_name(tool)} has no function to call: give the function, or a Tool made of it")
+        raise ConfigError(
+            f"the tool {_name(tool)} has no function: pass the function itself, or Tool.from_function(function)"
+        )
     return tool if isinstance(tool, Tool) else Tool.from_function(tool)
 
 
@@ -77,7 +79,9 @@ class ToolCalls:
             return f"{call.name} was not called: its arguments are not complete JSON; call it again"
         answer = True if self._approve is None else self._approve(call)
         if not (answer is None or isinstance(answer, (bool, str))):  # a coroutine, which would count as true
-            raise ConfigError(f"approve returns True, False or the reason of a refusal, not {answer!r:.80}")
+            raise ConfigError(
+                f"approve must return True, False, None or a str (why the call is rejected), not {answer!r:.80}"
+            )
         return None if answer is True else f"{call.name} was not called: {answer or 'the user did not allow it'}"
 
     def _make(self, call: FunctionCall) -> Output:

@@ -16,7 +16,7 @@ from ..types.turn import Turn
 from .calls import Approve, ToolCalls, callable_tools
 from .turns import Streams, ToolTurns
 
-LEFT = "the loop ended before the model had answered: run_tools(client, loop.prompt, tools) continues it"
+LEFT = "the loop ended before the final answer: run_tools(client, loop.prompt, tools) continues the conversation"
 
 
 def run_tools(
@@ -29,26 +29,26 @@ def run_tools(
     threads: int = 1,
     **fields: Any,
 ) -> ToolLoop:
-    """Let the model call functions until it answers without a call; a loop over the result gets the events.
+    """Let the model call functions until it answers without a call; iterate over the result to receive the events.
 
     Each turn is streamed: its events arrive as from `Client.stream`. After its ``Completed``, the output of each call
     follows as ``OutputItemDone(FunctionCallOutput(…))``, in the order of the calls. Nothing is sent before the loop
     begins.
 
     - ``client``: a `Client`, or an object with its method ``stream``. ``fields`` go to each call of that method, such
-      as ``model``, ``temperature`` or ``deadline``, which limits one turn. A ``tool_choice`` that forces a call holds
-      for the first turn.
-    - ``prompt``: turns and outputs are added to a `Prompt` or a list as they come; ``loop.prompt`` is the conversation.
+      as ``model``, ``temperature`` or ``deadline``, which limits one turn. A ``tool_choice`` that forces a call applies
+      to the first turn only.
+    - ``prompt``: if it is a `Prompt` or a list, turns and outputs are appended to it; ``loop.prompt`` has them always.
     - ``tools``: functions and `Tool` objects, in addition to those of the `Prompt`; of two with the same name, the one
-      given here is used.
-    - ``approve`` is called before each call of a known tool: True allows it, a str is the reason of a refusal that the
-      model reads, False and None refuse it too.
+      passed here is used.
+    - ``approve``: called before each call of a known tool. It returns True to allow the call, False or None to reject
+      it, or a str to reject it with this reason, which is sent to the model.
     - ``threads``: how many calls of one turn run at the same time; 1 runs them one by one in the thread of the loop.
 
-    A function that raises, an unknown name, wrong arguments and a call that was cut off are reported to the model. What
-    a function raises that is not an `Exception`, such as `KeyboardInterrupt`, is passed on. Raises `ConfigError` for
-    wrong arguments at once; in the loop `MaxTurnsExceeded` if the model still calls after ``max_turns`` answers, and
-    what `Client.stream` and its loop raise.
+    A function that raises, an unknown name, wrong arguments and a call that was cut off are reported to the model.
+    `KeyboardInterrupt` and the like are passed on. Raises `ConfigError` for wrong arguments at once; in the loop
+    `MaxTurnsExceeded` if the model still calls functions after ``max_turns`` answers, and the errors of
+    `Client.stream` and its loop.
     """
     _check(client, approve, max_turns=max_turns, threads=threads)
     every = callable_tools(prompt.tools if isinstance(prompt, Prompt) else (), as_list(tools, "tools"))
@@ -60,18 +60,20 @@ def run_tools(
 
 def _check(client: Streams, approve: Approve | None, **numbers: int) -> None:
     if not callable(getattr(client, "stream", None)):
-        raise ConfigError(f"run_tools needs a Client first, and then the prompt; {type(client).__name__} has no stream")
+        raise ConfigError(
+            f"the first argument of run_tools must be a Client, not {type(client).__name__}, which has no stream()"
+        )
     for name, number in numbers.items():
         if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-            raise ConfigError(f"{name} must be a whole number from 1 on, not {number!r}")
+            raise ConfigError(f"{name} must be an integer of at least 1, not {number!r}")
     if approve is not None and not callable(approve):
         raise ConfigError(f"approve must be a function of one call, not {type(approve).__name__}")
     if iscoroutinefunction(approve):
-        raise ConfigError("approve must not be async: its answer is needed at once")
+        raise ConfigError("approve must not be async: its result is needed at once")
 
 
 class ToolLoop:
-    """A conversation in which the model calls functions: an iterator of events, made by `run_tools`.
+    """A conversation in which the model calls functions: an iterator of events, returned by `run_tools`.
 
     Leaving a loop over it, or closing it, closes the stream that is being read. However it ends, ``prompt`` is a
     conversation that can be sent: turns that were received completely, with an output for each call.
@@ -82,8 +84,8 @@ class ToolLoop:
         self._events = turns.run()  # whose frame does not hold this object, so that a forgotten loop is freed at once
 
     def __iter__(self) -> Generator[ResponseEvent, None, None]:
-        """The events of all turns, and the outputs of the calls. If it was ended before the answer, it raises
-        `StreamClosed`."""
+        """The events of all turns, and the outputs of the calls. Raises `StreamClosed` if the loop was closed before
+        the final answer."""
         self._check_open()
         yield from self._events
 
@@ -100,20 +102,20 @@ class ToolLoop:
     def aggregate(self) -> Generator[ResponseEvent, None, None]:
         """Complete items: of each turn what `ResponseStream.aggregate` yields, and the outputs of its calls.
 
-        A stream that breaks is restarted unnoticed.
+        A stream that breaks off is restarted.
         """
         self._turns.whole_items = True
         yield from self
 
     def collect(self) -> Turn:
-        """The last turn, after all others; reads and restarts as `aggregate` does."""
+        """Run the loop to its end, and return the last turn. A stream that breaks off is restarted."""
         for _ in self.aggregate():
             pass
         return self.turn
 
     @property
     def prompt(self) -> Prompt:
-        """The whole conversation: the `Prompt` that was given, or one with the list that was given as its ``input``."""
+        """The conversation: the `Prompt` that was passed, or one whose ``input`` is the list that was passed."""
         return self._turns.prompt
 
     @property
@@ -128,14 +130,14 @@ class ToolLoop:
         return stream.turn if stream is not None else (self.turns or (Turn(),))[-1]
 
     def cancel(self) -> None:
-        """End the loop from any thread: the reader gets `Cancelled`, at once or when a running function returns.
+        """End the loop from any thread. The reader raises `Cancelled`, at once or when a running function returns.
 
-        While the first byte of an answer is awaited, only `Client.cancel` ends that wait.
+        This does not end the wait for response headers; `Client.cancel` does.
         """
         self._turns.cancel()
 
     def close(self) -> None:
-        """Give up what has not been read, in the thread of the loop. May be called twice."""
+        """Close the loop and its stream; call it in the thread of the loop. May be called more than once."""
         self._events.close()
 
     def __enter__(self) -> ToolLoop:
@@ -159,5 +161,7 @@ class ToolLoop:
             raise StreamClosed(LEFT)
 
 
-_ANSWER = "loop over loop.text() for its text, or take loop.collect().text"
-explain_missing(ToolLoop, {"content": _ANSWER, "output_text": _ANSWER, "usage": "each of loop.turns has token_usage"})
+_ANSWER = "loop over loop.text(), or use loop.collect().text"
+explain_missing(
+    ToolLoop, {"content": _ANSWER, "output_text": _ANSWER, "usage": "use token_usage of each turn in loop.turns"}
+)

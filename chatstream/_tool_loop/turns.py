@@ -27,14 +27,14 @@ from .threads import results_of
 if TYPE_CHECKING:
     from .._stream import ResponseStream
 
-NOT_MADE = "{} was not called: the conversation was interrupted before"
+NOT_MADE = "{} was not called, because the conversation was interrupted first"
 INTERRUPTED = "{} was interrupted: it may have taken effect, but its result is not known"
 CALLS = (FunctionCall, CustomToolCall)
 FORCING = ("required", "any")  # values of tool_choice with which the model never ends a loop
 
 
 class Streams(Protocol):
-    """A `Client`, or what has its method ``stream``."""
+    """A `Client`, or another object with its method ``stream``."""
 
     def stream(self, *prompt: Any, **fields: Any) -> ResponseStream: ...  # any parameters, for mypy too
 
@@ -68,7 +68,7 @@ class ToolTurns:
         self._unanswered: list[Call] = []  # the calls of the latest turn that have no output yet, in order
 
     def run(self) -> Generator[ResponseEvent, None, None]:
-        """All events. Raises `MaxTurnsExceeded`, and what a stream raises."""
+        """All events. Raises `MaxTurnsExceeded`, and the errors of a stream."""
         while not self.finished:
             self._check_cancelled()
             if len(self.turns) >= self._max_turns:
@@ -110,7 +110,7 @@ class ToolTurns:
         return {**self._fields, "tool_choice": "auto"} if forced and self.turns else self._fields
 
     def _keep(self, turn: Turn) -> None:
-        """Add a whole turn to the conversation, without calls that have no name, which no server takes back."""
+        """Add a whole turn to the conversation, without calls that have no name, which servers reject."""
         kept = [each for each in turn.items if not isinstance(each, CALLS) or each.name.strip()]
         self._unanswered = [each for each in kept if isinstance(each, CALLS)]
         self._calls.begun.clear()

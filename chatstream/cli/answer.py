@@ -40,7 +40,7 @@ class Answers:
             self._fields["record"] = Recorder(options.record)
 
     def open(self, client: Client, prompt: Prompt) -> ResponseStream | ToolLoop:
-        """The answer to ``prompt``. Raises what `Client.stream` raises."""
+        """The answer to ``prompt``. Raises the errors of `Client.stream`."""
         fields = {**self._fields, "heartbeat": self._spinner.heartbeat}
         if not self._tools:
             return client.stream(prompt, **fields)

@@ -34,7 +34,7 @@ def add_server(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("server")
     group.add_argument("-m", "--model", help="name of the model, as its server knows it")
     group.add_argument("-p", "--provider", metavar="ID", help="id of a provider, or a base URL (default: openai)")
-    group.add_argument("--base-url", metavar="URL", help="ask the server at this URL instead of a provider")
+    group.add_argument("--base-url", metavar="URL", help="use the server at this URL instead of a provider")
     group.add_argument("--key-env", metavar="NAME", help="environment variable that holds the API key")
     add_config(group)
     group.add_argument("--deadline", metavar="SECONDS", type=float, help="time limit for a whole call")
@@ -67,7 +67,7 @@ def add_request(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE:FUNCTION",
         action="append",
         default=[],
-        help="a Python function that the model may call; it is run without asking",
+        help="a Python function that the model may call; it runs without confirmation",
     )
     group.add_argument("--max-tokens", metavar="N", type=int, help="maximum length of the answer, in tokens")
     group.add_argument("--temperature", metavar="T", type=float, help="sampling temperature")
@@ -82,16 +82,15 @@ def add_output(parser: argparse.ArgumentParser, *, recorded: bool = False) -> No
         )
     group.add_argument("--plain", action="store_true", help="on a terminal: no Markdown, no reasoning, no spinner")
     group.add_argument("--stats", action="store_true", help="print usage, finish reason and times to stderr")
-    group.add_argument("--timing", action="store_true", help="print to stderr when the bytes arrived")
+    group.add_argument("--timing", action="store_true", help="print a chart of the bytes received over time to stderr")
 
 
-def add_programs(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """What other programs read."""
-    group = parser.add_argument_group("programs")
+def add_programs(parser: argparse.ArgumentParser, *, recorded: bool = False) -> argparse._ArgumentGroup:
+    """What other programs read; ``recorded`` for an answer that is already in a file."""
+    group = parser.add_argument_group("output for programs")
     group.add_argument("--json", action="store_true", help="print each event as a line of JSON")
-    group.add_argument(
-        "--aggregate", action="store_true", help="print nothing before the answer is complete; restart it if it breaks"
-    )
+    restarted = "" if recorded else "; repeat the request if it breaks off"
+    group.add_argument("--aggregate", action="store_true", help=f"print the answer only when it is complete{restarted}")
     return group
 
 
@@ -106,5 +105,5 @@ def add_speed(parser: argparse.ArgumentParser) -> None:
         metavar="FACTOR",
         type=float,
         default=0,
-        help="1 is the original speed, 2 twice as fast; 0, the default, does not wait",
+        help="playback speed: 1 is the original speed, 2 is twice as fast; 0 (default) does not wait",
     )

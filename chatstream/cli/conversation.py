@@ -1,11 +1,11 @@
-"""A conversation in a file: one item per line, in its tagged form as JSON.
+"""A conversation in a file: one item per line, its dict as JSON.
 
     name or path ──▶ file ──read─▶ items ──▶ Prompt
     new items ──append─▶ file
 
 Rules:
 - Lines are only appended, each batch at once, so that a process that dies leaves complete items.
-- The file is readable by its owner alone. A message dict of another program counts as an item.
+- Only its owner can read the file. A message dict of another program counts as an item.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Conversation:
     def __init__(self, name: str, *, new: bool = False) -> None:
         self.path: Path = path_of(name)
         if not name or (self.path.exists() and not self.path.is_file()):
-            raise ConfigError(f"{name!r} is not a file that a conversation can be kept in")
+            raise ConfigError(f"{name!r} can't be used as a conversation file")
         if new and self.path.exists():
             self._set_aside()
         self.items: list[Any] = _read(self.path) if self.path.exists() else []
@@ -44,7 +44,7 @@ class Conversation:
     def begin(self, instructions: str) -> None:
         """Put instructions before the first message. Raises `ConfigError` if there is one."""
         if self.items:
-            raise ConfigError("instructions can only be given when a conversation begins: --new begins another one")
+            raise ConfigError("-s can only be used at the start of a conversation: add --new to start a new one")
         self._unwritten = [Message("system", instructions)]
         self.items += self._unwritten
 

@@ -1,4 +1,4 @@
-"""Names of files and of objects in modules → texts, and objects."""
+"""Names of files and of objects in modules → text, and objects."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def read_text(path: str, hint: str = "") -> str:
     except OSError as error:
         raise ConfigError(f"can't read {path}: {error.strerror}") from None
     except ValueError:  # not UTF-8, or a NUL in the path
-        raise ConfigError(f"{path} is not a text in UTF-8{hint}") from None
+        raise ConfigError(f"{path} is not UTF-8 text{hint}") from None
 
 
 def imported(reference: str) -> Any:
     """The object that ``reference`` names, such as ``weather:get_weather``. Raises `ConfigError` that says why not."""
     module_name, colon, names = reference.partition(":")
     if not (colon and module_name and names):
-        raise ConfigError(f"{reference} is neither a file nor module:name, such as weather:get_weather")
+        raise ConfigError(f"{reference} must be module:name, such as weather:get_weather")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # as `python -m` does
     try:
@@ -37,7 +37,8 @@ def imported(reference: str) -> Any:
     except AttributeError as error:
         raise ConfigError(f"{reference} does not exist: {error}") from None
     except ModuleNotFoundError as error:
-        raise ConfigError(f"{reference} can't be imported: {error}; the current directory is searched, too") from None
+        searched = "searched: the current directory and the installed packages"
+        raise ConfigError(f"{reference} can't be imported: {error} ({searched})") from None
     except (Exception, SystemExit) as error:  # whatever the code of the module raises
         raise ConfigError(f"{reference} can't be imported: {type(error).__name__}: {error}") from None
     return found

@@ -31,12 +31,12 @@ from .terminal import discard_stdout, prepare_stdout, print_to_stderr
 COMMANDS = {  # the modules of `commands`, and what each does
     "ask": "ask one question; the word may be left out",
     "chat": "hold a conversation that is kept in a file",
-    "map": "answer a file of prompts",
-    "replay": "show a recorded answer again",
+    "map": "send every prompt in a file, and write the answers to another file",
+    "replay": "play back a recorded answer",
     "serve": "answer requests over HTTP with recorded answers",
     "models": "list the models of a server",
     "providers": "list the providers, your own and the built-in ones",
-    "doctor": "examine how a server streams",
+    "doctor": "check how a server streams",
     "completion": "print the code that lets a shell complete the arguments",
 }
 OTHER_WORDS = {"help": "--help", "version": "--version", "list": "models"}  # commands of other programs
@@ -91,7 +91,7 @@ def _refuse_lookalike(words: list[str]) -> None:
         if close:
             meant = OTHER_WORDS.get(close[0], close[0])
             raise WrongUsage(
-                f"{words[0]!r} is not a command: did you mean 'chatstream {meant} …'? To ask a question of one word, "
+                f"{words[0]!r} is not a command: did you mean 'chatstream {meant} …'? To send a one-word question, "
                 f"use 'chatstream ask {words[0]}'"
             )
 

@@ -20,7 +20,7 @@ from ..types.items import Message
 from .files import read_text
 from .terminal import read_stdin, stdin_is_piped
 
-NO_QUESTION = "there is no question: give one as an argument, or pipe a text into stdin"
+NO_QUESTION = "no question: pass one as an argument, or pipe text into stdin"
 
 
 def user_message(options: argparse.Namespace) -> Message:
@@ -53,9 +53,9 @@ def request_fields(options: argparse.Namespace) -> dict[str, Any]:
     for each in options.option:
         name, equals, value = each.partition("=")
         if not equals or not name:
-            raise ConfigError("-o is followed by KEY=JSON, such as -o seed=1")
+            raise ConfigError("-o needs KEY=JSON, such as -o seed=1")
         if name in PLACES.call:
-            raise ConfigError(f"-o {name}=… is not a field of a request: see the options that --help lists")
+            raise ConfigError(f"-o {name}=… is not a request field: it may be an option of its own (see --help)")
         fields[name] = _json(name, value)
     return fields
 
@@ -71,7 +71,7 @@ def _json(name: str, value: str) -> Any:
 
 def _attached(path: str) -> str:
     """A file as a fenced block under its name. Its fence is longer than any in the text."""
-    text = read_text(path, "; an image is attached by -i")
+    text = read_text(path, "; use -i to attach an image")
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     return f"{Path(path).name}:\n{fence}\n{text.strip(chr(10))}\n{fence}"
 

@@ -42,7 +42,7 @@ def connected(options: argparse.Namespace, **hooks: Any) -> Client:
     elif id in own:
         provider = Provider.from_toml(path, id)
     elif own and "://" not in id:
-        lookup({**own, **PRESETS}, id, f"built-in provider, and none in {path},")
+        lookup({**own, **PRESETS}, id, f"provider, neither built in nor in {path}")
     return Client(
         provider,
         base_url=url,
@@ -78,12 +78,12 @@ def with_scheme(url: str) -> str:
     if "://" in url:
         return url
     if not _HOST.fullmatch(url):
-        raise ConfigError("a server is given by its URL, or by its host as in localhost:8080 or api.example.com/v1")
+        raise ConfigError("this is not a server: use a URL, or a host such as localhost:8080 or api.example.com/v1")
     try:
         parts = urlsplit(f"//{url}")
         host, port = parts.hostname or "", parts.port
     except ValueError as error:
-        raise ConfigError(f"the host of the server is wrong: {error}") from None
+        raise ConfigError(f"the address of the server is invalid: {error}") from None
     local = "." not in host or host.endswith(".local") or host.replace(".", "").isdigit() or is_loopback(host)
     return f"{'http' if local or port not in (None, 443) else 'https'}://{url}"
 
@@ -115,5 +115,5 @@ def _config(given: str | None) -> tuple[Path, dict[str, Any]]:
         raise ConfigError(f"can't read {path}: {error.strerror}") from None
     for name, kind in (("model_providers", dict), ("model_provider", str), ("model", str)):
         if not isinstance(settings.get(name, kind()), kind):
-            raise ConfigError(f"{path}: {name} must be a {'table' if kind is dict else 'text'}")
+            raise ConfigError(f"{path}: {name} must be a {'table' if kind is dict else 'string'}")
     return path, settings

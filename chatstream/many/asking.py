@@ -29,7 +29,7 @@ from .result import Result
 from .tasks import Task
 
 HEADER_HINT = (
-    "does not leave this process: give a header to Provider(…, env_http_headers={…}), "
+    "is not sent to other processes: pass a header to Provider(…, env_http_headers={…}), "
     "and set its environment variable for the workers"
 )
 MOST_CLIENTS = 4  # of a worker; the one that came first is closed
@@ -80,13 +80,13 @@ def pickled_client(client: Client) -> bytes:
     copy: Client = pickle.loads(data)
     if copy.provider.api_key != client.provider.api_key:
         raise ConfigError(
-            "a key given as api_key does not leave this process: make the client with "
+            "a key passed as api_key is not sent to other processes: create the client with "
             'Provider(…, env_key="NAME"), and set that environment variable for the workers'
         )
     if (copy.provider, copy.defaults, copy.model) != (client.provider, client.defaults, client.model):
         raise ConfigError(f"a secret header, parameter or field {HEADER_HINT}")
     if client._session is not None:
-        raise ConfigError("a session does not leave this process: run in threads, without executor=…")
+        raise ConfigError("a client with session=… can't be used in other processes: leave out executor=…")
     return data
 
 

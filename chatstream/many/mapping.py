@@ -91,7 +91,7 @@ def _check(prompts: Any, concurrency: Any, fields: Mapping[str, Any]) -> None:
     if isinstance(prompts, (str, bytes, Mapping)) or not isinstance(prompts, (Iterable, os.PathLike)):
         raise ConfigError(f"prompts must be a list or another iterable, or a Path, not {type(prompts).__name__}")
     if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
-        raise ConfigError(f"concurrency must be a whole number from 1 on, not {concurrency!r}")
+        raise ConfigError(f"concurrency must be an integer of at least 1, not {concurrency!r}")
     for name in ("prompt", "messages"):
         if name in fields:
-            raise ConfigError(f"{name} must not be an argument of map_prompts: give it a list of prompts")
+            raise ConfigError(f"map_prompts does not accept {name}=…: pass the prompts as its second argument")

@@ -59,7 +59,7 @@ class Tally:
 
     def __init__(self, report: bool | Report | None, total: int | None) -> None:
         if not (report is None or isinstance(report, bool) or callable(report)):
-            raise ConfigError(f"progress is True, or a function that takes a Progress, not {type(report).__name__}")
+            raise ConfigError(f"progress must be a bool, None or a function of a Progress, not {type(report).__name__}")
         self._began = monotonic()
         self._done = self._failed = self._resumed = 0
         self._tokens = TokenUsage()

@@ -77,7 +77,7 @@ def load(data: bytes) -> dict[str, Any]:
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"it is no JSON: {error}") from None
+        raise ConfigError(f"it is not JSON: {error}") from None
     if not isinstance(value, dict):
-        raise ConfigError(f"it is a JSON {type(value).__name__}, and no object")
+        raise ConfigError(f"it is a JSON {type(value).__name__}, not an object")
     return value

@@ -74,10 +74,10 @@ class Store:
                     torn = line
         if torn:
             if not _is_torn(torn):
-                raise ConfigError(f"{self.path} is no file of results: its last line has no end")
+                raise ConfigError(f"{self.path} is not a file of results: its last line is incomplete")
             os.truncate(self.path, size)
         if size and not resume:
-            raise ConfigError(f"{self.path} has results of an earlier run: go on with resume=True, or move it away")
+            raise ConfigError(f"{self.path} already has results: continue with resume=True, or use another file")
         if failed:
             self._file.replace(self._copy_answers)
         self._lines = open(self.path, "rb")  # noqa: SIM115
@@ -87,7 +87,7 @@ class Store:
         try:
             key, _, answered = _parts(load(data))
         except ConfigError as error:
-            raise ConfigError(f"{self.path} is no file of results: line {number}: {error}") from None
+            raise ConfigError(f"{self.path} is not a file of results: line {number}: {error}") from None
         if answered:
             self._index.put(key, place)
         return answered
@@ -108,7 +108,7 @@ class Store:
         """
         key, copies = task.key, self._index.claim(task.key)
         if copies and key != task.request:
-            raise ConfigError(f"the id {key!r} was given before: each prompt of a run has its own")
+            raise ConfigError(f"the id {key!r} is used twice: each prompt of a run needs its own id")
         while copies and self._index.claim(key := f"{task.key}-{copies + 1}"):
             copies += 1  # past an id of the caller's
         if copies:  # the same request without an id may be made several times
@@ -155,5 +155,5 @@ def _parts(line: Mapping[str, Any]) -> tuple[str, str, bool]:
     else:
         key, request, answered = line.get("key"), line.get("request"), "turn" in line
     if not (isinstance(key, str) and isinstance(request, str)):
-        raise ConfigError("it has no key and no hash of a request")
+        raise ConfigError("it has no key, or no hash of a request")
     return key, request, answered

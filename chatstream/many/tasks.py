@@ -121,22 +121,22 @@ def _parts(given: Any) -> tuple[str | None, PromptLike, dict[str, Any], bool]:
         return _batch_parts(given)
     named = [name for name in ("prompt", "messages") if given.get(name) is not None]
     if len(named) != 1:
-        raise ConfigError('a line has one "prompt", or one list of "messages", or the "body" of a request')
+        raise ConfigError('a line must have either "prompt", "messages" or, in a batch file, "body"')
     own = {name: value for name, value in given.items() if name not in ("prompt", "messages", "id", "custom_id")}
     for name in own:
         if name not in KNOWN and name != "extra_body":
-            raise ConfigError(f'{name} is no field that servers know: leave it out, or put it into "extra_body"')
+            raise ConfigError(f'{name} is not a known request field: remove it, or put it into "extra_body"')
     return key_of(given), given[named[0]], {name: value for name, value in own.items() if value is not None}, False
 
 
 def _batch_parts(given: Mapping[str, Any]) -> tuple[str | None, PromptLike, dict[str, Any], bool]:
     body = given["body"]
     if not isinstance(body, Mapping) or "messages" not in body:
-        raise ConfigError('the "body" of a batch line is a request: an object with "model" and "messages"')
+        raise ConfigError('the "body" of a batch line must be a request: an object with "model" and "messages"')
     if given.get("method", METHOD) != METHOD or not str(given.get("url", PATH)).endswith(PATH):
-        raise ConfigError(f"a batch line is answered by {METHOD} …{PATH}, not {given.get('method')} {given.get('url')}")
+        raise ConfigError(f"a batch line must be for {METHOD} …{PATH}, not {given.get('method')} {given.get('url')}")
     if key_of(given) is None:
-        raise ConfigError('a batch line has a "custom_id"')
+        raise ConfigError('a batch line must have a "custom_id"')
     fields = {name: value for name, value in body.items() if name not in (*NOT_SENT, "messages", "model")}
     model = {"model": body["model"]} if body.get("model") else {}
     return key_of(given), body["messages"], {**model, "extra_body": fields}, True

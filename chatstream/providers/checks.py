@@ -1,4 +1,4 @@
-"""The fields of a `Provider` → nothing if they can work, or a `ConfigError` that says what each must be.
+"""Checks the fields of a `Provider`; a `ConfigError` says what a field must be.
 
 Rules:
 - Each field is in one of the lists below, by the kind of value it takes; `check_fields` checks the others by name.
@@ -43,7 +43,7 @@ _HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # a token of RFC 9110, section 5.
 _VISIBLE = r"[\x21-\x7e\xa1-\xac\xae-\xff]"  # Latin-1 without spaces, controls and the soft hyphen
 _KEY = f"{_VISIBLE}+"
 _HEADER_VALUE = f"({_VISIBLE}+( +{_VISIBLE}+)*)?"
-_ADDRESS = "base_url must be an address like https://api.example.com/v1: http or https, a host, a port to 65535"
+_ADDRESS = "base_url must be a URL like https://api.example.com/v1: http or https, a host, and no port above 65535"
 
 
 def check_fields(fields: Mapping[str, Any]) -> None:
@@ -87,7 +87,7 @@ def called_key(key: Any) -> str:
     """What a function given as ``api_key`` returned. Raises `ConfigError` if it can't be a key."""
     if hasattr(key, "__await__"):
         getattr(key, "close", bool)()  # a coroutine that was never begun would warn
-        raise ConfigError("api_key is an async function: give one that returns the key itself")
+        raise ConfigError("api_key must not be an async function: pass one that returns the key itself")
     if not isinstance(key, str):
         key = type(key)  # the frame may show this
         raise ConfigError(f"the result of api_key() must be a str, not {key.__name__}")
@@ -110,9 +110,9 @@ def checked_header(value: str, source: str) -> str:
 
 
 def checked_model(model: str) -> str:
-    """``model``. Raises `ConfigError` if it is no str, or a key that was given by mistake."""
+    """``model``. Raises `ConfigError` if it is not a str, or is a key that was passed by mistake."""
     _require(isinstance(model, str), f"model must be a str, not {type(model).__name__}")
-    _require(not has_key_prefix(model), "model must be the name of a model, not the key (that is api_key)")
+    _require(not has_key_prefix(model), "model looks like a key: pass the key as api_key, and a model's name as model")
     return model
 
 
@@ -130,7 +130,7 @@ def _check_text(name: str, value: object) -> None:
 
 def _check_count(name: str, value: Any) -> None:
     is_integer = isinstance(value, int) and not isinstance(value, bool)
-    _require(is_integer and value >= 0, f"{name} must be an integer, 0 or more")
+    _require(is_integer and value >= 0, f"{name} must be an integer of at least 0")
 
 
 def check_seconds(name: str, value: Any) -> None:
@@ -140,7 +140,7 @@ def check_seconds(name: str, value: Any) -> None:
 
 
 def _check_table(name: str, value: Any) -> None:
-    message = f"{name} must be a dict (in TOML a table) of printable str, with no empty name"
+    message = f"{name} must be a dict (in TOML, a table) of printable strings, in which no name is empty"
     _require(isinstance(value, Mapping), message)
     for key, text in value.items():
         _require(isinstance(key, str) and key.isprintable() and key, message)
@@ -163,7 +163,7 @@ def _check_echo_reasoning(key: object, scope: object) -> None:
 
 
 def _check_names(name: str, model: str | None) -> None:
-    _require(not looks_like_key(name), "name must be a name for messages, not the key (that is api_key)")
+    _require(not looks_like_key(name), "name looks like a key: pass the key as api_key, and another name")
     checked_model(model or "")
 
 
@@ -174,14 +174,14 @@ def _is_variable(name: str) -> bool:
 def _check_env_key(value: str | None) -> None:
     _require(
         value is None or _is_variable(value),
-        "env_key must be the name of the environment variable that holds the key, not the key (that is api_key)",
+        "env_key must be the name of the environment variable that holds the key; pass the key itself as api_key",
     )
 
 
 def _check_base_url(url: str) -> None:
     _require(url.isprintable() and " " not in url, "base_url must have no spaces and no control characters")
     parts = _split(url)
-    _require("@" not in parts.netloc, "base_url must have no user:password@; give the key as env_key or api_key")
+    _require("@" not in parts.netloc, "base_url must have no user:password@; pass the key as env_key or api_key")
     _require(parts.scheme in ("http", "https") and re.fullmatch(_HOST, parts.hostname or ""), _ADDRESS)
     _require(not parts.fragment, "base_url must have no '#' part")
     try:
@@ -202,13 +202,13 @@ def _split(url: str) -> SplitResult:
 def _check_path(path: str) -> None:
     _require(
         path.isprintable() and not re.search("[ ?#]", path),
-        "path must have no spaces, control characters, '?' or '#'; give parameters as query_params",
+        "path must have no spaces, control characters, '?' or '#'; pass parameters as query_params",
     )
 
 
 def _check_header_name(name: str, source: str) -> None:
     valid = re.fullmatch(_HEADER_NAME, name) and not looks_like_key(name)
-    _require(valid, f"{source} must have valid header names on the left")
+    _require(valid, f"the keys of {source} must be valid header names")
 
 
 def _check_headers(key_header: str, literal: Mapping[str, str], from_environment: Mapping[str, str]) -> None:
@@ -218,5 +218,5 @@ def _check_headers(key_header: str, literal: Mapping[str, str], from_environment
     for name, value in literal.items():
         checked_header(value, f"header {name!r}")
     for name, variable in from_environment.items():
-        message = f"env_http_headers must give header {name!r} the name of an environment variable"
+        message = f"env_http_headers: the value for header {name!r} must be the name of an environment variable"
         _require(_is_variable(variable), message)

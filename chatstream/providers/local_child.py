@@ -30,8 +30,8 @@ from ..errors import ConfigError, ConnectionFailed
 
 LOG_TAIL = 4096  # bytes of the server's log that are kept
 NO_INTERPRETER = (
-    "the local provider needs a Python interpreter that can run its server, and this program ({}) comes without one: "
-    'start a llama.cpp server yourself, and use Client("llamacpp") or the base_url of the server'
+    "the local provider runs its server with a Python interpreter, and this program ({}) comes without one: "
+    'start a llama.cpp server yourself, and use Client("llamacpp") or its base_url'
 )
 _INTERPRETER = re.compile(r"(python|pypy|graalpy)[\d.]*[dtw]*(\.exe)?", re.IGNORECASE)
 _ENVIRONMENT = re.compile(  # of the process, of Windows, of the loader, of libraries that compute

@@ -111,7 +111,7 @@ PRESETS: dict[str, Fields] = {
         # The SDK's ChatMessage has `reasoning_content`; the server answers 400 to `reasoning`.
         **_echo_in_turn("reasoning_content"),
     ),
-    # Cerebras knows `developer` for gpt-oss only and else answers 400. It sends a finish reason, but no [DONE].
+    # Cerebras accepts `developer` only for gpt-oss; other models answer 400. It sends a finish reason, but no [DONE].
     "cerebras": _hosted(
         "https://api.cerebras.ai/v1",
         "CEREBRAS_API_KEY",
@@ -119,7 +119,7 @@ PRESETS: dict[str, Fields] = {
         # The SDK's assistant message has `reasoning` (cerebras-cloud-sdk 1.91); the server refuses `reasoning_content`.
         **_echo_in_turn("reasoning"),
     ),
-    # Gemini's thought signatures ride on the tool calls, which always go back whole (Gemini, "Thought signatures").
+    # Gemini's thought signatures are part of the tool calls, which are sent back complete (its "Thought signatures").
     "gemini": _hosted(
         "https://generativelanguage.googleapis.com/v1beta/openai",
         "GEMINI_API_KEY",
@@ -171,10 +171,11 @@ def ready_made(id: str, environ: Mapping[str, str]) -> Fields:
 
 
 def lookup(table: Mapping[str, T], id: str, what: str) -> T:
-    """``table[id]``. Raises `ConfigError` that names the known ids, but not this one: it may be a key, given wrongly.
+    """``table[id]``. Raises `ConfigError` that names the known ids, but not this one: it may be a key by mistake.
     ``what`` describes the table, as in "provider"."""
     if id not in table:
-        raise ConfigError(f"there is no {what} of this name.{_did_you_mean(id, table)} Known: {', '.join(table)}")
+        hidden = "(its name is not shown, because it may be a key)"
+        raise ConfigError(f"unknown {what} {hidden}.{_did_you_mean(id, table)} Known: {', '.join(table)}")
     return table[id]
 
 
@@ -205,7 +206,7 @@ def table_fields(id: str, table: object, known: Collection[str]) -> Fields:
         raise ConfigError("must be a table")
     for key in table:
         if key not in known:
-            raise ConfigError(f"unknown key {concealed(key)!r}.{_did_you_mean(key, known)}")
+            raise ConfigError(f"unknown setting {concealed(key)!r}.{_did_you_mean(key, known)}")
     if "base_url" not in table:
         raise ConfigError("base_url is missing")
     return {"name": id, **table}

@@ -1,10 +1,10 @@
 """Settings of a server → the URL, the headers and the key of a request to it.
 
 Rules:
-- A `Provider` is checked when it is made: a setting that can't work raises `ConfigError`.
+- A `Provider` is checked when it is created: a setting that can't work raises `ConfigError`.
 - The environment is read at each request, so that a renewed key takes effect.
-- A key given as ``api_key`` leaves the process in requests only: it is in no repr, pickle, message or frame. The same
-  holds for headers and parameters that `is_secret` finds, and for the values of variables.
+- A key passed as ``api_key`` is only sent in requests: no repr, pickle, error message or stack frame contains it. The
+  same holds for headers and parameters that `is_secret` finds, and for the values of environment variables.
 - Nothing is sent from here. The sender puts `url`, `headers` and `auth_header` together.
 """
 
@@ -31,45 +31,46 @@ _warned_hosts: set[str] = set()
 
 @frozen
 class Provider:
-    """A server that speaks Chat Completions, and how to talk to it. Raises `ConfigError` for settings that can't work.
+    """A server with the Chat Completions API, and its settings. Raises `ConfigError` for settings that can't work.
 
     Address and key:
 
-    - ``name``: a name for messages. ``base_url``: the URL before ``path``; its query is kept.
+    - ``name``: the name in logs and error messages. ``base_url``: the URL before ``path``; its query is kept.
     - ``path``: appended to ``base_url``; may contain ``{model}``. ``query_params``: added to the query.
     - ``env_key``: the environment variable that holds the key; ``env_key_instructions`` says how to obtain one.
-      ``api_key``: the key itself, or a function without parameters that is called for the key of each request; what it
-      raises passes unchanged. A pickled provider loses it, so use ``env_key`` across processes.
-    - ``key_header``: ``Authorization`` carries ``Bearer <key>``, any other header the key alone.
-    - ``http_headers``: headers by name; ``env_http_headers``: names of variables by header. Both replace the library's.
-    - ``model``: the model of calls that name none.
+      ``api_key``: the key itself, or a function without parameters that is called before each request and returns it;
+      an exception of it is passed on. Pickling drops ``api_key``, so use ``env_key`` across processes.
+    - ``key_header``: the header with the key: ``Bearer <key>`` in ``Authorization``, only the key in any other header.
+    - ``http_headers``: a dict of header names and values. ``env_http_headers``: a dict of header names and names of the
+      environment variables with the values. Both replace default headers of the same name.
+    - ``model``: the model of calls that do not name one.
 
     Times, in seconds:
 
     - ``connect_timeout``: the limit for connecting. ``first_event_timeout``: the limit for the first event after the
       request (None: the same as ``stream_idle_timeout``). ``stream_idle_timeout``: the limit between two events.
-    - ``finish_grace``: how long usage and ``[DONE]`` are awaited after the last finish reason.
-    - ``max_retry_after``: the longest ``Retry-After`` that is waited for; a longer one raises.
-    - ``rate_limit_timeout``: how long a call waits in total for rate limits that say how long they last.
+    - ``finish_grace``: the time to wait for usage and ``[DONE]`` after the last finish reason.
+    - ``max_retry_after``: the longest ``Retry-After`` to wait for; if the server asks for more, its error is raised.
+    - ``rate_limit_timeout``: the total time that a call waits for rate limits whose duration the server states.
 
-    Repeated requests:
+    Retries:
 
-    - ``request_max_retries``: how often a failed request is repeated. ``stream_max_retries``: how often a stream that
-      broke before its first event is restarted. 0 means never, after a rate limit too.
-    - ``retry_budget``: how many retries the calls of a client share; each call returns a quarter of one. None for no
-      bound.
+    - ``request_max_retries``: how often a failed request is retried. ``stream_max_retries``: how often a stream that
+      broke off is restarted, while the caller has received nothing of it. 0 means never, even after a rate limit.
+    - ``retry_budget``: the number of retries that all calls of a client share; each new call adds a quarter of a retry,
+      up to this number. None: unlimited.
 
     Differences between servers:
 
     - ``stream_usage``: send ``stream_options`` to ask for token usage. ``developer_role``: False sends messages of the
       role ``developer`` as ``system``. ``other_tools``: allow tools that are not functions.
-    - ``echo_reasoning``: the key of an assistant message under which the server wants its reasoning back, or None.
-      ``echo_reasoning_always`` puts the key on every assistant message, empty where there was no reasoning.
-      ``echo_reasoning_scope``: ``turn`` leaves out the reasoning from before the last user message.
-    - ``check_history``: refuse a history that servers refuse, before it is sent; False sends it as it stands.
+    - ``echo_reasoning``: the field of assistant messages in which reasoning is sent back to the server, or None.
+      ``echo_reasoning_always`` adds the field to every assistant message, empty if there was no reasoning.
+      ``echo_reasoning_scope``: ``turn`` sends back only the reasoning that follows the last user message.
+    - ``check_history``: raise `ConfigError` for a conversation that servers would reject; False: send it unchecked.
     - ``keepalive_resets_idle``: SSE comments restart the idle timeout. ``skip_undecodable``: skip and count events that
-      are not JSON. ``eof_completes``: the end of the bytes completes an answer.
-    - ``think_tags``: names of tags around reasoning inside the text; ``("think",)`` stands for ``<think>…</think>``.
+      are not JSON. ``eof_completes``: the end of the response completes an answer.
+    - ``think_tags``: names of tags around reasoning inside the text; ``("think",)`` means ``<think>…</think>``.
     """
 
     name: str
@@ -160,7 +161,7 @@ class Provider:
 
     @staticmethod
     def from_toml(path: str | os.PathLike[str], id: str | None = None) -> Provider | dict[str, Provider]:
-        """The provider ``id`` from the TOML file at ``path``, or all of its providers by id.
+        """Read the provider ``id`` from the TOML file at ``path``; without ``id``, a dict of all its providers.
 
         Each table ``[model_providers.<id>]`` is a provider, and its keys are the fields of `Provider`; ``name``
         defaults to the id. Raises `ConfigError` that names file, table and key, or `OSError` if it can't read the file.
@@ -175,7 +176,7 @@ class Provider:
         """The key for a request: ``api_key``, else the value of the variable ``env_key``, else None; its repr hides it.
 
         ``environ`` (default: `os.environ`) is read now. Raises `MissingEnvVar` if the variable is unset or blank,
-        `ConfigError` if a header can't carry its value, and what a function given as ``api_key`` raises.
+        `ConfigError` if a header can't carry its value, and any exception of a function passed as ``api_key``.
         """
         if isinstance(self.api_key, Sealed):
             key: Any = self.api_key.open  # not called here, because the frame may show what it returns
@@ -227,7 +228,7 @@ class Provider:
         return self._url(path)
 
     def endpoint(self, path: str) -> str:
-        """The URL of what the server has at ``path`` beside ``/chat/completions``, such as ``/models``."""
+        """The URL of another endpoint of the same API: ``path`` is, for example, ``/models``."""
         base = urlsplit(self.base_url).path.rstrip("/")
         beside = "" if base.endswith(CHAT) else self.path.partition("/deployments/")[0].removesuffix(CHAT).rstrip("/")
         return self._url(f"{base.removesuffix(CHAT)}{beside}{path}")
@@ -281,5 +282,5 @@ def _render_path(path: str, model: str) -> str:
     if "{model}" not in path:
         return path.strip("/")
     if not (model.isprintable() and model.strip(" .")):  # "." and ".." would change the path itself
-        raise ConfigError("this provider has the model in its URL: give a model, printable and not blank")
+        raise ConfigError("this provider puts the model into its URL: pass a model that is printable and not blank")
     return path.strip("/").replace("{model}", quote(model, safe=""))

@@ -1,8 +1,8 @@
-"""What a caller gives as provider → a `Provider`: an id, the URL of a server, one that is made already.
+"""The ``provider`` of a caller (an id, the URL of a server or a `Provider`) → a `Provider`.
 
 Rules:
-- A URL alone makes a provider without a key: that of another server is never sent to it.
-- What is given may be a key, by mistake, so no message shows it.
+- A URL alone creates a provider without a key, so that the key of another server is never sent to it.
+- The value may be a key, passed by mistake, so no message shows it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..errors import ConfigError, MissingEnvVar
 from .provider import Provider
 
 DEFAULT_PROVIDER = "openai"
-HINT = 'Another server is given by its URL (http://… or https://…), a model as model="…", a key as api_key="…".'
+HINT = 'For another server, pass its URL (http://… or https://…); a model as model="…"; a key as api_key="…".'
 
 
 def resolve(given: object, base_url: str | None = None, api_key: str | Callable[[], str] | None = None) -> Provider:
@@ -26,14 +26,14 @@ def resolve(given: object, base_url: str | None = None, api_key: str | Callable[
     """
     if base_url is not None and given != DEFAULT_PROVIDER:
         raise ConfigError(
-            "provider and base_url name two servers: give one of them; the settings of a built-in provider at "
-            "another URL are dataclasses.replace(Provider.named(…), base_url=…)"
+            "provider and base_url were both given: pass only one of them; for a built-in provider at another URL, use "
+            "dataclasses.replace(Provider.named(…), base_url=…)"
         )
     made = _provider(given) if base_url is None else _at(base_url)
     if api_key is None:
         return made
     if made == Provider.named("local"):
-        raise ConfigError("the local server has a key of its own: leave api_key out")
+        raise ConfigError("the local server has its own key: leave api_key out")
     try:
         return replace(made, api_key=api_key)
     except ConfigError as error:
@@ -44,11 +44,9 @@ def _provider(given: object) -> Provider:
     if isinstance(given, Provider):
         return given
     if not isinstance(given, str):
-        raise ConfigError(f"provider is an id, the URL of a server or a Provider, not {type(given).__name__}")
+        raise ConfigError(f"provider must be an id, the URL of a server or a Provider, not {type(given).__name__}")
     if has_key_prefix(given):
-        raise ConfigError(
-            'there is no built-in provider of this name, which looks like a key: give that as api_key="…"'
-        )
+        raise ConfigError('the name of the provider looks like a key: pass a key as api_key="…"')
     if "://" in given:
         return _at(given)
     try:

@@ -1,7 +1,7 @@
-"""Servers for tests of programs that talk to models: scripted answers, faults on a real socket, recordings.
+"""Servers for tests of programs that use models: scripted answers, faults on a real socket, recordings.
 
-- `ChatServer` answers in one line each; the pytest fixture ``chat_server`` is one.
-- `ReplayServer` serves recordings. `RecordingServer`, behind the fixture ``chat_recording``, makes them first.
+- `ChatServer` takes each answer as one line of code; the pytest fixture ``chat_server`` is such a server.
+- `ReplayServer` serves recordings. `RecordingServer`, behind the fixture ``chat_recording``, first records them.
 - `FaultServer` answers each request with a script, a list of steps such as `head`, `delta` and `cut`;
   `chatstream.testing.fault_server` has an example.
 

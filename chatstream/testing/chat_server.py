@@ -14,9 +14,9 @@
 It rains in Oslo.
 
 Rules:
-- Each request takes the next answer. One for which none is left gets status 400, and `assert_all_answered` fails.
+- Each request receives the next answer. If none is left, it receives status 400, and `assert_all_answered` fails.
 - An answer is streamed if the request asks for a stream, and one JSON text otherwise.
-- ``GET /v1/models`` lists ``models``, and takes no answer.
+- ``GET /v1/models`` lists ``models``, and uses no answer.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ NO_RETRY = {"x-should-retry": "false"}  # a test that fails does so at once
 
 
 class ChatServer:
-    """A server that answers what a test says; a context manager that closes it.
+    """A server with the answers of a test; a context manager that closes it.
 
-    Attributes: ``url`` is the base URL to give to a client (any key will do), ``requests`` the list of requests
-    received without those for ``models``, the names of the models that the server lists.
+    Attributes: ``url`` is the base URL for a client (any key is accepted). ``models`` are the names of the models that
+    the server lists. ``requests`` are the requests received, without those for the list of models.
     """
 
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
@@ -69,48 +69,50 @@ class ChatServer:
         usage: Mapping[str, Any] | None = None,
         every: float = 0.0,
     ) -> None:
-        """Answer with a text: the pieces given, or one text word by word, a piece ``every`` so many seconds."""
+        """Answer with text: several pieces as they are, a single one word by word. ``every``: seconds between two."""
         self._add(Answer(pieces_of(text), reasoning, refusal, (), finish_reason, usage or {}, every).script)
 
     def calls(self, *calls: tuple[str, Any], every: float = 0.0, **functions: Any) -> None:
         """Answer with tool calls, as in ``calls(get_weather={"city": "Oslo"}, get_time={})``.
 
-        A list of arguments calls a function several times. Arguments that are a text are sent as they are, broken JSON
-        too. Pairs of name and arguments serve for names that are no keyword.
+        A list of arguments calls a function several times. Arguments that are a str are sent unchanged, even if they
+        are not JSON. For a name that can't be a keyword, pass a pair ``(name, arguments)``.
         """
         self._add(answer_of_calls(calls, functions, every).script)
 
     def fails(
         self,
         code: int = 500,
-        message: str = "the test wants this error",
+        message: str = "error scripted by the test",
         *,
         error_code: str | int | None = None,
         retry_after: float | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Refuse with this status, as OpenAI does."""
+        """Answer with this HTTP status, and an error body as OpenAI sends it."""
         body = {"error": {"message": message, "type": "test_error", "param": None, "code": error_code}}
         wait = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
         self.plays(*status(code, body, {**wait, **(headers or {})}))
 
-    def errs_after(self, *text: str, message: str = "the test wants this error", code: str | int | None = None) -> None:
-        """Report an error inside the stream, after a text."""
+    def errs_after(
+        self, *text: str, message: str = "error scripted by the test", code: str | int | None = None
+    ) -> None:
+        """Report an error inside the stream, after the text."""
         self._begin(text, event({"error": {"message": message, "code": code}}), cut())
 
     def cuts_after(self, *text: str) -> None:
-        """Close the connection after a text, before the answer is complete."""
+        """Close the connection after the text, before the answer is complete."""
         self._begin(text, cut())
 
     def resets_after(self, *text: str) -> None:
-        """Reset the connection after a text; before any answer without one."""
+        """Reset the connection after the text; without text, before the response begins."""
         if text:
             self._begin(text, reset())
         else:
             self.plays(reset())
 
     def stalls_after(self, *text: str) -> None:
-        """Fall silent after a text, until the client leaves; before any answer without one."""
+        """Send nothing after the text until the client leaves; without text, no response begins."""
         if text:
             self._begin(text, stall())
         else:
@@ -121,20 +123,20 @@ class ChatServer:
         self._add(lambda _: steps)
 
     def replays(self, path: str | os.PathLike[str], *, speed: float = 0) -> None:
-        """Answer with a recording, its requests one after the other; see `chatstream.replay`."""
+        """Answer with the answers of a recording, one after the other; see `chatstream.replay`."""
         for exchange in load(path):
             self.plays(*script_of(exchange, speed))
 
     # ── requests ──
 
     def assert_asked(self, text: str | None = None, **fields: Any) -> None:
-        """Raise `AssertionError` unless the newest request ends with this user text, and has these ``fields``."""
+        """Raise `AssertionError` unless the latest request ends with this text and has these ``fields``."""
         if not self.requests:
-            raise AssertionError("the server was not asked anything")
+            raise AssertionError("the server has received no request")
         check_fields(json_of(self.requests[-1].body) or {}, text, fields)
 
     def assert_all_answered(self) -> None:
-        """Raise `AssertionError` unless there were as many requests as answers."""
+        """Raise `AssertionError` unless each request had an answer, and each answer a request."""
         asked = [text_of(json_of(request.body) or {}) for request in self.requests]
         if len(asked) != len(self._answers):
             raise AssertionError(f"{len(self._answers)} answers for {len(asked)} requests: {asked}")
@@ -175,10 +177,10 @@ class ChatServer:
             answer = self._answers[number - 1] if number <= len(self._answers) else None
         asked = json_of(request.body)
         if not isinstance(asked, Mapping):
-            return _refusal(f"the body of the request is no JSON object: {request.body[:80]!r}")
+            return _refusal(f"the body of the request is not a JSON object: {request.body[:80]!r}")
         if answer is None:
             known = json.dumps(text_of(asked), ensure_ascii=False)
-            return _refusal(f"the test has no answer for request {number}, which asks {known}")
+            return _refusal(f"the test has no answer left for request {number}: {known}")
         return answer(asked)
 
 

@@ -12,7 +12,7 @@ MOST_CHARACTERS = 300  # of a line, because a picture is one
 
 
 def text_of(request: Mapping[str, Any]) -> str:
-    """The text of the newest message of a request."""
+    """The text of the last message of a request."""
     messages = request.get("messages")
     newest = messages[-1] if isinstance(messages, list) and messages else {}
     content = newest.get("content") if isinstance(newest, Mapping) else None
@@ -26,9 +26,9 @@ def check_fields(request: Mapping[str, Any], text: str | None, fields: Mapping[s
     wanted: dict[str, Any] = dict(fields)
     found: dict[str, Any] = {name: request[name] for name in fields if name in request}
     if text is not None:
-        wanted["the newest text"], found["the newest text"] = text, text_of(request)
+        wanted["the last text"], found["the last text"] = text, text_of(request)
     if wanted != found:
-        raise AssertionError("the request differs from what the test wants\n" + difference(wanted, found, "test"))
+        raise AssertionError("the request differs from what the test expects\n" + difference(wanted, found, "test"))
 
 
 def difference(wanted: Any, found: Any, source: str) -> str:

@@ -1,6 +1,6 @@
 """Scripts → a Chat Completions server on loopback that sends the bytes, pauses and faults of each script.
 
-A script is a list of steps. Each request is answered by the next script, and later requests by the last one.
+A script is a list of steps. Each request is answered by the next script, and when none is left, by the last one.
 
 >>> from chatstream import Client, Provider, StreamTruncated
 >>> from chatstream.testing import FaultServer, cut, delta, head, status, text_answer
@@ -46,8 +46,8 @@ class FaultServer:
     it they are answered with status 400.
 
     Attributes: ``url`` is the base URL of the server, ``port`` its port, ``requests`` the list of requests received,
-    ``connections`` the number of connections accepted. ``changed`` is notified of each change, and its lock
-    held while a step that several connections share changes something.
+    ``connections`` the number of connections accepted. ``changed`` is a `threading.Condition` that is
+    notified when a client closes a connection; hold its lock in a step that changes something connections share.
     """
 
     def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None, repeat: bool = True) -> None:

@@ -24,9 +24,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--chat-record-mode",
         choices=MODES,
-        help="what chat_recording does with the real server: none never asks it; once asks it where there is no "
-        "recording yet (default); new_episodes asks it for what the recording does not have; all and rewrite ask it "
-        "for everything",
+        help="when chat_recording sends requests to the real server: never (none), if there is no recording yet (once, "
+        "the default), for requests that are not in the recording (new_episodes), or always (all, rewrite)",
     )
     group.addoption(
         "--chat-recording-dir",
@@ -37,7 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def chat_server() -> Iterator[ChatServer]:
-    """A Chat Completions server on loopback that answers what the test says: see `chatstream.testing.ChatServer`."""
+    """A Chat Completions server on loopback with the answers of the test: see `chatstream.testing.ChatServer`."""
     from .chat_server import ChatServer
 
     with ChatServer() as server:
@@ -46,9 +45,9 @@ def chat_server() -> Iterator[ChatServer]:
 
 @pytest.fixture
 def chat_recording(request: pytest.FixtureRequest) -> Iterator[Callable[..., RecordingServer]]:
-    """A function that starts a server which records a real server once and answers from the recording afterwards.
+    """A function that starts a server which records the answers of a real server once and sends them again afterwards.
 
-    ``chat_recording("openai").url`` is the base URL to give to a client. The argument is the id of a provider, a base
+    ``chat_recording("openai").url`` is the base URL for a client. The argument is the id of a provider, a base
     URL, or a `Provider`; ``name`` tells several recordings of one test apart.
     """
     from contextlib import ExitStack

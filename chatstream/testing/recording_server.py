@@ -1,11 +1,11 @@
-"""A real server and a file → a server on loopback that records the answers once, and gives them again afterwards.
+"""A real server and a file → a server on loopback that records the answers once, and sends them again afterwards.
 
     client ─▶ RecordingServer ─▶ the real server        the first time: what it answers goes into the file
     client ─▶ RecordingServer ◀─ the file               from then on
 
 Rules:
 - A request is known if one in the file has the same method, path and JSON. Equal requests get their answers in the
-  recorded order, and the last of them again and again.
+  recorded order, and the last one is repeated.
 - A request that is not known, and may not be recorded, gets status 400 with the difference from the recorded ones.
 - The key of the provider is needed only to record, and not even then if the client sends one. It is never written.
 """
@@ -48,8 +48,8 @@ class RecordingServer:
       that the file does not have. ``all`` and ``rewrite`` record everything anew.
     - ``speed``: of the answers from the file; see `chatstream.replay`.
 
-    Attributes: ``url`` is the base URL to give to a client, ``requests`` the list of requests received, ``differences``
-    what was asked and may not be recorded, one text for each request.
+    Attributes: ``url`` is the base URL for a client, ``requests`` the list of requests received. ``differences`` has a
+    text for each request that is not in the recording and may not be recorded: how it differs.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class RecordingServer:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         if mode not in MODES:
-            raise ConfigError(f"the record mode is one of {', '.join(MODES)}, not {mode!r}")
+            raise ConfigError(f"the record mode must be one of {', '.join(MODES)}, not {mode!r}")
         self.path: Path = Path(path)
         self.differences: list[str] = []
         exists = self.path.exists()

@@ -1,4 +1,4 @@
-"""Recordings → a server on loopback that answers as the recorded one did, in its time.
+"""Recordings → a server on loopback that sends the recorded answers again, with their timing if wanted.
 
     files ─load▶ exchanges ─▶ FaultServer ─bytes, at their times▶ any client
 
@@ -30,21 +30,20 @@ UNANSWERED = ("IdleTimeout", "DeadlineExceeded")  # the server had fallen silent
 
 
 class ReplayServer:
-    """A server that answers with recordings; a context manager that closes it. Any client may ask it.
+    """A server that answers with recordings; a context manager that closes it. Any client may use it.
 
     ``paths`` are files that ``record=`` has written, or bodies that another program has saved; see `chatstream.replay`.
-    ``speed``: 1 takes the time that the answers took, 2 half of it; 0 does not wait. ``tls`` is a server-side context,
-    for https.
+    ``speed``: 1 is the original speed, 2 is twice as fast; 0 does not wait. ``tls`` is a server-side context for https.
 
     Attributes: ``url`` is the base URL of the server, ``port`` its port, ``requests`` the list of requests received.
-    Raises `ConfigError` for a file that is no recording.
+    Raises `ConfigError` for a file that is not a recording.
     """
 
     def __init__(self, *paths: str | os.PathLike[str], speed: float = 0, tls: ssl.SSLContext | None = None) -> None:
         check_speed(speed)
         self._exchanges = [exchange for path in paths for exchange in load(path)]
         if not self._exchanges:
-            raise ConfigError("a ReplayServer needs the path of a recording, or several")
+            raise ConfigError("a ReplayServer needs the path of at least one recording")
         self._played = [0] * len(self._exchanges)
         self._speed = speed
         self._server = FaultServer([self._answer], tls=tls)

@@ -48,7 +48,7 @@ def send(data: bytes) -> Step:
 
 
 def chunk(data: bytes) -> Step:
-    """A piece of the body: one HTTP chunk, or the bytes alone if the response is not chunked."""
+    """A piece of the body: one HTTP chunk, or only the bytes if the response is not chunked."""
     return lambda wire: wire.send_body(data)
 
 
@@ -80,7 +80,7 @@ def pause(seconds: float) -> Step:
 
 
 def drip(data: bytes, every: float) -> Step:
-    """Bytes without framing, one every ``every`` seconds."""
+    """Send the bytes one by one, ``every`` seconds apart, without framing."""
 
     def step(wire: Wire) -> None:
         for byte in data:
@@ -107,7 +107,7 @@ def stall() -> Step:
 
 
 def cut() -> Step:
-    """End the connection with FIN and without the end of the body; over TLS without close_notify."""
+    """Close the connection (FIN) before the body is complete; over TLS, without a close_notify."""
     return Wire.hang_up
 
 
@@ -117,7 +117,8 @@ def reset() -> Step:
 
 
 def end() -> Step:
-    """The regular end of the body: the last chunk, or FIN after close_notify; nothing if the head gave a length."""
+    """End the body: send the last chunk, or close the connection (over TLS after a close_notify). With a length in the
+    head, do nothing."""
 
     def step(wire: Wire) -> None:
         if wire.framing == "chunked":

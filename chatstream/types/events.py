@@ -4,7 +4,7 @@ Rules:
 - Events are frozen dataclasses, which ``match`` and `isinstance` narrow; `ResponseEvent` is the union of them.
 - Nothing here depends on how a server spells a chunk or on how bytes arrive.
 - ``choice`` is the index of the choice that an event belongs to; 0 unless the request has ``n`` above 1.
-- Each event has a tagged form for storage and for other programs: ``from_dict(event.to_dict())`` equals ``event``.
+- `to_dict` returns an event as a dict for storage and other programs: ``from_dict(event.to_dict())`` equals ``event``.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ FinishKind = Literal["stop", "length", "tool_calls", "content_filter", "error", 
 
 @frozen
 class Created:
-    """The answer has begun. This event is held back until the first event with content, right after it."""
+    """The answer has begun. This event is yielded immediately before the first event with content."""
 
     response_id: str | None = None
     model: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The event in its tagged form."""
+        """The event as a dict with a ``type`` key, ready for JSON."""
         return to_tagged(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Created:
-        """The event with the tagged form ``data``. Raises `ConfigError` if it is another one, or lacks a key."""
+        """The event from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
         return from_tagged(cls, data)
 
 
@@ -50,12 +50,12 @@ class OutputTextDelta:
     choice: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """The event in its tagged form."""
+        """The event as a dict with a ``type`` key, ready for JSON."""
         return to_tagged(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> OutputTextDelta:
-        """The event with the tagged form ``data``. Raises `ConfigError` if it is another one, or lacks a key."""
+        """The event from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
         return from_tagged(cls, data)
 
 
@@ -64,7 +64,7 @@ class ReasoningDelta:
     """A piece of the model's reasoning.
 
     ``details`` are the entries of the server's ``reasoning_details`` that came with it, unchanged; ``delta`` is empty
-    where these are encrypted and there is no text.
+    if they are encrypted and contain no text.
     """
 
     delta: str
@@ -72,12 +72,12 @@ class ReasoningDelta:
     details: tuple[dict[str, Any], ...] = field(default=(), hash=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """The event in its tagged form."""
+        """The event as a dict with a ``type`` key, ready for JSON."""
         return to_tagged(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ReasoningDelta:
-        """The event with the tagged form ``data``. Raises `ConfigError` if it is another one, or lacks a key."""
+        """The event from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
         return from_tagged(cls, data, details=tuple_of(as_dict))
 
 
@@ -89,12 +89,12 @@ class RefusalDelta:
     choice: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """The event in its tagged form."""
+        """The event as a dict with a ``type`` key, ready for JSON."""
         return to_tagged(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> RefusalDelta:
-        """The event with the tagged form ``data``. Raises `ConfigError` if it is another one, or lacks a key."""
+        """The event from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
         return from_tagged(cls, data)
 
 
@@ -112,12 +112,12 @@ class FunctionCallDelta:
     custom: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """The event in its tagged form."""
+        """The event as a dict with a ``type`` key, ready for JSON."""
         return to_tagged(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> FunctionCallDelta:
-        """The event with the tagged form ``data``. Raises `ConfigError` if it is another one, or lacks a key."""
+        """The event from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
         return from_tagged(cls, data)
 
 
@@ -129,29 +129,29 @@ class ContentPartDone:
     choice: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """The event in its tagged form."""
+        """The event as a dict with a ``type`` key, ready for JSON."""
         return to_tagged(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ContentPartDone:
-        """The event with the tagged form ``data``. Raises `ConfigError` if it is another one, or lacks a key."""
+        """The event from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
         return from_tagged(cls, data, part=part_from_dict)
 
 
 @frozen
 class OutputItemDone:
-    """A complete item: from a stream each function call, from `aggregate` also the message and the reasoning."""
+    """A complete item. A stream yields each tool call, and `aggregate` also the message and the reasoning."""
 
     item: ResponseItem
     choice: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """The event in its tagged form."""
+        """The event as a dict with a ``type`` key, ready for JSON."""
         return to_tagged(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> OutputItemDone:
-        """The event with the tagged form ``data``. Raises `ConfigError` if it is another one, or lacks a key."""
+        """The event from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
         return from_tagged(cls, data, item=item_from_dict)
 
 
@@ -162,7 +162,7 @@ class ChoiceEnd:
     - ``finish_reason``: as the server spelled it. ``finish_kind``: its meaning, one of OpenAI's finish reasons,
       ``error`` or ``other``.
     - ``status``: ``completed``; ``incomplete`` if it was cut off (``length``, ``content_filter``, ``error``) or ends
-      inside a call; ``unconfirmed`` if the server sent no finish reason, or one that nobody knows.
+      inside a call; ``unconfirmed`` if the server sent no finish reason, or an unknown one.
     - ``extra``: other fields of the choice, unchanged: ``logprobs``, ``annotations``, ``audio``, ``citations``, …
     """
 
@@ -173,18 +173,18 @@ class ChoiceEnd:
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """The end in its tagged form."""
+        """The end as a dict with a ``type`` key, ready for JSON."""
         return to_tagged(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ChoiceEnd:
-        """The end with the tagged form ``data``. Raises `ConfigError` if it is another one, or lacks a key."""
+        """The end from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
         return from_tagged(cls, data, extra=as_dict)
 
 
 @frozen
 class Completed:
-    """The answer is over. This event comes exactly once, and last.
+    """The answer has ended. This event is always the last one, and is yielded exactly once.
 
     ``finish_reason`` is that of the first choice, as the server spelled it; ``choices`` has the end of each choice.
     ``status`` is ``incomplete`` if any choice is, and ``unconfirmed`` if none has a known finish reason.
@@ -203,26 +203,26 @@ class Completed:
         return self.choices[0].finish_kind if self.choices else None
 
     def to_dict(self) -> dict[str, Any]:
-        """The event in its tagged form."""
+        """The event as a dict with a ``type`` key, ready for JSON."""
         return to_tagged(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Completed:
-        """The event with the tagged form ``data``. Raises `ConfigError` if it is another one, or lacks a key."""
+        """The event from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
         return from_tagged(cls, data, token_usage=TokenUsage.from_dict, choices=tuple_of(ChoiceEnd.from_dict))
 
 
 @frozen
 class Heartbeat:
-    """No event has arrived for ``heartbeat`` seconds, an option of `Client.stream`. The stream is still open."""
+    """No event has arrived for ``heartbeat`` seconds (see `Client.stream`). The stream is still open."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The event in its tagged form."""
+        """The event as a dict with a ``type`` key, ready for JSON."""
         return to_tagged(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Heartbeat:
-        """The event with the tagged form ``data``. Raises `ConfigError` if it is another one, or lacks a key."""
+        """The event from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
         return from_tagged(cls, data)
 
 
@@ -239,10 +239,10 @@ ResponseEvent = Union[
 ]
 
 _BY_CLASS = (
-    "events are told apart by their class, isinstance(event, OutputTextDelta), and stream.text() yields texts alone"
+    "not every event has it: check the class, as in isinstance(event, OutputTextDelta), or use stream.text() for text"
 )
 _NO_CHUNK = (
-    "an event is no chunk of openai-python: its text is event.delta of an OutputTextDelta, or what stream.text() yields"
+    "events are not chunks of openai-python: the text is event.delta of an OutputTextDelta, or use stream.text()"
 )
 _DELTAS = (OutputTextDelta, ReasoningDelta, RefusalDelta, FunctionCallDelta)
 for _event in set(get_args(ResponseEvent)) - {*_DELTAS}:  # `Created`, the first event of all, is where it is needed
@@ -255,9 +255,9 @@ _EVENTS: dict[str, Callable[[Mapping[str, Any]], ResponseEvent]] = {
 
 
 def event_from_dict(data: Mapping[str, Any]) -> ResponseEvent:
-    """The event with the tagged form ``data``, which `to_dict` of an event returns.
+    """The event from the dict that its `to_dict` returned.
 
-    Raises `ConfigError` if its type is none of an event, a key is missing, or a value has a wrong type.
+    Raises `ConfigError` if the type is unknown, a key is missing, or a value has the wrong type.
     """
     kind = require_key(data, "type")
     if not isinstance(kind, str) or kind not in _EVENTS:

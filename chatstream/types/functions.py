@@ -40,13 +40,13 @@ def describe(function: Callable[..., Any], strict: bool) -> tuple[str, str | Non
 
 
 def run(function: Callable[..., Any], call: FunctionCall) -> Any:
-    """The result of ``function`` with the arguments of ``call``. Raises `InvalidArguments`, and what it raises."""
+    """The result of ``function`` with the arguments of ``call``. Raises `InvalidArguments`, and its own errors."""
     any_name = takes_any_name(function)
     parameters = parameters_of(function, call.name, any_name=any_name)
     result = function(**_values(call, parameters, fixed_names(function) if any_name else None))
     if inspect.iscoroutine(result):
         result.close()
-        raise ConfigError(f"{call.name} returned a coroutine: give a function that is not async")
+        raise ConfigError(f"{call.name} returned a coroutine: pass a function that is not async")
     return result
 
 

@@ -5,7 +5,7 @@
 
 Rules:
 - As with parts, ``from_dict(item.to_dict())`` equals ``item``, and an item of an unknown type becomes `Other`.
-- An item that can't be sent raises `ConfigError` when it is made.
+- Creating an item that can't be sent raises `ConfigError`.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ from .text import clean_json
 class Message:
     """A message: ``role`` is ``user``, ``assistant``, ``system`` or ``developer``.
 
-    ``content`` is a str or a list of parts, and kept as a tuple of parts; a part is an object, a str or a dict in the
-    tagged form. Raises `ConfigError` for another type, and for the roles ``tool`` and ``function``.
+    ``content`` is a str or a list of parts, and is stored as a tuple of parts. Each part is an object such as
+    `InputImage`, a str, or a dict with a ``type``. Raises `ConfigError` for another type, and for the roles
+    ``tool`` and ``function``.
     """
 
     role: str
@@ -55,12 +56,12 @@ class Message:
         return "".join(map(text_of, self.content))
 
     def to_dict(self) -> dict[str, Any]:
-        """This item in its tagged form."""
+        """The item as a dict with a ``type`` key, ready for JSON."""
         return tagged("message", role=self.role, content=[part.to_dict() for part in self.content])
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Message:
-        """The item with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
+        """The item from its dict. Raises `ConfigError` for a missing key or a wrong value."""
         return cls(require_key(data, "role"), require_key(data, "content"))
 
 
@@ -70,7 +71,7 @@ class FunctionCall:
 
     ``arguments`` is JSON text, exactly as the model wrote it (see `parsed`). ``call_id`` connects the call with its
     `FunctionCallOutput`. ``status`` is ``completed``, or ``incomplete`` if the arguments are cut off or not JSON.
-    ``extra`` holds further keys that the server put on the call, such as a signature; they are sent back with it.
+    ``extra`` contains other keys of the call, such as a signature; they are sent back to the server with the call.
     """
 
     name: str
@@ -95,22 +96,22 @@ class FunctionCall:
     def output(self, value: Any) -> FunctionCallOutput:
         """The output of this call, to append to the conversation.
 
-        ``value`` is a str, content parts (one, or a list with any), or becomes JSON: what `json` takes, and
-        dataclasses, pydantic models, enums, dates and times, ``UUID``, ``Decimal`` and paths. Raises `ConfigError` for
-        anything else.
+        ``value`` is a str, a content part, or a list that contains content parts. Other values are converted to JSON:
+        those that `json` accepts, dataclasses, pydantic models, enums, dates and times, ``UUID``, ``Decimal`` and
+        paths. Raises `ConfigError` for anything else.
         """
         with imports():
             from .output import output_content
         return FunctionCallOutput(self.call_id, output_content(value, f"the output of {self.name}"))
 
     def to_dict(self) -> dict[str, Any]:
-        """This item in its tagged form."""
+        """The item as a dict with a ``type`` key, ready for JSON."""
         own = {"name": self.name, "arguments": self.arguments, "call_id": self.call_id, "status": self.status}
         return tagged("function_call", **own, extra=self.extra or None)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> FunctionCall:
-        """The item with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
+        """The item from its dict. Raises `ConfigError` for a missing key or a wrong value."""
         name, arguments, call_id = (require_key(data, key) for key in ("name", "arguments", "call_id"))
         return cls(name, arguments, call_id, data.get("status") or "completed", data.get("extra") or {})
 
@@ -128,13 +129,13 @@ class FunctionCallOutput:
         check_text(self, "call_id")
 
     def to_dict(self) -> dict[str, Any]:
-        """This item in its tagged form."""
+        """The item as a dict with a ``type`` key, ready for JSON."""
         output = self.output if isinstance(self.output, str) else [part.to_dict() for part in self.output]
         return tagged("function_call_output", call_id=self.call_id, output=output)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> FunctionCallOutput:
-        """The item with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
+        """The item from its dict. Raises `ConfigError` for a missing key or a wrong value."""
         return cls(require_key(data, "call_id"), require_key(data, "output"))
 
 
@@ -157,13 +158,13 @@ class CustomToolCall:
         return CustomToolCallOutput(self.call_id, value)
 
     def to_dict(self) -> dict[str, Any]:
-        """This item in its tagged form."""
+        """The item as a dict with a ``type`` key, ready for JSON."""
         own = {"name": self.name, "input": self.input, "call_id": self.call_id, "status": self.status}
         return tagged("custom_tool_call", **own, extra=self.extra or None)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> CustomToolCall:
-        """The item with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
+        """The item from its dict. Raises `ConfigError` for a missing key or a wrong value."""
         name, input, call_id = (require_key(data, key) for key in ("name", "input", "call_id"))
         return cls(name, input, call_id, data.get("status") or "completed", data.get("extra") or {})
 
@@ -181,19 +182,19 @@ class CustomToolCallOutput:
         check_text(self, "call_id")
 
     def to_dict(self) -> dict[str, Any]:
-        """This item in its tagged form."""
+        """The item as a dict with a ``type`` key, ready for JSON."""
         output = self.output if isinstance(self.output, str) else [part.to_dict() for part in self.output]
         return tagged("custom_tool_call_output", call_id=self.call_id, output=output)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> CustomToolCallOutput:
-        """The item with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
+        """The item from its dict. Raises `ConfigError` for a missing key or a wrong value."""
         return cls(require_key(data, "call_id"), require_key(data, "output"))
 
 
 @frozen
 class LocalShellCall:
-    """The model's request to run a command on this machine, which ``action`` describes.
+    """The model's request to run a command on this machine; ``action`` describes the command.
 
     Its `FunctionCallOutput` has the same ``call_id``, or the ``id`` if ``call_id`` is None.
     """
@@ -212,18 +213,18 @@ class LocalShellCall:
             raise ConfigError("a LocalShellCall needs call_id or id")
 
     def to_dict(self) -> dict[str, Any]:
-        """This item in its tagged form."""
+        """The item as a dict with a ``type`` key, ready for JSON."""
         return tagged("local_shell_call", id=self.id, call_id=self.call_id, status=self.status, action=self.action)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> LocalShellCall:
-        """The item with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
+        """The item from its dict. Raises `ConfigError` for a missing key or a wrong value."""
         return cls(data.get("id"), data.get("call_id"), require_key(data, "status"), require_key(data, "action"))
 
 
 @frozen
 class Reasoning:
-    """The model's reasoning: in full as ``text``, shortened as ``summary``, or encrypted for the server alone.
+    """The model's reasoning: ``text`` in full, a ``summary``, or ``encrypted_content`` that only the server can read.
 
     ``details`` are the entries of the server's ``reasoning_details``, unchanged: some servers want them back.
     """
@@ -245,7 +246,7 @@ class Reasoning:
         object.__setattr__(self, "details", tuple(self.details))
 
     def to_dict(self) -> dict[str, Any]:
-        """This item in its tagged form."""
+        """The item as a dict with a ``type`` key, ready for JSON."""
         summary = [tagged("summary_text", text=text) for text in self.summary]
         content = [tagged("reasoning_text", text=self.text)] if self.text else None
         return tagged(
@@ -259,7 +260,7 @@ class Reasoning:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Reasoning:
-        """The item with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
+        """The item from its dict. Raises `ConfigError` for a missing key or a wrong value."""
         text = "".join(require_key(part, "text") for part in data.get("content") or ())
         summary = tuple(require_key(part, "text") for part in data.get("summary") or ())
         return cls(text, data.get("id"), summary, data.get("encrypted_content"), data.get("details") or ())
@@ -288,7 +289,7 @@ _ITEMS: dict[str, Callable[[Mapping[str, Any]], ResponseItem]] = {
 
 
 def item_from_dict(data: Mapping[str, Any]) -> ResponseItem:
-    """The item with the tagged form ``data``; an `Other` if its type is unknown.
+    """The item from its dict; an `Other` if the type is unknown.
 
     Raises `ConfigError` if a key is missing or a value has a wrong type.
     """

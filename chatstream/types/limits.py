@@ -7,13 +7,14 @@ from .._dataclass import frozen
 
 @frozen
 class Limits:
-    """The most that is read of one answer. A stream that exceeds a limit raises `StreamTooLarge`.
+    """Size limits of one answer. A stream that exceeds a limit raises `StreamTooLarge`.
 
     - ``event_bytes``: the size of an SSE event, of a line, and of a JSON answer, in bytes. ``event_lines``: the lines
       of an event.
     - ``stream_bytes``: the size of the whole answer after decompression, in bytes.
     - ``json_containers``: the lists and objects of one event, and those kept of the whole answer in ``extra`` and the
-      like. Empty ones take twenty times the memory of their text. 20 top logprobs of 100,000 tokens are four million.
+      like. An empty one takes twenty times the memory of its text. 20 top logprobs for each of 100,000 tokens are
+      about four million lists and objects.
     - ``error_body_bytes``: how much of the body of an error response is kept, in bytes; the rest is cut off.
     """
 

@@ -1,8 +1,8 @@
 """The parts of a message that are not text: images, audio and files, from URLs, from files or from bytes.
 
 Rules:
-- A text where a URL or base64 belongs, such as the name of a file, raises `ConfigError` that says what to use.
-- A file is read when the part is made, never while a request is sent.
+- A string that is neither a URL nor base64, such as a file name, raises a `ConfigError` that says what to use.
+- A file is read when the part is created, never while a request is sent.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class InputImage:
     def from_file(
         cls, path: str | PathLike[str], *, media_type: str | None = None, detail: str | None = None
     ) -> InputImage:
-        """The image in a file: PNG, JPEG, GIF, WebP, BMP, TIFF, HEIC or AVIF, or what ``media_type`` says.
+        """The image in a file: PNG, JPEG, GIF, WebP, BMP, TIFF, HEIC or AVIF, or of the given ``media_type``.
 
-        Raises `ConfigError` if the file can't be read, is empty, or is not known by its first bytes as an image.
+        Raises `ConfigError` if the file can't be read, is empty, or is not recognized as an image.
         """
         with imports():
             from .media_type import checked_bytes, data_url, read_file
@@ -62,12 +62,12 @@ class InputImage:
         return cls(data_url(*checked_bytes(data, media_type, "image/")), detail)
 
     def to_dict(self) -> dict[str, Any]:
-        """This part in its tagged form."""
+        """The part as a dict with a ``type`` key, ready for JSON."""
         return tagged("input_image", image_url=self.image_url, detail=self.detail)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> InputImage:
-        """The part with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
+        """The part from its dict. Raises `ConfigError` for a missing key or a wrong value."""
         return cls(require_key(data, "image_url"), data.get("detail"))
 
 
@@ -75,7 +75,7 @@ class InputImage:
 class InputAudio:
     """Audio for the model: ``data`` in base64, ``format`` such as ``wav`` or ``mp3``; see `from_file` and `from_bytes`.
 
-    Some servers take a URL or a ``data:`` URL as ``data``.
+    Some servers accept a URL or a ``data:`` URL as ``data``.
     """
 
     data: str
@@ -88,9 +88,9 @@ class InputAudio:
 
     @classmethod
     def from_file(cls, path: str | PathLike[str], *, media_type: str | None = None) -> InputAudio:
-        """The audio in a file: WAV, MP3, Ogg, FLAC, M4A, AAC or WebM, or what ``media_type`` says.
+        """The audio in a file: WAV, MP3, Ogg, FLAC, M4A, AAC or WebM, or of the given ``media_type``.
 
-        Raises `ConfigError` if the file can't be read, is empty, or is not known by its first bytes as audio.
+        Raises `ConfigError` if the file can't be read, is empty, or is not recognized as audio.
         """
         with imports():
             from .media_type import read_file
@@ -111,12 +111,12 @@ class InputAudio:
         return cls(base64_of(data), _FORMATS.get(subtype, subtype))
 
     def to_dict(self) -> dict[str, Any]:
-        """This part in its tagged form."""
+        """The part as a dict with a ``type`` key, ready for JSON."""
         return tagged("input_audio", input_audio={"data": self.data, "format": self.format})
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> InputAudio:
-        """The part with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
+        """The part from its dict. Raises `ConfigError` for a missing key or a wrong value."""
         audio = require_key(data, "input_audio")
         return cls(require_key(audio, "data"), require_key(audio, "format"))
 
@@ -125,8 +125,8 @@ class InputAudio:
 class InputFile:
     """A file for the model: its content as a ``data:`` URL in ``file_data``, or the ``file_id`` of an uploaded file.
 
-    See `from_file` and `from_bytes`. Some servers take a URL or plain base64 as ``file_data``, and some want a
-    ``filename`` beside it.
+    See `from_file` and `from_bytes`. Some servers accept a URL or plain base64 as ``file_data``, and some also require
+    a ``filename``.
     """
 
     file_data: str | None = None
@@ -144,9 +144,9 @@ class InputFile:
     def from_file(
         cls, path: str | PathLike[str], *, media_type: str | None = None, filename: str | None = None
     ) -> InputFile:
-        """The file at ``path``: a PDF, a text in UTF-8, or what ``media_type`` says, under its own name.
+        """The file at ``path``: a PDF, UTF-8 text, or of the given ``media_type``; under its own name.
 
-        Raises `ConfigError` if the file can't be read, is empty, or is of no type that is known by its first bytes.
+        Raises `ConfigError` if the file can't be read, is empty, or is of a type that is not recognized.
         """
         with imports():
             from .media_type import checked_bytes, data_url, read_file
@@ -161,12 +161,12 @@ class InputFile:
         return cls(data_url(*checked_bytes(data, media_type, "")), None, filename)
 
     def to_dict(self) -> dict[str, Any]:
-        """This part in its tagged form."""
+        """The part as a dict with a ``type`` key, ready for JSON."""
         return tagged("input_file", file_data=self.file_data, file_id=self.file_id, filename=self.filename)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> InputFile:
-        """The part with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
+        """The part from its dict. Raises `ConfigError` for a missing key or a wrong value."""
         return cls(data.get("file_data"), data.get("file_id"), data.get("filename"))
 
 

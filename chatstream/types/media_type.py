@@ -52,7 +52,7 @@ def media_type_of(data: bytes) -> str | None:
 def checked_bytes(data: Any, media_type: str | None, kind: str, name: str = "the data") -> tuple[bytes, str]:
     """``data`` as bytes and its media type, which begins with ``kind``, such as ``image/``.
 
-    Raises `ConfigError` with the ``name`` of the data if it is no bytes, empty, or of another or an unknown type.
+    Raises `ConfigError` with the ``name`` of the data if it is not bytes, is empty, or is of a wrong or unknown type.
     """
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise ConfigError(f"from_bytes needs bytes, not {type(data).__name__}")
@@ -62,7 +62,7 @@ def checked_bytes(data: Any, media_type: str | None, kind: str, name: str = "the
     found = media_type_of(data) if media_type is None else media_type
     if found is None:
         raise ConfigError(
-            f'{name} is of a type that is not known by its first bytes: give media_type="{kind or "…/"}…"'
+            f'the type of {name} can\'t be detected from its first bytes: pass media_type="{kind or "…/"}…"'
         )
     if not isinstance(found, str) or not re.fullmatch(rf"{kind or '[a-z]+/'}[^\s/;,]+", found):
         wanted = f"a media type that begins with {kind}" if kind else "a media type such as application/pdf"
@@ -89,5 +89,6 @@ def read_file(path: Any) -> tuple[bytes, str]:
         with open(text, "rb") as file:
             return file.read(), re.split(r"[/\\]", text)[-1]
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        hint = ": give a URL to the class itself" if "://" in text or text.startswith("data:") else ""
+        is_url = "://" in text or text.startswith("data:")
+        hint = ": for a URL, call the class itself, as in InputImage(url)" if is_url else ""
         raise ConfigError(f"{text[:200]} can't be read ({getattr(error, 'strerror', None) or error}){hint}") from error

@@ -1,7 +1,7 @@
 """What a function returns → the output of its call: text, content parts, or JSON text.
 
 Rules:
-- Characters stay as they are. What has no JSON form, NaN and infinity included, raises `ConfigError` with its place.
+- Characters stay as they are. A value that JSON does not support, such as NaN, raises `ConfigError` with its place.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PARTS = get_args(ContentPart)
 
 
 def output_content(value: Any, where: str) -> Content:
-    """``value`` as a str or a list of parts. Raises `ConfigError` with ``where`` if it has no JSON form."""
+    """``value`` as a str or a list of parts. Raises `ConfigError` with ``where`` if it can't be converted to JSON."""
     if isinstance(value, enum.Enum):
         value = value.value
     if isinstance(value, str):
@@ -55,11 +55,13 @@ def _plain(value: Any, where: str) -> Any:
         return [_plain(each, f"{where}[{i}]") for i, each in enumerate(value)]
     if isinstance(value, (float, Decimal)):
         if not math.isfinite(value):
-            raise ConfigError(f"{where} is {value}, which is not JSON: use None or a text instead")
+            raise ConfigError(f"{where} is {value}, which JSON does not support: use None or a str instead")
         return value if isinstance(value, float) else str(value)
     text = _text(value)
     if text is None:
-        raise ConfigError(f"{where} is of the type {type(value).__name__}, which has no JSON form: convert it first")
+        raise ConfigError(
+            f"{where} is of the type {type(value).__name__}, which JSON does not support: convert it first"
+        )
     return text
 
 
@@ -83,7 +85,7 @@ def _text(value: Any) -> str | None:
 def _key(key: Any, where: str) -> Any:
     plain = _plain(key, f"the key {key!r:.60} of {where}")
     if isinstance(plain, (list, dict)):
-        raise ConfigError(f"the key {key!r:.60} of {where} has no JSON form: use a str")
+        raise ConfigError(f"the key {key!r:.60} of {where} can't be converted to JSON: use a str")
     return plain
 
 

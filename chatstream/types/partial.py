@@ -4,9 +4,9 @@
     [{"name": "Bob"}, {"na ─array_items▶ {"name": "Bob"}
 
 Rules:
-- A number or a literal is shown when nothing more can belong to it, a text while it grows.
+- A number or a literal is shown when it is complete, a string while it grows.
 - The work is linear in the length of the text.
-- jiter is optional, and used by `partial_json` alone.
+- jiter is optional, and used only by `partial_json`.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _LITERAL = re.compile(rb"(?:tr?u?|fa?l?s?|nu?l?)\Z")
 def partial_json(pieces: Iterable[str]) -> Iterator[Any]:
     """Yield the value of a JSON text while it grows, each time the value changes; the last value is complete.
 
-    ``pieces`` are the deltas of a text or of a call's arguments. A text in it is shown as far as it has arrived; a
-    number and ``true``, ``false`` and ``null`` are shown when they can't grow any more. The text is parsed again each
-    time it has grown by 1/32, so that the total work is linear in its length. A fenced block around it is taken off.
+    ``pieces`` are the deltas of a text or of a call's arguments. A string in the value is included as far as it has
+    arrived; numbers, ``true``, ``false`` and ``null`` are included once they are complete. The text is parsed only
+    when it has grown by about 3 %, so not every piece yields a value. A code fence around it is removed.
     Requires the extra ``chatstream-py[json]`` (jiter). Raises `ConfigError` without it, and ValueError if the text is
     not JSON.
     """
@@ -93,12 +93,12 @@ def array_items(pieces: Iterable[str], model: Any, *, name: str | None = None) -
 
 
 def array_items(pieces: Iterable[str], model: Any = None, *, name: str | None = None) -> Iterator[Any]:
-    """Yield the elements of a JSON array as each of them ends, as instances of ``model``, if given.
+    """Yield each element of a JSON array as soon as it is complete, as an instance of ``model`` if given.
 
-    ``pieces`` are the deltas of a text, such as ``stream.text()``. The text is an array, or an object whose key
-    ``name`` has it; the answer to ``response_format=list[…]`` needs no name. All pieces are read, each once. A fenced
-    block around the text is taken off. Raises ValueError if the text holds no such array, if the array is cut off, or
-    if an element is not JSON or does not match ``model``.
+    ``pieces`` are the deltas of a text, such as ``stream.text()``. The text is an array, or an object that has
+    the array under the key ``name``; the answer to ``response_format=list[…]`` needs no name. ``pieces`` are read to
+    the end. A code fence around the text is removed. Raises ValueError if the text has no such array, if the array is
+    cut off, or if an element is not JSON or does not match ``model``.
     """
     tokens = _tokens(unfenced(pieces))
     depth = _skip_to_array(tokens, name)
@@ -145,7 +145,7 @@ def _skip_to_array(tokens: Iterator[str], name: str | None) -> int:
             key = previous
         depth += _change_of_depth(token)
         previous = token
-    no_name = "the text is not an array: give the name of its key"
+    no_name = "the text is not an array: pass name=…, the key of the array"
     raise ValueError(no_name if name is None else f'the text has no array "{name}"')
 
 

@@ -1,12 +1,12 @@
-"""The parts of a message: text, images, audio, files and refusals, each with a tagged form for storage.
+"""The parts of a message: text, images, audio, files and refusals, each with a dict form for storage.
 
     ContentPart = InputText | InputImage | InputAudio | InputFile | OutputText | OutputImage | Refusal | Other
 
 Rules:
-- The tagged form is a dict with a ``type``, such as ``{"type": "input_text", "text": "Hi"}``, in the names of OpenAI's
+- The dict form has a ``type``, such as ``{"type": "input_text", "text": "Hi"}``, in the names of OpenAI's
   Responses API. ``from_dict(part.to_dict())`` equals ``part``.
 - An item or part of an unknown type becomes `Other` and keeps its dict unchanged.
-- A value of a wrong type raises `ConfigError` when the part is made, before a server could refuse it.
+- A value of a wrong type raises `ConfigError` when the part is created, before a server could reject it.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class InputText:
         check_text(self, "text")
 
     def to_dict(self) -> dict[str, Any]:
-        """This part in its tagged form."""
+        """The part as a dict with a ``type`` key, ready for JSON."""
         return tagged("input_text", text=self.text)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> InputText:
-        """The part with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
+        """The part from its dict. Raises `ConfigError` for a missing key or a wrong value."""
         return cls(require_key(data, "text"))
 
 
@@ -49,12 +49,12 @@ class OutputText:
         check_text(self, "text")
 
     def to_dict(self) -> dict[str, Any]:
-        """This part in its tagged form."""
+        """The part as a dict with a ``type`` key, ready for JSON."""
         return tagged("output_text", text=self.text)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> OutputText:
-        """The part with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
+        """The part from its dict. Raises `ConfigError` for a missing key or a wrong value."""
         return cls(require_key(data, "text"))
 
 
@@ -68,12 +68,12 @@ class OutputImage:
         check_text(self, "image_url")
 
     def to_dict(self) -> dict[str, Any]:
-        """This part in its tagged form."""
+        """The part as a dict with a ``type`` key, ready for JSON."""
         return tagged("output_image", image_url=self.image_url)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> OutputImage:
-        """The part with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
+        """The part from its dict. Raises `ConfigError` for a missing key or a wrong value."""
         return cls(require_key(data, "image_url"))
 
 
@@ -87,12 +87,12 @@ class Refusal:
         check_text(self, "refusal")
 
     def to_dict(self) -> dict[str, Any]:
-        """This part in its tagged form."""
+        """The part as a dict with a ``type`` key, ready for JSON."""
         return tagged("refusal", refusal=self.refusal)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Refusal:
-        """The part with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
+        """The part from its dict. Raises `ConfigError` for a missing key or a wrong value."""
         return cls(require_key(data, "refusal"))
 
 
@@ -107,12 +107,12 @@ class Other:
             raise ConfigError(f'Other.raw must be a dict whose "type" is a str, not {self.raw!r:.80}')
 
     def to_dict(self) -> dict[str, Any]:
-        """This part in its tagged form."""
+        """The part as a dict with a ``type`` key, ready for JSON."""
         return {key: plain(value) for key, value in self.raw.items()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Other:
-        """The part with the tagged form ``data``. Raises `ConfigError` if a key is missing."""
+        """The part from its dict. Raises `ConfigError` for a missing key or a wrong value."""
         return cls(dict(data))
 
 
@@ -131,7 +131,7 @@ _PARTS: dict[str, Callable[[Mapping[str, Any]], ContentPart]] = {
 
 
 def part_from_dict(data: Mapping[str, Any]) -> ContentPart:
-    """The part with the tagged form ``data``; an `Other` if its type is unknown.
+    """The part from its dict; an `Other` if the type is unknown.
 
     Raises `ConfigError` if a key is missing or a value has a wrong type.
     """
@@ -152,8 +152,8 @@ def _as_part(part: ContentPart | str | Mapping[str, Any], text_type: type[InputT
         return part
     if isinstance(part, (bytes, bytearray)) or hasattr(part, "__fspath__"):
         raise ConfigError(
-            f"a part of a message can't be {part!r:.80}: InputImage, InputAudio and InputFile have from_file(path) and "
-            "from_bytes(data)"
+            f"a part of a message can't be {part!r:.80}: use InputImage.from_file(path) or "
+            "InputImage.from_bytes(data), or those of InputAudio or InputFile"
         )
     return text_type(part) if isinstance(part, str) else part_from_dict(part)
 

@@ -1,6 +1,6 @@
 """What a caller gives as a prompt → a `Prompt`: instructions, a list of items or message dicts, and tools.
 
-What stands alone where a list is expected (an item, a message dict, a turn) is a list of one.
+A single item, message dict or turn is accepted in place of a list.
 ``Prompt.from_dict(prompt.to_dict())`` equals ``prompt``.
 """
 
@@ -39,7 +39,7 @@ class Prompt:
       messages of openai-python, and other objects whose ``model_dump()`` is a message dict, count as message dicts.
     - ``tools``: functions, `Tool` objects, or dicts in the flat (Responses) or the nested (Chat Completions) shape.
 
-    A list is kept and not copied. Raises `ConfigError` for other types.
+    Lists are not copied, so changes to them change the prompt. Raises `ConfigError` for other types.
     """
 
     instructions: str | None
@@ -72,25 +72,25 @@ class Prompt:
             return cls(input=[value])  # type: ignore[list-item]  # what `is_item` says
         way = ""
         if isinstance(value, Mapping) and "messages" in value:
-            way = '; give its list, ["messages"], and the other keys as keyword arguments'
+            way = '; pass its "messages" as the prompt, and the other keys as keyword arguments'
         elif isinstance(value, Mapping):
             way = '; a message dict has a "role"'
         elif isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray)):
-            way = "; list(…) makes a list of it"
+            way = "; use list(…)"
         raise ConfigError(f"a prompt must be a str, a list of messages or a Prompt, not {type_name(value)}{way}")
 
     def to_dict(self) -> dict[str, Any]:
-        """The conversation in its tagged form, as plain JSON. Raises `ConfigError` for an item or tool of another type.
+        """The conversation as a dict with a ``type`` key, ready for JSON.
 
-        Message dicts and tools that are dicts stay as they are; of a turn the items are kept, and of a tool all but its
-        function.
+        Message dicts and tool dicts are stored unchanged, a turn as its items, and a tool without its function. Raises
+        `ConfigError` for items or tools of other types.
         """
         tagged = {"instructions": self.instructions, "input": [*chain.from_iterable(map(_items_to_dicts, self.input))]}
         return {"type": "prompt", **tagged, "tools": [*map(_tool_to_dict, self.tools)]}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Prompt:
-        """The conversation with the tagged form ``data``. Raises `ConfigError` if it is none."""
+        """The conversation from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
         given = as_dict(data)
         if given.get("type") != "prompt":
             raise ConfigError(f'expected a dict with the type "prompt", not {data!r:.80}')
@@ -102,9 +102,9 @@ PromptLike = Union[str, Prompt, InputItem, Sequence[InputItem]]
 
 
 def one_prompt(prompt: PromptLike | None, messages: PromptLike | None) -> PromptLike:
-    """The one that is given of the two. Raises `ConfigError` if both are, or none."""
+    """The one of the two that is not None. Raises `ConfigError` if both are given, or neither."""
     if prompt is not None and messages is not None:
-        raise ConfigError("the prompt is given twice: give it as the first argument or as messages=…, not as both")
+        raise ConfigError("the prompt was passed twice: pass it either as the first argument or as messages=…")
     given = messages if prompt is None else prompt
     if given is None:
         raise ConfigError('the prompt is missing or None: stream("Why?", …), stream([…], …) or stream(messages=[…], …)')
@@ -134,7 +134,7 @@ def type_name(value: object) -> str:
     return "None" if value is None else f"{type(value).__name__} {value!r:.60}"
 
 
-# ── the tagged form ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── the prompt as a dict ────────────────────────────────────────────────────────────────────────────────────────
 
 AS_GIVEN = "as_given"  # the tag around a dict that would come back as an item, or as a `Tool`, if it stood alone
 
@@ -167,7 +167,7 @@ def _tool_to_dict(tool: AnyTool) -> dict[str, Any]:
     if not isinstance(tool, Tool) and callable(tool):
         tool = Tool.from_function(tool)
     if isinstance(tool, Tool):
-        return to_tagged(replace(tool, function=None))  # a function is no JSON
+        return to_tagged(replace(tool, function=None))  # a function is not JSON
     raise ConfigError(f"a tool of a prompt must be a function, a Tool or a dict, not {type_name(tool)}")
 
 

@@ -41,9 +41,9 @@ def name_of(function: Any) -> str:
     wrong = isinstance(function, type) or not callable(function)
     name = None if wrong else _name(function)
     if not name or not name.isidentifier():
-        raise ConfigError(f"Tool.from_function needs a function with a name, not {function!r:.200}")
+        raise ConfigError(f"Tool.from_function needs a named function, not a lambda or a class: {function!r:.200}")
     if any(map(_is_async, (function, getattr(type(function), "__call__", None)))):  # noqa: B004
-        raise ConfigError(f"{name} is async, but tools are called synchronously: give a function that is not async")
+        raise ConfigError(f"{name} is async, but tools are called synchronously: pass a function that is not async")
     return name
 
 
@@ -86,7 +86,7 @@ def takes_any_name(function: Any) -> bool:
 def parameters_of(function: Any, name: str, *, any_name: bool = False) -> list[Parameter]:
     """The parameters of ``function``, without ``**arguments`` if ``any_name`` may be given.
 
-    Raises `ConfigError` if one has no annotation or can't be given by keyword.
+    Raises `ConfigError` if one has no annotation or can't be passed by keyword.
     """
     try:
         signature, hints = _signature(function), _hints(function)
@@ -97,7 +97,7 @@ def parameters_of(function: Any, name: str, *, any_name: bool = False) -> list[P
     for each in signature:
         where = f"parameter {each.name} of {name}"
         if each.kind not in _BY_KEYWORD:
-            raise ConfigError(f"{where} can't be given by keyword: change its kind, or write the Tool by hand")
+            raise ConfigError(f"{where} can't be passed by keyword: change the signature, or create the Tool by hand")
         if each.name not in hints:
             raise ConfigError(f"{where} has no annotation: add one, such as str")
     return [_parameter(each, hints[each.name]) for each in signature]

@@ -4,7 +4,7 @@
     JSON text ─parsed▶ Bike(…)
 
 Rules:
-- Servers want an object, so another type is sent as the one property of an object, which `parsed` takes off again.
+- Servers expect an object, so another type is wrapped in an object with one property, and `parsed` unwraps it.
 - The schema is strict wherever the type can be expressed so.
 """
 
@@ -28,9 +28,9 @@ def response_format(model: Any) -> dict[str, Any]:
 
     ``model`` may be a dataclass, a TypedDict, a NamedTuple, a pydantic model, or any type that a parameter of a tool
     may have; what is not an object is wrapped into one with the key ``value``, and `Turn.parsed` unwraps it. The schema
-    is strict, as OpenAI's structured outputs demand: every field is required, also one with a default, and no other
+    is strict, as OpenAI's structured outputs demand: every field is required, even one with a default, and no other
     field is allowed. A type with arbitrary keys or values, such as ``dict[str, int]`` or ``Any``, can't be strict, and
-    is sent with ``strict`` false. Raises `ConfigError` for what has no JSON schema.
+    is sent with ``strict`` false. Raises `ConfigError` for a type without a JSON schema.
     """
     if not (isinstance(model, type) or get_origin(model) or hasattr(model, "__supertype__") or is_alias(model)):
         raise ConfigError(
@@ -59,7 +59,7 @@ def _is_wrapped(model: Any) -> bool:
 def parsed(text: str, model: Any = None) -> Any:
     """The value of the JSON in ``text``, as an instance of ``model``, if given; see `response_format`.
 
-    A single fenced block around the JSON is taken off. Raises ValueError if the text is not one complete JSON value or
+    A code fence around the JSON is removed. Raises ValueError if the text is not one complete JSON value or
     does not match ``model``; the ValidationError of pydantic is a ValueError.
     """
     json_text = without_fence(text)

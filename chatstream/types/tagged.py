@@ -1,12 +1,12 @@
-"""Values ↔ plain JSON: the tagged form of events, of turns and of what they hold.
+"""Values ↔ plain JSON: events, turns and what they hold ↔ dicts with a ``type`` key.
 
     OutputTextDelta("Hi") ─to_tagged▶ {"type": "output_text_delta", "delta": "Hi", "choice": 0} ─from_tagged▶ the same
 
 Rules:
-- The tag is the name of the class in lower case, and each field has its own name. What is None, or an empty list or
-  dict by default, is left out.
-- What comes out consists of dicts, lists, str, numbers and bools, and shares nothing with the value.
-- Keys that are not known here are ignored, so that a program reads what a newer version of this library has written.
+- The ``type`` is the name of the class in lower case, and each field has its own name. None, and a list or dict that
+  is empty by default, is left out.
+- The result consists of dicts, lists, str, numbers and bools, and shares nothing with the value.
+- Unknown keys are ignored, so that a program reads what a newer version of this library has written.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 def plain(value: Any) -> Any:
-    """A copy of ``value`` in which lists and mappings are those of JSON, and what has a tagged form is in that form."""
+    """A copy of ``value`` with the lists and dicts of JSON, in which each value with `to_dict` is its dict."""
     if value is None or isinstance(value, (str, int, float)):
         return value
     if hasattr(value, "to_dict"):
@@ -39,7 +39,7 @@ def tag_of(cls: type) -> str:
 
 
 def to_tagged(value: Any) -> dict[str, Any]:
-    """The tagged form of a dataclass."""
+    """A dataclass as a dict with a ``type`` key."""
     tag, named = _form(value.__class__)
     tagged: dict[str, Any] = {"type": tag}
     for name, key, is_optional in named:
@@ -56,9 +56,9 @@ def _form(cls: Any) -> tuple[str, tuple[tuple[str, str, bool], ...]]:
 
 
 def from_tagged(cls: type[T], data: Mapping[str, Any], **readers: Callable[[Any], Any]) -> T:
-    """The value with the tagged form ``data``; of a field that has a reader, what that makes of it.
+    """The value from its dict ``data``; a field that has a reader is what the reader returns.
 
-    Raises `ConfigError` if ``data`` is not a mapping, has the tag of another class, or lacks a key.
+    Raises `ConfigError` if ``data`` is not a mapping, has the type of another class, or lacks a key.
     """
     if not isinstance(data, Mapping) or data.get("type", tag_of(cls)) != tag_of(cls):
         raise ConfigError(f'expected a dict with the type "{tag_of(cls)}", not {data!r:.80}')
@@ -76,7 +76,8 @@ def _simple(value: Any, field: Field[Any], name: str) -> Any:
     """A value that is no object: of the type of the field's default, or a str if it has none."""
     kind = str if field.default is MISSING else type(field.default)
     if not isinstance(value, (str, int, float) if field.default is None else kind):
-        raise ConfigError(f"{name} can't be {value!r:.80}")
+        wanted = "str or a number" if field.default is None else kind.__name__
+        raise ConfigError(f"{name} must be a {wanted}, not {value!r:.80}")
     return value
 
 
@@ -102,7 +103,7 @@ def tuple_of(read: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
 
 
 def tagged(type: str, **values: Any) -> dict[str, Any]:
-    """The tagged form with this ``type`` and all ``values`` but those that are None."""
+    """A dict with this ``type`` and all ``values`` but those that are None."""
     return {"type": type, **{name: plain(value) for name, value in values.items() if value is not None}}
 
 

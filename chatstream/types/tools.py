@@ -25,8 +25,8 @@ class Tool:
     """A function that the model may call.
 
     ``parameters`` is the JSON schema of its arguments, whose type is ``object``. ``strict`` asks the server to make
-    the model follow this schema; not every server can. ``function`` is what `call` calls; one that has
-    ``**arguments`` gets those without a parameter of their own as the model wrote them.
+    the model follow this schema; not every server can. ``function`` is the Python function that
+    `call` runs; its ``**arguments``, if any, receive arguments without a named parameter unchanged.
     """
 
     name: str
@@ -49,16 +49,18 @@ class Tool:
 
     @classmethod
     def from_function(cls, function: Callable[..., Any], *, strict: bool | None = None) -> Tool:
-        """The tool for a function, from its name, its annotations and its docstring.
+        """Create the tool for a function, from its name, its annotations and its docstring.
 
-        ``function`` may also be a bound method, a `functools.partial`, or an object with ``__call__``. An annotation
-        may be ``str``, ``int``, ``float``, ``bool``, ``None``, ``Any``, ``list[…]``, ``tuple[…]``, ``dict[str, …]``,
-        ``Literal``, an ``Enum`` (the model gives its values), a date or time, ``UUID``, ``Decimal``, ``Path``, a
-        dataclass, a TypedDict, a NamedTuple, a pydantic model, or a union of these; ``Annotated[…, "text"]`` and
-        pydantic's ``Field(description="text")`` describe it. The description is the first paragraph of the docstring;
-        parameters are described in its ``Args:`` block or its ``:param x:`` lines, too. With ``strict``, every
-        parameter is required, as OpenAI demands. Raises `ConfigError` for other annotations, for a parameter that has
-        none or can't be given by keyword, and for an ``async`` function.
+        - ``function``: a function, a bound method, a `functools.partial`, or an object with ``__call__``.
+        - Annotations: ``str``, ``int``, ``float``, ``bool``, ``None``, ``Any``, ``list[…]``, ``tuple[…]``,
+          ``dict[str, …]``, ``Literal``, an ``Enum`` (by its values), a date or time, ``UUID``, ``Decimal``, ``Path``,
+          a dataclass, a TypedDict, a NamedTuple, a pydantic model, or a union of these.
+        - Descriptions: of the tool, the first paragraph of the docstring; of a parameter, ``Annotated[…, "text"]``,
+          pydantic's ``Field(description="text")``, or the ``Args:`` section or ``:param x:`` lines of the docstring.
+        - ``strict``: every parameter is required, as OpenAI demands.
+
+        Raises `ConfigError` for other annotations, for a parameter that has none or can't be passed by keyword, and for
+        an ``async`` function.
         """
         with imports():
             from .functions import describe
@@ -69,13 +71,13 @@ class Tool:
         """Call the function with the arguments of ``call``, as values of its declared types, and return its result.
 
         Raises `InvalidArguments`, and calls nothing, if the arguments are cut off, are not JSON, or do not match the
-        parameters; what the function raises is passed on. Raises `ConfigError` if the tool has no function, or ``call``
-        is not a call of it.
+        parameters; an exception raised by the function is passed on. Raises `ConfigError` if the tool has no
+        function, or if ``call`` is not a call of it.
         """
         if self.function is None:
-            raise ConfigError(f"the tool {self.name} has no function to call: make it with Tool.from_function")
+            raise ConfigError(f"the tool {self.name} has no function to call: use Tool.from_function(function)")
         if call.name != self.name:
-            raise ConfigError(f"the model called {call.name}, not {self.name}: choose the tool by the name of the call")
+            raise ConfigError(f"this is a call of {call.name}, not of {self.name}: look up the tool by call.name")
         with imports():
             from .functions import run
         return run(self.function, call)

@@ -25,8 +25,8 @@ _IN_ONE_LINE = ("total", "longest gap", "speed", "read")
 
 @frozen
 class Timing:
-    """What a call took. Times are in seconds, and None where nothing has come yet; all but ``total`` and ``retries``
-    are those of the last attempt, whose answer is in the turn.
+    """The timing of a call. Times are in seconds, or None if that point was not reached. All values but ``total`` and
+    ``retries`` describe the last attempt, whose answer is in the turn.
 
     - ``headers``, ``first_event``, ``first_text``, ``total``: when the response headers arrived, the first event, the
       first piece of text, and when the stream ended; counted from the call.
@@ -35,10 +35,10 @@ class Timing:
     - ``bytes``: how much of the body was read, after decompression. ``reused``: whether the connection had served
       another request.
     - ``retries``: how many requests were made after the first one.
-    - ``arrivals``: for each read of the body the seconds since the call, and how many bytes had been read by then. Of a
-      long answer at most 200 are kept, and these are late by less than a fiftieth of the time.
+    - ``arrivals``: for each read of the body the seconds since the call, and the bytes read by then. For a long
+      answer, at most 200 are kept, and each time may be up to 2 % of the duration too late.
 
-    Its str is one line for a person.
+    ``str(timing)`` is a summary in one line.
     """
 
     headers: float | None = None
@@ -57,8 +57,8 @@ class Timing:
         return ", ".join(f"{name} {value}" for name, value in self._facts() if name in (first, *_IN_ONE_LINE))
 
     def sparkline(self, width: int = 40) -> str:
-        """How many bytes arrived when, as ``width`` characters for a terminal: from the call to the end, one bar for
-        each part of the time, the lowest where nothing arrived. Empty without arrivals."""
+        """The bytes received over time, from the call to the end, as a line of ``width`` bars for a terminal. Each bar
+        stands for an equal interval; the lowest means that nothing arrived. Empty without arrivals."""
         if width < 1:
             raise ConfigError(f"width must be at least 1, not {width!r:.80}")
         with imports():
@@ -74,8 +74,8 @@ class Timing:
         return arrivals_svg(self.arrivals, self._until, self.first_text)
 
     def plot(self, ax: Any = None) -> Any:
-        """The same as axes of matplotlib: ``ax``, or new ones of pyplot. Where matplotlib (extra ``plot``) is not
-        installed, it returns `svg`."""
+        """Draw the picture of `svg` on the matplotlib axes ``ax`` (default: new ones of pyplot), and return them. If
+        matplotlib (extra ``plot``) is not installed, return ``svg()``."""
         with imports():
             from .._display.plot import arrivals_axes
 
@@ -109,25 +109,25 @@ class Timing:
         return [*facts, ("connection", "used before" if self.reused else "new")]
 
     def to_dict(self) -> dict[str, Any]:
-        """The times in their tagged form."""
+        """The times as a dict with a ``type`` key, ready for JSON."""
         return to_tagged(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Timing:
-        """The times with the tagged form ``data``. Raises `ConfigError` if it is another one."""
+        """The times from their dict. Raises `ConfigError` for another type or a wrong value."""
         return from_tagged(cls, data, arrivals=tuple_of(_arrival))
 
 
 @frozen
 class Turn:
-    """One turn of the model; of an answer with several choices it is the first one (see `choices`).
+    """One answer of the model; if it has several choices, this is the first of them (see `choices`).
 
     - ``items``: reasoning, message and function calls, in this order, to be appended to `Prompt.input` as they are.
     - ``status``: ``completed``; ``incomplete`` if it was cut off (``length``, ``content_filter``, ``error``), ends
-      inside a call, or has not ended; ``unconfirmed`` if the server sent no finish reason, or one that nobody knows.
+      inside a call, or has not ended; ``unconfirmed`` if the server sent no finish reason, or an unknown one.
     - ``finish_reason``: as the server spelled it. ``finish_kind``: its meaning, one of OpenAI's finish reasons,
       ``error`` or ``other``.
-    - ``provider``: the name of the provider that has answered; None for a turn that was made from bytes or events.
+    - ``provider``: the name of the provider that answered; None for a turn of `read_events` or ``collect(events)``.
     - ``timing``: times in seconds. ``extra``: other fields of the answer, unchanged: ``logprobs``, ``annotations``,
       ``audio``, ``citations``, ``search_results``, ``timings``, …
     """
@@ -146,7 +146,7 @@ class Turn:
 
     @property
     def choices(self) -> tuple[Turn, ...]:
-        """One turn per choice, in order of index; for an answer with one choice, this turn alone."""
+        """One turn per choice, in order of index; for an answer with one choice, only this turn."""
         return self._choices or (self,)
 
     @property
@@ -176,7 +176,7 @@ class Turn:
 
     @property
     def complete_items(self) -> tuple[ResponseItem, ...]:
-        """The items without calls that were cut off or have no name: what can be sent back to any server."""
+        """The items, except tool calls that were cut off or have no name. Every server accepts these."""
         return tuple(item for item in self.items if not _is_broken_call(item))
 
     @overload
@@ -187,9 +187,9 @@ class Turn:
     def parsed(self, model: Any) -> Any: ...
 
     def parsed(self, model: Any = None) -> Any:
-        """The value of the text, which is JSON, as an instance of ``model``, if given; see `response_format`.
+        """Parse the text as JSON; return its value, as an instance of ``model`` if given (see `response_format`).
 
-        A single fenced block around the JSON is taken off. Raises ValueError if the text is not one complete JSON value
+        A code fence around the JSON is removed. Raises ValueError if the text is not one complete JSON value
         or does not match ``model``.
         """
         with imports():
@@ -198,12 +198,12 @@ class Turn:
         return parsed(self.text, model)
 
     def to_dict(self) -> dict[str, Any]:
-        """The turn in its tagged form, as plain JSON; with ``choices`` if there is more than one."""
+        """The turn as a dict with a ``type`` key, ready for JSON; with ``choices`` if there is more than one."""
         return to_tagged(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Turn:
-        """The turn with the tagged form ``data``. Raises `ConfigError` if it is another one, or can't be read."""
+        """The turn from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
         return from_tagged(
             cls,
             data,
@@ -251,17 +251,15 @@ class Turn:
 
 
 def _arrival(value: Any) -> tuple[float, int]:
-    """A pair of the tagged form. Raises `ConfigError` for another value."""
+    """A pair of ``arrivals`` from a list. Raises `ConfigError` for another value."""
     match value:
         case [int() | float() as moment, int() as read]:
             return moment, read
-    raise ConfigError(f"arrivals can't have {value!r:.80}")
+    raise ConfigError(f"arrivals must be pairs of seconds and bytes, not {value!r:.80}")
 
 
 def _is_broken_call(item: ResponseItem) -> bool:
     return isinstance(item, (FunctionCall, CustomToolCall)) and not (item.name and item.status == "completed")
 
 
-explain_missing(
-    Turn, {"message": "the text is turn.text", "content": "the text is turn.text", "usage": "it is turn.token_usage"}
-)
+explain_missing(Turn, {"message": "use turn.text", "content": "use turn.text", "usage": "use turn.token_usage"})

@@ -1,4 +1,4 @@
-"""What answers take: the tokens of one answer, and the running total of a client."""
+"""Token usage: that of one answer, and the running total of a client."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class TokenUsage:
 
     ``cached_input_tokens`` is the part of ``input_tokens`` that a prompt cache served. ``reasoning_output_tokens`` is
     the part of ``output_tokens`` spent on reasoning; some servers do not include it in ``output_tokens``. ``raw`` is
-    the server's own object, with all that has no name here; it does not count for equality. ``cost`` is what the server
-    says that the answer costs, in US dollars or its own credits; few servers do.
+    the server's own object, with all that has no name here; comparisons ignore it. ``cost`` is the cost that the server
+    reported, in US dollars or its own credits; few servers report it.
 
-    Usages add up, with ``+`` and with `sum`: a count that one of them lacks is that of the other. A sum has no ``raw``.
+    Usages can be added, with ``+`` and `sum`. If one of them lacks a count, the other's is used. A sum has no ``raw``.
     """
 
     input_tokens: int | None = None
@@ -54,12 +54,12 @@ class TokenUsage:
         return [(name.removesuffix("_tokens").replace("_", " "), f"{value:,}") for name, value in known.items()]
 
     def to_dict(self) -> dict[str, Any]:
-        """The counts in their tagged form."""
+        """The counts as a dict with a ``type`` key, ready for JSON."""
         return to_tagged(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TokenUsage:
-        """The counts with the tagged form ``data``. Raises `ConfigError` if it is another one."""
+        """The counts from their dict. Raises `ConfigError` for another type or a wrong value."""
         return from_tagged(cls, data, raw=as_dict)
 
 
@@ -69,9 +69,9 @@ def _sum(one: float | None, other: float | None) -> Any:
 
 @frozen
 class ClientUsage:
-    """What the calls of a client have taken until now, over all its threads.
+    """The usage of a client so far, across all threads.
 
-    ``calls`` counts the calls whose first request was answered or failed, ``retries`` all their further requests.
+    ``calls`` is the number of calls, each counted when its first request ends; ``retries`` that of further requests.
     ``tokens`` is the sum of what servers reported; a call adds to it when its stream ends.
     """
 
@@ -92,10 +92,10 @@ class ClientUsage:
         return table("Usage", [("calls", f"{self.calls:,}"), ("retries", f"{self.retries:,}"), *tokens])
 
     def to_dict(self) -> dict[str, Any]:
-        """The total in its tagged form."""
+        """The total as a dict with a ``type`` key, ready for JSON."""
         return to_tagged(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ClientUsage:
-        """The total with the tagged form ``data``. Raises `ConfigError` if it is another one."""
+        """The total from its dict. Raises `ConfigError` for another type or a wrong value."""
         return from_tagged(cls, data, tokens=TokenUsage.from_dict)

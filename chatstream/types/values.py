@@ -118,7 +118,7 @@ def _first_fit(value: Any, hints: tuple[Any, ...], where: str) -> Any:
     names = ", ".join(map(type_label, hints))
     details = [reason for reason in reasons if not reason.startswith(f"{where} is ")]  # of something inside the value
     more = f" ({'; '.join(details)})" if details else ""
-    raise ValueError(f"{where} is {value!r:.60}, which is of none of the types {names}{more}")
+    raise ValueError(f"{where} is {value!r:.60}, which matches none of the types {names}{more}")
 
 
 def _same(value: Any, options: tuple[Any, ...], hint: Any, where: str) -> Any:
@@ -142,11 +142,11 @@ def _member(value: Any, kind: enum.EnumMeta, where: str) -> Any:
 
 
 def _record(value: Any, hint: Any, where: str) -> Any:
-    name, fields = type_label(hint), {field.name: field for field in record_fields(hint)}
+    fields = {field.name: field for field in record_fields(hint)}
     if not isinstance(value, dict):
         raise _misfit(value, hint, where)
     if unknown := value.keys() - fields:
-        raise ValueError(f"{where} has {', '.join(sorted(unknown))}, which is not a field of {name}")
+        raise ValueError(f"{where} has unknown fields: {', '.join(sorted(unknown))}")
     if missing := [field.name for field in fields.values() if field.required and field.name not in value]:
         raise ValueError(f"{where} has no value for {', '.join(missing)}")
     values = {key: _instance(each, fields[key].hint, f"{where}.{key}") for key, each in value.items()}
@@ -195,7 +195,7 @@ _LARGEST_FLOAT = float.fromhex("0x1.fffffffffffffp+1023")
 def _scalar(value: Any, hint: Any, where: str) -> Any:
     origin = get_origin(hint) or hint
     if not (origin in (*JSON_TYPES, *_FROM_TEXT, *LISTS, *DICTS, tuple) or is_path(hint)):
-        raise ConfigError(f"{where} has the annotation {type_label(hint)}, which no JSON value has")
+        raise ConfigError(f"{where} has the type {type_label(hint)}, which can't be read from JSON")
     if hint is float and type(value) in (int, float) and abs(value) <= _LARGEST_FLOAT:
         return float(value)
     if hint is int and type(value) is float and value.is_integer():

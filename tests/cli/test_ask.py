@@ -114,7 +114,7 @@ def test_without_a_question_nothing_is_sent(
     server = openai_server(ANSWER)
     monkeypatch.setattr(sys, "stdin", None)  # as a shell's <&- leaves it
     assert main(["-", "-m", "m1"]) == 1
-    assert capsys.readouterr().err.startswith("chatstream: there is no question: give one")
+    assert capsys.readouterr().err.startswith("chatstream: no question: pass one as an argument")
     assert not server.requests
 
 

@@ -116,7 +116,7 @@ def test_instructions_are_kept_with_the_conversation_and_can_not_be_changed_late
     for repeated in ("Be long.", "Be brief."):
         code, server = chat("-s", repeated, "Hi", scripts=[text_answer("Ho")])
         assert (code, server.requests) == (1, [])
-        expected = "chatstream: instructions can only be given when a conversation begins: --new begins another one"
+        expected = "chatstream: -s can only be used at the start of a conversation: add --new to start a new one"
         assert capsys.readouterr().err.strip() == expected
 
 
@@ -183,7 +183,9 @@ def test_without_a_terminal_and_without_a_message_chat_is_an_error(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", None) if given is None else stdin(given)
     assert chat(scripts=[])[0] == 1
-    assert capsys.readouterr().err.startswith("chatstream: there is no message: chat needs a terminal, ")
+    assert capsys.readouterr().err.startswith(
+        "chatstream: no message: type one on a terminal, pass one as an argument, or pipe lines into stdin"
+    )
 
 
 @pytest.mark.parametrize("line", ["{", "3", "null", '"text"', "[]", '{"a": 1}', '{"type": "message", "role": "user"}'])
@@ -203,7 +205,7 @@ def test_a_conversation_that_can_not_be_read_or_written_is_an_error_of_one_line(
     (tmp_path / "file").write_text("", "utf-8")
     for name in (str(tmp_path), "/dev/null", ""):
         assert chat("-C", name, "Hi", scripts=[text_answer("Ho")])[0] == 1
-        assert capsys.readouterr().err == f"chatstream: {name!r} is not a file that a conversation can be kept in\n"
+        assert capsys.readouterr().err == f"chatstream: {name!r} can't be used as a conversation file\n"
     assert chat("-C", str(tmp_path / "file" / "x.jsonl"), "Hi", scripts=[text_answer("Ho")])[0] == 1
     out, err = capsys.readouterr()
     assert (out, err) == ("Ho\n", f"chatstream: can't write {tmp_path}/file/x.jsonl: File exists\n")
@@ -245,7 +247,7 @@ def test_ctrl_c_ends_one_answer_of_a_typed_conversation(
     screen = keyboard("One", "Two")
     _, server = chat(scripts=[[head(), delta("Half"), interrupt, stall()], text_answer("2")])
     assert sent(server) == [("user", "One"), ("assistant", "Half"), ("user", "Two")]
-    assert "(stopped; what arrived is kept)" in capsys.readouterr().err
+    assert "(stopped; the part received is kept)" in capsys.readouterr().err
 
 
 def test_earlier_messages_come_back_in_the_line_editor(chat: Any, keyboard: Any) -> None:

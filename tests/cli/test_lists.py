@@ -126,7 +126,7 @@ def test_a_word_that_is_nearly_a_command_is_not_sent_as_a_question(
     out, err = capsys.readouterr()
     assert (out, err.count("\n"), server.requests) == ("", 1, [])
     assert (
-        f" is not a command: did you mean 'chatstream {meant} …'? To ask a question of one word, use 'chatstream ask "
+        f" is not a command: did you mean 'chatstream {meant} …'? To send a one-word question, use 'chatstream ask "
         in err
     )
 

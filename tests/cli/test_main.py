@@ -25,17 +25,21 @@ PAGE = [head(headers={"Content-Type": "text/html"}), chunk(b"<html>\n<title>Sign
     ("script", "options", "message"),
     [
         (ANSWER, ["-m", ""], "name a model"),
-        (ANSWER, ["-p", "opnai"], "there is no built-in provider of this name. Did you mean 'openai'?"),
+        (
+            ANSWER,
+            ["-p", "opnai"],
+            "unknown built-in provider (its name is not shown, because it may be a key). Did you mean 'openai'?",
+        ),
         (ANSWER, ["-p", "groq"], "Missing environment variable: `GROQ_API_KEY`. Create a key at "),
-        (ANSWER, ["--deadline", "-1"], "deadline is a number of seconds above 0"),
+        (ANSWER, ["--deadline", "-1"], "deadline must be a number of seconds above 0"),
         (ANSWER, ["--temperature", "nan"], "temperature can't be written as JSON"),
         (refusal("Incorrect API key."), [], "unexpected status 401: Incorrect API key."),
-        (refusal("Two\r\nlines\n"), [], "unexpected status 401: Two lines. The key was that of "),
-        (status(503, "busy"), [], "retries spent after 5 attempts, last status 503: busy"),
+        (refusal("Two\r\nlines\n"), [], "unexpected status 401: Two lines. The key came from "),
+        (status(503, "busy"), [], "retries exhausted after 5 attempts, last status 503: busy"),
         (PAGE, [], "stream disconnected before completion: "),
         ([head(), error_event("overloaded"), end()], [], "stream disconnected before completion: overloaded"),
         ([head(), end()], [], "stream disconnected before completion: "),
-        ([head(), stall()], ["--deadline", "0.05"], "the deadline passed"),
+        ([head(), stall()], ["--deadline", "0.05"], "the deadline of 0.05 s for all attempts has passed"),
     ],
 )
 def test_an_error_is_one_line_on_stderr(run: Any, script: Script, options: list[str], message: str) -> None:
@@ -96,7 +100,7 @@ def test_a_question_that_begins_with_the_name_of_a_command_is_asked_in_quotes_or
 ) -> None:
     server = openai_server(text_answer("An apple a day."))
     assert main(["doctor", "who?", "-m", "m1"]) == 1
-    assert capsys.readouterr().err.startswith("chatstream: a server is given by its URL, or by its host as in ")
+    assert capsys.readouterr().err.startswith("chatstream: this is not a server: use a URL, or a host such as ")
     assert main(["doctor who?", "-m", "m1"]) == main(["ask", "doctor", "who?", "-m", "m1"]) == 0
     assert [each.json["messages"][0]["content"] for each in server.requests] == ["doctor who?"] * 2
 

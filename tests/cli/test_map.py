@@ -53,7 +53,7 @@ def test_a_prompt_that_fails_is_named_and_asked_again_by_the_same_command(openai
     assert main(["map", *files, "-m", "m1", "--concurrency", "1"]) == 1
     assert capsys.readouterr().err.splitlines() == [
         "chatstream: 2: unexpected status 400: No.",
-        "chatstream: 1 of 2 prompts have failed: the same command asks for them again",
+        "chatstream: 1 of 2 prompts failed: run the same command again to retry them",
     ]
     assert main(["map", *files, "-m", "m1"]) == 0
     assert len(server.requests) == 3

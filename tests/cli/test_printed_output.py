@@ -132,4 +132,4 @@ def test_a_whole_answer_is_printed_after_a_restart_without_a_trace(
 def test_nothing_of_an_answer_that_stays_broken_is_printed(run: Any) -> None:
     code, out, err = run([head(), delta("one "), stall()], "--aggregate", "--deadline", "0.1")
     assert (code, out) == (1, "")
-    assert err.startswith("chatstream: the deadline passed")
+    assert err.startswith("chatstream: the deadline of 0.1 s for all attempts has passed")

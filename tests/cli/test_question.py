@@ -114,7 +114,7 @@ def test_a_stdin_that_nobody_put_there_is_not_read(sent: Any, monkeypatch: pytes
 
 def test_an_empty_pipe_without_a_question_is_an_error(refused: Any, stdin: Any) -> None:
     stdin(b" \n")
-    assert refused().startswith("chatstream: there is no question: ")
+    assert refused().startswith("chatstream: no question: pass one as an argument")
 
 
 def test_a_shell_pipes_into_the_question(openai_server: Any) -> None:
@@ -154,7 +154,7 @@ def test_images_are_sent_from_files_and_as_urls(sent: Any, tmp_path: Path) -> No
     [
         ("-f", "can't read {}/missing: No such file or directory"),
         ("-f", "can't read {}: Is a directory"),
-        ("-f", "{}/pixel.png is not a text in UTF-8; an image is attached by -i"),
+        ("-f", "{}/pixel.png is not UTF-8 text; use -i to attach an image"),
         ("-i", "missing"),
         ("-i", "note.txt is of the type 'text/plain', but needs a media type that begins with image/"),
     ],
@@ -191,12 +191,12 @@ def test_an_option_sets_any_field_of_the_request(sent: Any) -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("seed", "-o is followed by KEY=JSON, such as -o seed=1"),
-        ("=1", "-o is followed by KEY=JSON, such as -o seed=1"),
+        ("seed", "-o needs KEY=JSON, such as -o seed=1"),
+        ("=1", "-o needs KEY=JSON, such as -o seed=1"),
         ("stop=[4", "-o stop=… is not JSON: "),
-        ("deadline=3", "-o deadline=… is not a field of a request: see the options that --help lists"),
-        ("model=other", "-o model=… is not a field of a request: see the options that --help lists"),
-        ("heartbeat=1", "-o heartbeat=… is not a field of a request"),
+        ("deadline=3", "-o deadline=… is not a request field: it may be an option of its own (see --help)"),
+        ("model=other", "-o model=… is not a request field: it may be an option of its own (see --help)"),
+        ("heartbeat=1", "-o heartbeat=… is not a request field"),
         ("stream=false", ""),
         ("base_url=http://a", "base_url="),
         ("seed=NaN", "seed can't be written as JSON"),
@@ -210,7 +210,7 @@ def test_a_field_that_can_not_be_sent_is_an_error_of_one_line(refused: Any, opti
 def test_a_warning_is_one_line_without_a_place_in_the_code(run: Any) -> None:
     code, out, err = run(ANSWER, "-o", "temprature=1")
     assert (code, out) == (0, "Hello\n")
-    assert err == "chatstream: the field temprature is sent as it is: did you mean temperature?\n"
+    assert err == "chatstream: the unknown field temprature is sent unchanged: did you mean temperature?\n"
 
 
 # ── schemas ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -244,7 +244,7 @@ def test_a_file_with_a_json_schema_is_the_format_of_the_answer(sent: Any, planet
         ("planets_of_test:Nothing", None, "planets_of_test:Nothing does not exist: module 'planets_of_test' has no"),
         ("no_such_module:A", None, "no_such_module:A can't be imported: No module named 'no_such_module'"),
         ("planets_of_test:number", None, "response_format must be a dict, or a type"),
-        ("planets_of_test:", None, "planets_of_test: is neither a file nor module:name"),
+        ("planets_of_test:", None, "planets_of_test: must be module:name"),
         ("broken_module:A", "exit(3)", "broken_module:A can't be imported: SystemExit: 3"),
         ("broken_module:A", "1 / 0", "broken_module:A can't be imported: ZeroDivisionError: division by zero"),
     ],

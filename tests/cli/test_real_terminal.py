@@ -106,7 +106,7 @@ def test_a_conversation_of_three_turns_is_continued_in_a_second_process(
     child.send("Question 2\r")
     child.expect_exact("Half 2")
     child.sendintr()
-    child.expect_exact("(stopped; what arrived is kept)")
+    child.expect_exact("(stopped; the part received is kept)")
     child.expect(PROMPT)
     child.sendeof()
     assert "Traceback" not in rest_of(child)
@@ -131,5 +131,5 @@ def test_a_conversation_of_three_turns_is_continued_in_a_second_process(
 
 def test_an_error_is_one_line_after_the_erased_spinner(start: Any) -> None:
     child = start("Hi", "-m", "m1", "-p", "opnai", scripts=[])
-    assert re.fullmatch(r"(\r\x1b\[K.*)?chatstream: there is no built-in provider.*\r\n", rest_of(child))
+    assert re.fullmatch(r"(\r\x1b\[K.*)?chatstream: unknown built-in provider \(.*\r\n", rest_of(child))
     assert child.exitstatus == 1

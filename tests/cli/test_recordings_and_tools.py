@@ -183,7 +183,7 @@ def test_a_conversation_keeps_the_part_that_arrived_after_a_call(openai_server: 
     [
         ("weather_of_test:number", "weather_of_test:number is not a function, but of the type int"),
         ("weather_of_test:nothing", "weather_of_test:nothing does not exist: "),
-        ("get_weather", "get_weather is neither a file nor module:name"),
+        ("get_weather", "get_weather must be module:name"),
     ],
 )
 def test_a_tool_that_can_not_be_called_is_an_error_of_one_line(

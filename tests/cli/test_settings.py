@@ -93,23 +93,27 @@ def test_a_ready_made_provider_is_found_beside_the_own_ones(own_file: Any, opena
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        (OWN, ["-p", "mien"], "there is no built-in provider, and none in "),
+        (OWN, ["-p", "mien"], "unknown provider, neither built in nor in "),
         ("[model_providers", [], "providers.toml is not TOML: "),
-        ("model_provider = 3", [], "providers.toml: model_provider must be a text"),
-        ("model = 3", [], "providers.toml: model must be a text"),
+        ("model_provider = 3", [], "providers.toml: model_provider must be a string"),
+        ("model = 3", [], "providers.toml: model must be a string"),
         ("model_providers = 3", [], "providers.toml: model_providers must be a table"),
         (
             "[model_providers.mine]\nurl = 3",
             ["-p", "mine"],
-            "providers.toml: [model_providers.mine]: unknown key 'url'",
+            "providers.toml: [model_providers.mine]: unknown setting 'url'",
         ),
-        ('model_provider = "opnai"', [], "there is no built-in provider of this name. Did you mean 'openai'?"),
-        (OWN, ["--base-url", "http://127.0.0.1:1", "-p", "mine"], "provider and base_url name two servers"),
+        (
+            'model_provider = "opnai"',
+            [],
+            "unknown built-in provider (its name is not shown, because it may be a key). Did you mean 'openai'?",
+        ),
+        (OWN, ["--base-url", "http://127.0.0.1:1", "-p", "mine"], "provider and base_url were both given"),
         (OWN, ["-p", "openai", "--key-env", "NO_SUCH_KEY"], "Missing environment variable: `NO_SUCH_KEY`."),
         (OWN, ["-c", "."], "can't read "),
-        (OWN, ["-p", ""], "there is no built-in provider, and none in "),
-        ("", ["-p", ""], "there is no built-in provider of this name."),
-        ("", ["--base-url", ""], "a server is given by its URL, or by its host"),
+        (OWN, ["-p", ""], "unknown provider, neither built in nor in "),
+        ("", ["-p", ""], "unknown built-in provider (its name is not shown, because it may be a key)."),
+        ("", ["--base-url", ""], "this is not a server: use a URL, or a host such as"),
     ],
 )
 def test_settings_that_can_not_work_are_an_error_of_one_line(

@@ -239,7 +239,7 @@ def test_an_error_among_the_events_has_the_items_collected_until_then(take):
 
 @pytest.mark.parametrize("take", [lambda events: list(aggregate(events)), collect], ids=["aggregate", "collect"])
 def test_events_that_end_without_completed_raise_stream_truncated(take):
-    with pytest.raises(StreamTruncated, match="the events ended without Completed") as caught:
+    with pytest.raises(StreamTruncated, match="the events ended without a Completed event") as caught:
         take(EVENTS[:-1])
     assert caught.value.partial is not None
     assert caught.value.partial.text == "Hello"

@@ -132,7 +132,7 @@ def test_an_answer_without_any_choice_is_truncated_even_if_an_end_marker_follows
     answer = read(sse(*bodies, done=done), choices)
     assert type(answer.error) is StreamTruncated
     assert answer.events == []
-    assert "before its first choice" in str(answer.error)
+    assert "ended before any content arrived" in str(answer.error)
 
 
 def test_a_choice_without_content_and_an_end_marker_is_an_empty_answer():

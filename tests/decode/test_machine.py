@@ -196,13 +196,13 @@ def test_done_without_any_choice_raises_stream_truncated():
         events, error = events_and_error(*chunks)
         assert events == []
         assert isinstance(error, StreamTruncated)
-        assert error.args == ("the answer ended before its first choice",)
+        assert error.args == ("the answer ended before any content arrived",)
 
 
 def test_done_without_any_choice_raises_an_error_that_quotes_the_first_sentence_of_the_server():
     chunks = [Chunk(note=""), Chunk(note="Nobody is in."), Chunk(note="Come back."), DONE]
     _, error = events_and_error(*chunks)
-    assert error.args == ("the answer ended before its first choice; the server said: Nobody is in.",)
+    assert error.args == ("the answer ended before any content arrived; the server said: Nobody is in.",)
     _, error = events_and_error(Chunk(note="x" * 5000), DONE)
     assert len(str(error)) < MAX_EXCERPT + 200
 
@@ -260,9 +260,9 @@ def test_the_end_of_the_bytes_completes_the_answer_if_its_choice_has_finished():
 @pytest.mark.parametrize(
     ("chunks", "choices", "message"),
     [
-        ([], 1, "the answer ended before its first choice"),
-        ([Chunk((), "r1", "m1", usage={"prompt_tokens": 1})], 1, "the answer ended before its first choice"),
-        ([], 2, "the answer ended before its first choice"),
+        ([], 1, "the answer ended before any content arrived"),
+        ([Chunk((), "r1", "m1", usage={"prompt_tokens": 1})], 1, "the answer ended before any content arrived"),
+        ([], 2, "the answer ended before any content arrived"),
         ([text("a")], 1, "the answer ended without a finish reason"),
         ([text("a"), end(), text("b", 1)], None, "the answer ended without a finish reason for choice 1"),
         ([text("a"), text("b", 1)], 1, "the answer ended without a finish reason"),
@@ -321,7 +321,7 @@ def test_with_eof_completes_the_end_of_the_bytes_completes_the_answer():
 
 
 def test_with_eof_completes_an_answer_without_choices_still_raises_stream_truncated():
-    with pytest.raises(StreamTruncated, match="before its first choice"):
+    with pytest.raises(StreamTruncated, match="ended before any content arrived"):
         run(Chunk((), "r1"), eof_completes=True)
 
 

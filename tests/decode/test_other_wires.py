@@ -81,7 +81,7 @@ def test_an_answer_of_another_interface_is_named_with_the_way_out(wire):
     for pieces in ([data], [data[start : start + 1] for start in range(len(data))]):
         with pytest.raises(ProtocolViolation) as caught:
             list(read_events(pieces))
-        assert f"the server answers in {'the ' if 'older' in name else ''}{name}" in str(caught.value)
+        assert f"the response is in the format of {'the ' if 'older' in name else ''}{name}" in str(caught.value)
         assert way_out in str(caught.value)
         assert not caught.value.retryable
 
@@ -91,7 +91,7 @@ def test_an_answer_of_another_interface_is_named_with_the_way_out(wire):
 def test_an_answer_of_another_interface_is_not_asked_for_again(serve, connect, wire, collect):
     server = serve([head(), chunk(WIRES[wire][0]), end()])
     client: Client = connect(server)
-    with pytest.raises(ProtocolViolation, match="not in Chat Completions"):
+    with pytest.raises(ProtocolViolation, match="not of Chat Completions"):
         client.stream("Hi").collect() if collect else list(client.stream("Hi"))
     assert len(server.requests) == 1
 
@@ -127,7 +127,7 @@ def test_events_of_another_interface_between_chunks_are_ignored(serve, connect, 
 def test_what_belongs_to_no_known_interface_is_not_taken_for_one(data, kind):
     with pytest.raises(kind) as caught:
         list(read_events(data))
-    assert "not in Chat Completions" not in str(caught.value)
+    assert "not of Chat Completions" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

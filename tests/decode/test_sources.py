@@ -113,9 +113,9 @@ def test_nothing_is_read_before_it_is_asked_for_and_nothing_after_the_end():
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
-    "str": (RECORDED.decode(), r"not a str: give it text.encode\(\), or open\(path, 'rb'\)"),
+    "str": (RECORDED.decode(), r"not a str: use text.encode\(\), or open\(path, 'rb'\)"),
     "a name": ("answer.sse", "not a str"),
-    "path": (Path("answer.sse"), r"not a path: give it open\(path, 'rb'\)"),
+    "path": (Path("answer.sse"), r"not a path: use open\(path, 'rb'\)"),
     "StringIO": (io.StringIO(RECORDED.decode()), "not a text file"),
     "a file of str": (Own(RECORDED.decode()), "one of its pieces is of the type str"),
     "None": (None, "not None"),
@@ -126,7 +126,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize(("source", "reason"), REFUSED.values(), ids=REFUSED.keys())
 def test_another_source_raises_a_config_error_that_says_what_to_give(source, reason):
-    with pytest.raises(ConfigError, match="^read_events takes the bytes of a body, a file opened in .*" + reason):
+    with pytest.raises(ConfigError, match="^read_events needs the bytes of a body, a file opened in .*" + reason):
         list(read_events(source))
 
 

@@ -156,5 +156,5 @@ def _dict(provider: Provider) -> str:
 def test_a_report_shows_its_findings_and_the_advised_settings():
     report = Report("http://127.0.0.1/v1", {"streaming": "yes"}, {"stream_usage": False})
     assert page_of(report).text == "http://127.0.0.1/v1streamingyesadvisedstream_usage=False"
-    assert page_of(Report("u")).text == "uadvisednothing: the defaults suit it"
-    assert str(Report("u")) == "u\nadvised  nothing: the defaults suit it"
+    assert page_of(Report("u")).text == "uadvisedno settings"
+    assert str(Report("u")) == "u\nadvised  no settings"

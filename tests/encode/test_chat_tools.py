@@ -77,9 +77,9 @@ def test_a_tool_that_is_not_a_function_is_sent_only_if_the_provider_allows_it():
 @pytest.mark.parametrize(
     ("tools", "message"),
     [
-        ([Tool("f"), NESTED], "more than one tool is named f: give each a name of its own"),
+        ([Tool("f"), NESTED], "more than one tool is named f: use a different name for each"),
         (["f"], "a tool must be a function, a Tool or a dict, not 'f'"),
-        ([get_weather, get_weather], "more than one tool is named get_weather: give each a name of its own"),
+        ([get_weather, get_weather], "more than one tool is named get_weather: use a different name for each"),
         ([get_weather, Tool("get_weather")], "more than one tool is named get_weather"),
         ([{"type": "function"}], 'a function tool needs a "name" that is not blank'),
         ([{"type": "function", "function": None}], 'a function tool needs a "name" that is not blank, not None'),

@@ -72,12 +72,12 @@ def test_a_call_of_the_newest_kind_and_one_before_tools_may_stand_in_message_dic
 @pytest.mark.parametrize(
     ("items", "message"),
     [
-        ([OUTPUT, CALL], "the output of call_id c1 has no call before it: put the call first"),
-        ([OUTPUT], "the output of call_id c1 has no call before it"),
-        ([answer("c1")], "the output of call_id c1 has no call before it"),
-        ([calling(call("c1")), answer("c1"), answer("c1")], "the output of call_id c1 has no call before it"),
-        ([CALL, OUTPUT, HI, OUTPUT], "the output of call_id c1 has no call before it"),
-        ([CALL, CustomToolCallOutput("c2", "42")], "the output of call_id c2 has no call before it"),
+        ([OUTPUT, CALL], "the output of call_id c1 has no earlier call: add the call before it"),
+        ([OUTPUT], "the output of call_id c1 has no earlier call"),
+        ([answer("c1")], "the output of call_id c1 has no earlier call"),
+        ([calling(call("c1")), answer("c1"), answer("c1")], "the output of call_id c1 has no earlier call"),
+        ([CALL, OUTPUT, HI, OUTPUT], "the output of call_id c1 has no earlier call"),
+        ([CALL, CustomToolCallOutput("c2", "42")], "the output of call_id c2 has no earlier call"),
         (
             [CALL],
             r"call_id c1 has no output at the end: put FunctionCallOutput\('c1', …\) right after the call, or drop",
@@ -107,7 +107,7 @@ def test_the_place_counts_the_instructions_too():
 
 
 def test_the_error_for_a_missing_output_names_the_switch_for_unchecked_histories():
-    with pytest.raises(ConfigError, match="a provider with check_history=False sends a history as it stands"):
+    with pytest.raises(ConfigError, match="a provider with check_history=False sends it unchecked"):
         messages(CALL)
 
 
@@ -201,9 +201,7 @@ def test_the_input_of_a_custom_call_is_never_wrapped():
     ],
 )
 def test_a_call_without_a_name_is_refused_with_the_way_out(nameless):
-    with pytest.raises(
-        ConfigError, match=r"the call c1 has no name, and no server takes it back: send turn\.complete_items"
-    ):
+    with pytest.raises(ConfigError, match=r"the call c1 has no name, so servers reject it: send turn\.complete_items"):
         messages(HI, nameless, OUTPUT)
 
 

@@ -127,14 +127,17 @@ def test_the_parts_of_a_message_dict_may_be_objects_str_or_tagged_dicts():
         (None, "not None"),
         (b"hi", "not bytes b'hi'"),
         ({"hi"}, "not set {'hi'}"),
-        ({"messages": []}, r"""not dict .*; give its list, \["messages"\], and the other keys as keyword arguments"""),
+        (
+            {"messages": []},
+            r"""not dict .*; pass its "messages" as the prompt, and the other keys as keyword arguments""",
+        ),
         ({"content": "hi"}, 'not dict .*; a message dict has a "role"'),
-        (iter("hi"), r"not str_(ascii_)?iterator .*; list\(…\) makes a list of it"),
-        (["hi"], r"""input\[0\] is str 'hi': give Message\("user", 'hi'\), or the text alone as the prompt"""),
-        ([["hi"]], r"input\[0\] is list \['hi'\]: add what is in it, with prompt.input \+= items"),
+        (iter("hi"), r"not str_(ascii_)?iterator .*; use list\(…\)"),
+        (["hi"], r"""input\[0\] is str 'hi': use Message\("user", 'hi'\), or pass only the text as the prompt"""),
+        ([["hi"]], r"input\[0\] is list \['hi'\]: add its items with prompt.input \+= items"),
         (
             [Message("user", "hi"), None],
-            r"input\[1\] is None: give Message\(role, text\) or another item, or a message dict",
+            r"input\[1\] is None: use Message\(role, text\) or another item, or a message dict",
         ),
         ([{"content": "hi"}], r"input\[0\] is dict"),
         ([{"type": "input_text", "text": "hi"}], r"input\[0\] is dict"),
@@ -180,14 +183,14 @@ def test_a_wrong_attribute_that_was_set_later_is_refused_when_the_prompt_is_sent
 
 @pytest.mark.parametrize("prompt", ["", " \n", [], Prompt(), Prompt(""), [Reasoning("so")]], ids=repr)
 def test_an_empty_prompt_is_refused(prompt):
-    with pytest.raises(ConfigError, match="the prompt is empty: give it a message to answer"):
+    with pytest.raises(ConfigError, match="the prompt is empty: add a message to answer"):
         body(prompt)
 
 
 @pytest.mark.parametrize("input", [(), "", " ", [Reasoning("so")]], ids=repr)
 @pytest.mark.parametrize("settings", [{}, {"check_history": False}, {"developer_role": False}], ids=repr)
 def test_instructions_alone_are_refused_and_shown_as_the_input_that_they_may_be(input, settings):
-    with pytest.raises(ConfigError, match=r"nothing to answer: Prompt\(input='Why\?'\) makes them the question"):
+    with pytest.raises(ConfigError, match=r"but no message: use Prompt\(input='Why\?'\) to send them as a question"):
         body(Prompt("Why?", input), **settings)
     with pytest.raises(ConfigError, match=r"Prompt\(input='x{60}…'\)"):
         body(Prompt("x" * 1000, input), **settings)
@@ -428,9 +431,12 @@ def test_a_request_without_a_model_is_refused(model):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"messages": []}, "messages can't be a field: give the list of messages as the prompt"),
+        ({"messages": []}, "messages can't be a field: pass the list of messages as the prompt"),
         ({"model": "other"}, "model is given twice"),
-        ({"stream": False}, r"stream is always true here: leave it out, and take .collect\(\) for the whole answer"),
+        (
+            {"stream": False},
+            r"answers are always streamed: leave out stream, and use .collect\(\) for the complete answer",
+        ),
         ({"tools": Tool("f")}, "tools must be a list, not Tool"),
         ({"metadata": object()}, "metadata can't be written as JSON: Object of type object"),
         ({"temperature": float("nan")}, "temperature can't be written as JSON: Out of range float"),
@@ -444,7 +450,7 @@ def test_the_error_for_an_invalid_field_names_the_field(fields, message):
 
 
 def test_tools_in_the_prompt_and_in_the_fields_are_refused():
-    with pytest.raises(ConfigError, match="give tools in the prompt or as tools=…, not in both"):
+    with pytest.raises(ConfigError, match="tools were passed twice: pass them either in the prompt or as tools=…"):
         body(Prompt(None, "hi", [Tool("f")]), fields={"tools": [Tool("g")]})
 
 

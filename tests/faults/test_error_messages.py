@@ -402,7 +402,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "connect timeout": ("connect_timeout",),
     "an upload that nobody reads": ("connect_timeout",),
     "a deadline": ("0.1 s for all attempts",),
-    "an HTTP/2 server": ("it speaks HTTP/2 alone",),
+    "an HTTP/2 server": ("it supports only HTTP/2",),
     "an SSH server": ("begins with 'SSH-2.0-OpenSSH_9.6",),
     "an HTTP answer to TLS": ("write http:// in base_url",),
     "closed during TLS": ("write http:// in base_url",),
@@ -412,15 +412,15 @@ CASES: dict[str, tuple[str, ...]] = {
     "HTTP to a TLS port, answered in HTTP": ("write https:// in base_url",),
     "HTTP to a TLS port of Go": ("write https:// in base_url",),
     "HTTP to a TLS port that sends an alert": ("write https:// in base_url",),
-    "an unknown authority": ("does not know the authority", "REQUESTS_CA_BUNDLE", "session.verify"),
+    "an unknown authority": ("does not know the CA that signed it", "REQUESTS_CA_BUNDLE", "session.verify"),
     "a certificate that is its own authority": ("self-signed", "REQUESTS_CA_BUNDLE", "session.verify"),
-    "a certificate for another name": ("for another name than 127.0.0.1",),
-    "a certificate for another address": ("for another name than 127.0.0.1",),
+    "a certificate for another name": ("issued for a different host name than 127.0.0.1",),
+    "a certificate for another address": ("issued for a different host name than 127.0.0.1",),
     "an expired certificate": ("it has expired",),
     "a certificate of the future": ("not valid yet", "clock"),
     "a client's certificate is wanted": ("session.cert",),
     "no certificate bundle": ("REQUESTS_CA_BUNDLE", "session.verify"),
-    "a refused proxy": ("the proxy before model.invalid failed: the connection was refused", "named by ALL_PROXY"),
+    "a refused proxy": ("the proxy for model.invalid failed: the connection was refused", "named by ALL_PROXY"),
     "a refused proxy for http": ("named by ALL_PROXY",),
     "a tunnel that wants a password": ("407", "user:password@", "named by ALL_PROXY"),
     "a proxy that wants a password": ("407", "user:password@", "named by ALL_PROXY"),
@@ -430,14 +430,14 @@ CASES: dict[str, tuple[str, ...]] = {
     "a proxy that speaks no HTTP": ("its answer begins with nonsense",),
     "a SOCKS proxy that is refused": ("the connection was refused", "socks5h://127.0.0.1"),
     "a SOCKS proxy that wants a password": ("user:password@", "socks5h://127.0.0.1"),
-    "a proxy whose certificate is unknown": ("the proxy before", "REQUESTS_CA_BUNDLE", "https://127.0.0.1"),
+    "a proxy whose certificate is unknown": ("the proxy for", "REQUESTS_CA_BUNDLE", "https://127.0.0.1"),
     "TLS to a proxy that has none": ("write http:// in its URL",),
     "a page with status 502": ("nginx", "not from the API itself"),
     "a page with status 404": ("nginx", "/v1/chat/completions"),
-    "status 401": ("The key was the one given as api_key.",),
-    "status 403": ("The key was the one given as api_key.",),
-    "status 404": ("/v1/chat/completions: does base_url end where the API begins, often in /v1?",),
-    "status 405": ("takes no POST",),
+    "status 401": ("The key was passed as api_key.",),
+    "status 403": ("The key was passed as api_key.",),
+    "status 404": ("/v1/chat/completions: does base_url end with the root of the API, often /v1?",),
+    "status 405": ("does not accept POST requests",),
     "status 413": ("bytes: shorten the conversation",),
     "status 415": ("sent as application/json",),
     "status 429": ("does not say how long to wait",),
@@ -491,7 +491,7 @@ def test_a_proxy_without_a_scheme_is_named_as_http(stage):
 def test_a_proxy_is_named_when_it_does_not_answer(stage):
     stage.name_proxy(stage.fixture("unanswered_port"))
     error = stage.error(f"https://{NAME}/v1", connect_timeout=0.1)
-    assert "no connection with the proxy 127.0.0.1 within 0.1 s (connect_timeout)" in str(error)
+    assert "could not connect to the proxy 127.0.0.1 within 0.1 s (connect_timeout)" in str(error)
     assert "http://" not in str(error)
 
 
@@ -521,20 +521,20 @@ def test_advice_fits_the_address(url, error, advised):
 @pytest.mark.parametrize(
     ("base_url", "question"),
     [
-        ("http://h:8000", "does base_url lack /v1, as in http://h:8000/v1?"),
-        ("http://h:8000/openai/", "does base_url lack /v1, as in http://h:8000/openai/v1?"),
-        ("http://h/v1", "does base_url end where the API begins, often in /v1?"),
-        ("http://h/v1/v1", "once too often?"),
+        ("http://h:8000", "is /v1 missing in base_url, as in http://h:8000/v1?"),
+        ("http://h:8000/openai/", "is /v1 missing in base_url, as in http://h:8000/openai/v1?"),
+        ("http://h/v1", "does base_url end with the root of the API, often /v1?"),
+        ("http://h/v1/v1", "contain the version, such as /v1, twice?"),
         ("http://h/v1/chat/completions?key=hidden-Key-7", "base_url ends in /chat/completions"),
-        ("http://h/v1/responses", "/responses belongs to another interface"),
-        ("http://h/v1/messages", "/messages belongs to another interface"),
+        ("http://h/v1/responses", "base_url should not end in /responses, which belongs to another API"),
+        ("http://h/v1/messages", "base_url should not end in /messages, which belongs to another API"),
     ],
 )
 def test_a_404_asks_about_the_end_of_the_base_url(base_url, question):
     provider = Provider("x", base_url)
     request = Request(provider.url("m"), {}, b"")
     hint = hint_of(UnexpectedStatus(404), request, provider, model="m", headers={}, session=None)
-    assert hint.startswith(f"The URL asked was {provider.url('m').partition('?')[0]}: ")
+    assert hint.startswith(f"The request URL was {provider.url('m').partition('?')[0]}: ")
     assert question in hint
     assert "hidden" not in hint
 
@@ -560,7 +560,7 @@ def test_a_404_asks_about_the_end_of_the_base_url(base_url, question):
 )
 def test_a_refusal_for_its_model_asks_whether_the_server_has_the_model(stage, code, body):
     error = stage.play(*status(code, body))
-    assert "Does the server have the model 'm1'? client.models() returns the names that it lists." in str(error)
+    assert "The server may not have the model 'm1'; client.models() lists its models." in str(error)
     assert "/v1" not in str(error)
 
 
@@ -574,7 +574,7 @@ def test_a_refusal_for_its_model_asks_whether_the_server_has_the_model(stage, co
     ],
 )
 def test_a_refusal_for_another_reason_asks_nothing_about_the_model(stage, code, text):
-    assert "Does the server have" not in str(stage.play(*status(code, text)))
+    assert "The server may not have the model" not in str(stage.play(*status(code, text)))
 
 
 class TestKeys:
@@ -586,12 +586,12 @@ class TestKeys:
     def test_a_key_of_the_environment_is_named_by_its_variable(self, stage):
         stage.monkeypatch.setenv("ACME_KEY", "acme-secret-77")
         hint = self.hint(stage, api_key=None, env_key="ACME_KEY")
-        assert hint == "The key was that of the environment variable ACME_KEY."
+        assert hint == "The key came from the environment variable ACME_KEY."
 
     def test_a_key_in_a_header_of_the_environment_is_named_by_its_variable(self, stage):
         stage.monkeypatch.setenv("ACME_KEY", "acme-secret-77")
         hint = self.hint(stage, api_key=None, key_header="api-key", env_http_headers={"api-key": "ACME_KEY"})
-        assert hint == "The key was that of the environment variable ACME_KEY, in the header api-key."
+        assert hint == "The key came from the environment variable ACME_KEY, in the header api-key."
 
     def test_a_header_whose_variable_is_unset_was_not_sent(self, stage):
         hint = self.hint(stage, api_key=None, env_http_headers={"Authorization": "NOT_SET"})
@@ -599,20 +599,20 @@ class TestKeys:
 
     def test_a_key_in_a_literal_header_is_named(self, stage):
         hint = self.hint(stage, api_key=None, http_headers={"authorization": "Bearer acme-secret-77"})
-        assert hint == "The key was the one given in http_headers."
+        assert hint == "The key came from http_headers."
 
     def test_a_key_in_the_query_is_named(self, stage):
         hint = self.hint(stage, api_key=None, query_params={"key": "acme-secret-77"})
-        assert hint == "The key was the one in the query of the URL."
+        assert hint == "The key came from the query of the URL."
 
     @pytest.mark.parametrize("attribute", [{"auth": ("me", "pass-word-7")}, {"headers": {"authorization": "x"}}])
     def test_a_key_of_the_session_is_named(self, stage, attribute):
         hint = self.hint(stage, api_key=None, session=own_session(stage, **attribute))
-        assert hint == "The key was that of the session."
+        assert hint == "The key came from the session."
 
     def test_a_request_without_a_key_is_named(self, stage):
         hint = self.hint(stage, api_key=None)
-        assert hint == "No key was sent: give it as api_key, or name its environment variable in env_key."
+        assert hint == "No key was sent: pass it as api_key, or name its environment variable in env_key."
 
 
 @pytest.mark.parametrize(
@@ -641,10 +641,10 @@ def test_an_answer_of_a_proxy_is_told_from_one_of_the_api(stage, code, body, ser
 def test_a_note_of_an_idle_timeout_names_the_setting(stage, setting):
     error = stage.play(stall(), **{setting: 0.1})
     assert str(error) == "stream disconnected before completion: idle timeout waiting for SSE"
-    assert error.__notes__ == [f"nothing came for 0.1 s; the limit is {setting} of the Provider"]
+    assert error.__notes__ == [f"nothing arrived for 0.1 s; the limit is {setting}"]
 
 
 def test_a_note_of_an_idle_timeout_between_two_events_names_the_setting(stage):
     error = stage.play(head(), delta("one"), stall(), stream_idle_timeout=0.1)
     assert str(error) == "stream disconnected before completion: idle timeout waiting for SSE"
-    assert error.__notes__ == ["nothing came for 0.1 s; the limit is stream_idle_timeout of the Provider"]
+    assert error.__notes__ == ["nothing arrived for 0.1 s; the limit is stream_idle_timeout"]

@@ -362,6 +362,12 @@ def test_a_lock_is_reentrant_and_is_free_in_another_process(monkeypatch):
     assert [each.acquire(blocking=False) for each in lock._locks.values()] == [True, True]
 
 
+def test_the_number_of_the_process_is_that_of_the_child_after_a_fork(monkeypatch):
+    monkeypatch.setattr(process, "pid", -1)
+    process._renew()  # as the hook of a fork does
+    assert process.pid == os.getpid()
+
+
 # ── imports of a first call ─────────────────────────────────────────────────────────────────────────────────────
 
 SLOW_IMPORT = """

@@ -300,7 +300,7 @@ def test_a_rate_limit_longer_than_the_deadline_raises_at_once_in_every_call(defa
     assert (type(refused), len(refused.attempts)) == (DeadlineExceeded, 1)
     assert isinstance(refused.__cause__, UnexpectedStatus)
     assert (type(held_back), held_back.attempts) == (DeadlineExceeded, ())
-    assert "the deadline comes before the end of the server's rate limit, in " in str(held_back)
+    assert "the deadline would pass before the end of the server's rate limit, due in " in str(held_back)
 
 
 def test_cancel_ends_the_wait_of_the_refused_call_and_of_those_held_back(default_client):
@@ -353,7 +353,7 @@ def test_a_server_that_refuses_for_ever_with_tiny_waits_is_asked_25_times(defaul
     monkeypatch.setattr(backoff, "LONGEST_INTERVAL", 0.01)
     error = error_of_sending(default_client(limited(0.001)))
     assert (type(error), len(error.attempts)) == (RetryLimit, 25)
-    assert "the rate limit has refused the call 25 times after 25 attempts" in str(error)
+    assert "the call was rate-limited 25 times after 25 attempts" in str(error)
 
 
 @pytest.mark.usefixtures("short_waits")
@@ -381,7 +381,7 @@ def test_a_rate_limit_with_a_time_takes_no_retry_and_nothing_from_the_budget(def
 def test_request_max_retries_of_zero_means_one_request_after_a_rate_limit_too(default_client):
     error = error_of_sending(default_client(limited(0.01), request_max_retries=0))
     assert (type(error), len(error.attempts)) == (RetryLimit, 1)
-    assert str(error).startswith("retries spent after 1 attempt, last status 429: ")
+    assert str(error).startswith("retries exhausted after 1 attempt, last status 429: ")
 
 
 def test_only_the_refused_call_is_reported_to_on_retry_and_the_others_are_logged(default_client, caplog):

@@ -383,7 +383,7 @@ def test_a_session_class_with_its_own_request_adds_what_identifies_the_caller(se
 
 def test_an_object_that_is_no_session_of_requests_is_a_config_error(serve, connect):
     server = serve(FINE)
-    with pytest.raises(ConfigError, match=r"session is a requests\.Session, not object"):
+    with pytest.raises(ConfigError, match=r"session must be a requests\.Session, not object"):
         connect(server, session=object()).stream("?")
     assert server.requests == []
 
@@ -393,7 +393,7 @@ def test_a_session_that_returns_no_response_is_a_config_error(serve, connect):
         def request(self, *args: Any, **options: Any) -> Any:
             return object()
 
-    with pytest.raises(ConfigError, match="returns a object in the place of a response"):
+    with pytest.raises(ConfigError, match="returned a object instead of a response"):
         connect(serve(FINE), session=FuturesSession()).stream("?")
 
 
@@ -479,8 +479,8 @@ def test_why_limits_are_looked_at_between_reads_only_is_logged_once(serve, conne
         for _ in range(2):
             client.stream("?").collect()
     assert [record.getMessage() for record in caplog.records if "between reads" in record.getMessage()] == [
-        f"limits and cancel() are looked at between reads only: connections are of {RecordedConnection!r} "
-        "over <class 'socket.socket'>"
+        f"limits and cancel() take effect only between reads, because a class is replaced: {RecordedConnection!r}, "
+        "<class 'socket.socket'>"
     ]
 
 
@@ -706,7 +706,7 @@ def test_a_stream_that_a_response_hook_has_consumed_is_an_error_after_one_reques
     session.hooks["response"].append(lambda response, **_: consume(response) and None)
     server = serve(FINE, status(500, "broken"))
     client = connect(server, session=session, request_max_retries=0)
-    with pytest.raises(ProtocolViolation, match="a response hook of the session read the body"):
+    with pytest.raises(ProtocolViolation, match="a response hook of the session has consumed or closed the body"):
         client.stream("?").collect()
     assert len(server.requests) == 1
     with pytest.raises(UnexpectedStatus, match="500"):

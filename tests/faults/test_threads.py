@@ -105,7 +105,7 @@ def test_a_second_reader_gets_an_error_and_the_first_one_all_events(serve_both, 
         while stream.turn.text != TEXT:
             time.sleep(0.002)
         for _ in range(2):
-            with pytest.raises(ConfigError, match="is being read already"):
+            with pytest.raises(ConfigError, match="another loop is already reading this stream"):
                 second(stream)
         gate.set()
         events = reading.result()
@@ -132,7 +132,7 @@ def test_a_reader_beside_one_that_uses_next_gets_an_error_when_they_collide(serv
         reading = pool.submit(next, stream)
         time.sleep(0.05)  # it waits
         for read in (list, next):
-            with pytest.raises(ConfigError, match="is being read already"):
+            with pytest.raises(ConfigError, match="another loop is already reading this stream"):
                 read(stream)
         gate.set()
         reading.result()

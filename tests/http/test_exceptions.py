@@ -60,7 +60,7 @@ def test_the_error_of_the_scope_takes_precedence_over_the_exception(map_error):
         (requests.exceptions.MissingSchema(), "check base_url"),
         (requests.exceptions.InvalidHeader("Authorization: secret"), "headers"),
         (requests.exceptions.InvalidProxyURL("//me:secret@"), "check HTTP_PROXY"),
-        (urllib3.exceptions.ProxySchemeUnknown("secret"), "proxy has a scheme"),
+        (urllib3.exceptions.ProxySchemeUnknown("secret"), "the scheme of the proxy URL must be http, https or socks5"),
         (urllib3.exceptions.LocationParseError("//me:secret@"), "check base_url"),
         (UnicodeEncodeError("idna", "secret", 0, 1, "too long"), "check base_url"),
     ],
@@ -184,7 +184,7 @@ def test_a_text_that_nobody_knows_is_shown_without_names_of_classes(text, shown)
     ("reason", "said"),
     [
         ("TLSV1_ALERT_PROTOCOL_VERSION", "no version of TLS in common"),
-        ("TLSV1_UNRECOGNIZED_NAME", "does not know this name of a host"),
+        ("TLSV1_UNRECOGNIZED_NAME", "does not recognize this host name"),
         ("TLSV1_ALERT_UNKNOWN_CA", "session.cert"),
         ("TLSV1_ALERT_INTERNAL_ERROR", "tlsv1 alert internal error"),
         ("RECORD_LAYER_FAILURE", "write http:// in base_url"),
@@ -201,7 +201,7 @@ def test_names_that_urllib3_compares_itself_are_a_rejected_certificate_too():
     cause = urllib3.util.ssl_match_hostname.CertificateError("hostname 'a' doesn't match 'b'")
     mapped = error_of_sending(requests.exceptions.SSLError(MaxRetryError(None, "/", cause)))
     assert (type(mapped), mapped.retryable) == (ConnectionFailed, False)
-    assert "is for another name than api.example.com" in str(mapped)
+    assert "was issued for a different host name than api.example.com" in str(mapped)
 
 
 @pytest.mark.parametrize("code", [18, 19, 20, 21])

@@ -131,7 +131,7 @@ def test_a_false_header_line_is_refused_in_time_proportional_to_its_length(line)
 def test_the_error_for_a_false_header_line_has_its_number_and_not_its_text():
     with pytest.raises(HTTPException) as caught:
         head_of(b"HTTP/1.1 200 OK\r\nA: b\r\nC: d\r\n e\r\nthe secret\r\n\r\n")
-    assert str(caught.value) == "line 4 of the headers is none"
+    assert str(caught.value) == "line 4 of the headers is invalid"
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_a_response_that_cannot_carry_a_stream_raises_protocol_violation(post, t
         [send(b"HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n")],
         [head(headers={"Transfer-Encoding": "gzip, chunked"}), end()],
     ):
-        with pytest.raises(ProtocolViolation, match="carries no stream"):
+        with pytest.raises(ProtocolViolation, match="so there is no event stream to read"):
             post(transport, serve(script))
 
 

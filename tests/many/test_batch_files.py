@@ -114,11 +114,11 @@ def test_every_answer_can_be_read_back_from_its_line():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"body": [1]}, 'the "body" of a batch line is a request'),
-        ({"body": {"model": "m"}}, 'the "body" of a batch line is a request'),
+        ({"body": [1]}, 'the "body" of a batch line must be a request'),
+        ({"body": {"model": "m"}}, 'the "body" of a batch line must be a request'),
         ({"url": "/v1/embeddings"}, "not POST /v1/embeddings"),
         ({"method": "GET"}, "not GET"),
-        ({"custom_id": None}, 'has a "custom_id"'),
+        ({"custom_id": None}, 'a batch line must have a "custom_id"'),
         ({"body": {"messages": []}}, ""),
     ],
 )

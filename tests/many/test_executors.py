@@ -197,8 +197,8 @@ def test_a_worker_uses_one_client_for_all_its_prompts_and_keeps_few_clients(work
         ({"query_params": {"token": "a-secret-9Qz81"}}, "does not leave this process"),
         ({"model": KEY}, "does not leave this process"),
         ({"http_headers": {"X-Token": "a-secret-9Qz81"}}, "env_http_headers"),
-        ({"defaults": {"metadata": {}, "user": "sk-abcdefgh12345678"}}, "does not leave this process"),
-        ({"session": requests.Session()}, "a session does not leave this process"),
+        ({"defaults": {"metadata": {}, "user": "sk-abcdefgh12345678"}}, "is not sent to other processes"),
+        ({"session": requests.Session()}, "a client with session=… can't be used in other processes"),
     ],
 )
 def test_a_secret_or_a_session_that_would_be_lost_on_the_way_is_refused_before_anything_is_sent(
@@ -359,5 +359,5 @@ def test_every_error_keeps_its_words_its_attempts_and_its_partial_turn_when_it_i
 def test_an_error_with_a_note_is_pickled_with_it():
     error = pickle.loads(pickle.dumps(chatstream.errors.idle_timeout(3, "stream_idle_timeout")))
     assert isinstance(error, IdleTimeout)
-    assert "nothing came for 3 s" in error.__notes__[0]
+    assert "nothing arrived for 3 s" in error.__notes__[0]
     assert pickle.loads(pickle.dumps(ProviderError("words", retryable=True))).retryable

@@ -188,10 +188,10 @@ def test_fields_are_for_all_prompts_those_of_a_line_come_first_and_model_replace
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ({"prompt": "a", "category": "x"}, "category is no field"),
-        ({"question": "a"}, 'has one "prompt"'),
-        ({"prompt": "a", "messages": []}, 'has one "prompt"'),
-        ({"prompt": None}, 'has one "prompt"'),
+        ({"prompt": "a", "category": "x"}, "category is not a known request field: remove it"),
+        ({"question": "a"}, 'a line must have either "prompt", "messages" or'),
+        ({"prompt": "a", "messages": []}, 'a line must have either "prompt", "messages" or'),
+        ({"prompt": None}, 'a line must have either "prompt", "messages" or'),
         ({"prompt": "a", "timeout": 3}, "timeout"),
         ({"prompt": "a", "temperature": object()}, "temperature can't be written as JSON"),
         ({"prompt": "a", "seed": float("nan")}, "seed can't be written as JSON"),
@@ -223,7 +223,7 @@ def test_the_path_of_a_file_stands_for_its_lines(client, tmp_path):
     assert texts(results[:2]) == ["a", "b"]
     assert results[1].key == "second"
     assert "line 4 of" in str(results[2].error)
-    assert "it is no JSON" in str(results[2].error)
+    assert "it is not JSON" in str(results[2].error)
     assert "is a JSON list" in str(results[3].error)
 
 
@@ -233,13 +233,13 @@ def test_the_path_of_a_file_stands_for_its_lines(client, tmp_path):
         ({"prompts": "a prompt"}, "not str"),
         ({"prompts": {"prompt": "a"}}, "not dict"),
         ({"prompts": 5}, "not int"),
-        ({"concurrency": 0}, "concurrency must be a whole number"),
-        ({"concurrency": True}, "concurrency must be a whole number"),
-        ({"concurrency": 2.5}, "concurrency must be a whole number"),
-        ({"prompt": "a"}, "give it a list of prompts"),
-        ({"messages": []}, "give it a list of prompts"),
+        ({"concurrency": 0}, "concurrency must be an integer of at least 1"),
+        ({"concurrency": True}, "concurrency must be an integer of at least 1"),
+        ({"concurrency": 2.5}, "concurrency must be an integer of at least 1"),
+        ({"prompt": "a"}, "map_prompts does not accept prompt=…: pass the prompts as its second"),
+        ({"messages": []}, "map_prompts does not accept messages=…: pass the prompts as its second"),
         ({"timeout": 5}, "timeout"),
-        ({"progress": "yes"}, "progress is True"),
+        ({"progress": "yes"}, "progress must be a bool, None or a function of a Progress"),
     ],
 )
 def test_arguments_that_can_not_work_are_refused_before_the_first_result_is_asked_for(client, arguments, words):

@@ -122,7 +122,7 @@ def test_an_id_that_is_given_twice_is_asked_for_once(serve, connect, out):
     lines = [{"id": "1", "prompt": "a"}, {"id": "1", "prompt": "a"}, {"id": "1", "prompt": object()}]
     results = ask(connect(serve([echo])), lines, out, ordered=True)
     assert [result.turn is not None for result in results] == [True, False, False]
-    assert all("was given before" in str(result.error) for result in results[1:])
+    assert all("is used twice: each prompt of a run needs its own id" in str(result.error) for result in results[1:])
     assert len(lines_of(out)) == echo.asked["a"] == 1
 
 
@@ -141,7 +141,7 @@ def test_another_request_under_the_same_id_is_refused(serve, connect, out):
 def test_without_resume_a_file_that_has_results_is_refused_and_kept(serve, connect, out):
     client = connect(serve([Echo()]))
     ask(client, ["a"], out, resume=False)
-    with pytest.raises(ConfigError, match="has results of an earlier run"):
+    with pytest.raises(ConfigError, match="already has results"):
         ask(client, ["a"], out, resume=False)
     assert texts_of(out) == ["a"]
 
@@ -149,21 +149,21 @@ def test_without_resume_a_file_that_has_results_is_refused_and_kept(serve, conne
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"my notes", "its last line has no end"),
-        (b"my notes\n", "line 1: it is no JSON"),
+        (b"my notes", "its last line is incomplete"),
+        (b"my notes\n", "line 1: it is not JSON"),
         (b'{"prompt": "a"}\n', "line 1: it has no key"),
-        (b'{"prompt": "a"}', "its last line has no end"),
+        (b'{"prompt": "a"}', "its last line is incomplete"),
         (b'{"custom_id": "a", "id": 5, "body": {}}\n{"custom_id": 3}\n', "line 2: it has no key"),
         (b'{"key": "a", "request": 5, "turn": {}}\n', "line 1: it has no key"),
         (b"[1]\n", "line 1: it is a JSON list"),
-        (b"\n", "line 1: it is no JSON"),
-        (b'{"key": "a", "request": "b", "turn": {}}\n{"key": "c", {"key": "d"}\n', "line 2: it is no JSON"),
-        (b'{"key": "a", "request": "b", "turn": {}}\n\0\0\0\n', "line 2: it is no JSON"),
-        (b'{"key": "a", "request": "b", "turn": {}}\n\0\0{"key": "d"}', "its last line has no end"),
-        (b'{"key": "\xe9", "request": "b", "turn": {}}\n', "line 1: it is no JSON"),
-        (b"\xff\xfem\0y\0 \0n\0o\0t\0e\0s\0", "its last line has no end"),
-        ("my notes\n".encode("utf-16"), "line 1: it is no JSON"),
-        (b"[" * 100_000 + b"\n", "line 1: it is no JSON"),
+        (b"\n", "line 1: it is not JSON"),
+        (b'{"key": "a", "request": "b", "turn": {}}\n{"key": "c", {"key": "d"}\n', "line 2: it is not JSON"),
+        (b'{"key": "a", "request": "b", "turn": {}}\n\0\0\0\n', "line 2: it is not JSON"),
+        (b'{"key": "a", "request": "b", "turn": {}}\n\0\0{"key": "d"}', "its last line is incomplete"),
+        (b'{"key": "\xe9", "request": "b", "turn": {}}\n', "line 1: it is not JSON"),
+        (b"\xff\xfem\0y\0 \0n\0o\0t\0e\0s\0", "its last line is incomplete"),
+        ("my notes\n".encode("utf-16"), "line 1: it is not JSON"),
+        (b"[" * 100_000 + b"\n", "line 1: it is not JSON"),
     ],
 )
 def test_a_file_of_something_else_is_refused_and_left_as_it_is(serve, connect, out, content, words):

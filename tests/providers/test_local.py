@@ -200,7 +200,7 @@ def test_the_error_for_a_missing_model_file_says_where_its_name_was_given(
 ) -> None:
     llama_cpp(HEALTHY)
     with pytest.raises(
-        ConfigError, match=r"^model_path names nowhere\.gguf, which is not a file: give the path of a GGUF file$"
+        ConfigError, match=r"^model_path names nowhere\.gguf, which is not a file: use the path of a GGUF file$"
     ):
         LocalServer("nowhere.gguf")
     monkeypatch.setenv("CHATSTREAM_MODEL", str(tmp_path))  # a folder is not a model

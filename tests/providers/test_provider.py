@@ -469,7 +469,7 @@ def test_azure_without_its_endpoint_is_refused_with_the_variable_to_set():
         Provider.named("azure", {})
 
 
-@pytest.mark.parametrize(("id", "hint"), [("OpenAI", "Did you mean 'openai'?"), ("qqq", "name. Known: openai, azure")])
+@pytest.mark.parametrize(("id", "hint"), [("OpenAI", "Did you mean 'openai'?"), ("qqq", "key). Known: openai, azure")])
 def test_the_error_for_an_unknown_id_lists_the_known_ids_and_suggests_the_nearest(id: str, hint: str):
     with pytest.raises(ConfigError, match="openai, azure, openrouter") as caught:
         Provider.named(id)
@@ -514,7 +514,10 @@ def test_all_providers_of_a_toml_file_are_read(toml: Any):
 
 def test_one_provider_of_a_toml_file_is_read_by_its_id(toml: Any):
     assert Provider.from_toml(str(toml(TWO)), "office").name == "Our office"
-    with pytest.raises(ConfigError, match=r"own\.toml of this name. Did you mean 'office'\? Known: acme, office"):
+    with pytest.raises(
+        ConfigError,
+        match=r"unknown provider in .*own\.toml \(its name .*key\)\. Did you mean 'office'\? Known: acme, office",
+    ):
         Provider.from_toml(toml(TWO), "ofice")
 
 
@@ -528,7 +531,7 @@ def test_one_provider_of_a_toml_file_is_read_by_its_id(toml: Any):
         ("model_providers.acme = 1", r"\[model_providers\.acme\]: must be a table"),
         ("model_providers.acme.env_key = 'A'", "base_url is missing"),
         ("model_providers.acme.stream_idle_timeout_ms = 1", "'stream_idle_timeout_ms'. Did you mean 'stream_idle_time"),
-        ("model_providers.acme.zzz = 1", r"unknown key 'zzz'\.$"),
+        ("model_providers.acme.zzz = 1", r"unknown setting 'zzz'\.$"),
         ("model_providers.acme = { base_url = 'https://h', stream_usage = 1 }", "stream_usage must be true or false"),
         ("model_providers.acme = { base_url = 'https://h', api_key = 'Zq7 Zq7' }", "api_key must be"),
     ],

@@ -181,7 +181,7 @@ def test_a_recorder_that_appends_keeps_what_the_file_has(serve, connect, path):
 def test_a_recorder_refuses_to_append_to_something_else(serve, connect, path):
     path.write_text("my notes")
     server = serve(text_answer("one"))
-    with pytest.raises(ConfigError, match=r"it has something else in it than a recording$"):
+    with pytest.raises(ConfigError, match=r"it exists, and is not a recording$"):
         connect(server).stream("Hi", record=Recorder(path, append=True))
     assert path.read_text() == "my notes"
     assert not server.requests
@@ -200,7 +200,10 @@ def test_a_recorder_writes_into_a_file_that_is_open_and_leaves_it_open(serve, co
 def test_a_recorder_records_one_call_at_a_time(serve, connect, path):
     recorder = Recorder(path)
     client = connect(serve([head(), delta("a"), stall()], text_answer("two")))
-    with client.stream("Hi", record=recorder), pytest.raises(ConfigError, match=r"^the Recorder is recording another"):
+    with (
+        client.stream("Hi", record=recorder),
+        pytest.raises(ConfigError, match=r"^the Recorder is already recording another"),
+    ):
         client.stream("Hi", record=recorder)
     assert client.stream("Hi", record=recorder).collect().text == "two"
 
@@ -335,7 +338,7 @@ def test_a_child_process_that_inherited_a_recorded_stream_writes_nothing(serve, 
 @pytest.mark.parametrize(
     ("record", "what"),
     [
-        ("", "record is the path of a file or a Recorder, not an empty text"),
+        ("", "record must be the path of a file or a Recorder, not an empty text"),
         (b"run.sse", "not bytes"),
         (3, "not int"),
         (True, "not bool"),
@@ -362,7 +365,10 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_sent(serve
 
 
 def test_a_text_file_is_refused_as_the_target_of_a_recorder(tmp_path):
-    with open(tmp_path / "run.sse", "w") as file, pytest.raises(ConfigError, match=r"give it open\(path, 'wb'\)$"):
+    with (
+        open(tmp_path / "run.sse", "w") as file,
+        pytest.raises(ConfigError, match=r"a Recorder needs a file opened in binary mode: open\(path, 'wb'\)$"),
+    ):
         Recorder(file)
 
 
@@ -385,7 +391,7 @@ class FullAfter(io.BytesIO):
 def test_a_full_disk_in_the_middle_ends_the_recording_with_a_warning_and_not_the_answer(serve, connect, room):
     file = FullAfter(room)
     stream = connect(serve(text_answer(*WORDS, "x" * 500))).stream("Hi", record=Recorder(file))
-    with pytest.warns(UserWarning, match="^the recording ends early, .* No space left on device$") as warned:
+    with pytest.warns(UserWarning, match="^the recording is incomplete, because .* No space left on device$") as warned:
         assert stream.collect().text == "".join(WORDS) + "x" * 500
     assert len(warned) == 1
     assert len(file.getvalue()) == room
@@ -407,7 +413,7 @@ def test_a_call_that_is_refused_before_it_is_sent_leaves_the_recording_of_anothe
 
 
 def test_record_is_an_option_of_each_call_and_no_field_of_a_request(serve, connect):
-    with pytest.raises(ConfigError, match=r"^defaults can't have record: give it to each call$"):
+    with pytest.raises(ConfigError, match=r"^defaults can't have record: pass it to each call$"):
         connect("http://127.0.0.1/v1", defaults={"record": "x"})
 
 

@@ -213,7 +213,7 @@ def test_a_replay_has_heartbeats_while_it_waits(path, speed):
 @pytest.mark.parametrize("speed", [-1, True, "1", None, float("nan"), float("inf")])
 def test_a_wrong_speed_is_refused(path, speed):
     path.write_bytes(recording(run(0, BODY), note("end", 0.1)))
-    with pytest.raises(ConfigError, match=r"^speed is 0, for no waits, or a factor"):
+    with pytest.raises(ConfigError, match=r"^speed must be 0 \(no waiting\) or a factor"):
         replay(path, speed=speed)
 
 
@@ -310,7 +310,7 @@ def test_a_file_that_cannot_be_read_is_one_clear_error(tmp_path, name):
 @pytest.mark.parametrize("call", [1, -2, 7])
 def test_a_call_that_a_recording_has_not_is_one_clear_error(path, call):
     path.write_bytes(recording(run(0, BODY), note("end", 0.1)))
-    with pytest.raises(ConfigError, match=f"run.sse has 1 calls, and no call {call}$"):
+    with pytest.raises(ConfigError, match=f"run.sse has no call {call}: it contains 1 call$"):
         replay(path, call=call)
 
 

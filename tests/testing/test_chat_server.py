@@ -149,7 +149,7 @@ def test_a_failure_has_a_status_and_a_message_of_its_own(server, connect):
     server.fails()
     server.fails(429, error_code="insufficient_quota")
     client = connect(server.url, **ONCE)
-    with pytest.raises(UnexpectedStatus, match="500: the test wants this error"):
+    with pytest.raises(UnexpectedStatus, match="500: error scripted by the test"):
         client.stream("Hi")
     with pytest.raises(QuotaExceeded):
         client.stream("Hi")
@@ -223,7 +223,7 @@ def test_a_request_without_an_answer_is_refused_at_once_and_shows_what_it_asked(
     server.says("one")
     client = Client(server.url, model="m1")
     client.stream("Hi").collect()
-    with pytest.raises(UnexpectedStatus, match='the test has no answer for request 2, which asks "Hé"') as caught:
+    with pytest.raises(UnexpectedStatus, match='the test has no answer left for request 2: "Hé"') as caught:
         client.stream("Hé")
     client.close()
     assert len(caught.value.attempts) == 1
@@ -243,7 +243,7 @@ def test_a_request_that_is_no_json_object_is_refused(server, body):
     server.says("one")
     code, answer = ask(server, body)
     assert code == 400
-    assert "is no JSON object" in answer["error"]["message"]
+    assert "is not a JSON object" in answer["error"]["message"]
 
 
 def test_what_was_asked_is_compared_with_what_the_test_wants(server, connect):
@@ -254,13 +254,13 @@ def test_what_was_asked_is_compared_with_what_the_test_wants(server, connect):
     with pytest.raises(AssertionError) as caught:
         server.assert_asked("Who are you?", temperature=1, seed=3)
     lines = str(caught.value).splitlines()
-    assert lines[0] == "the request differs from what the test wants"
+    assert lines[0] == "the request differs from what the test expects"
     assert {'-  "temperature": 1,', '-  "seed": 3,', '+  "temperature": 0.5,'} <= set(lines)
     assert any("Who are you?" in line for line in lines)
 
 
 def test_a_server_that_was_not_asked_says_so(server):
-    with pytest.raises(AssertionError, match=r"^the server was not asked anything$"):
+    with pytest.raises(AssertionError, match=r"^the server has received no request$"):
         server.assert_asked("Hi")
 
 

@@ -170,7 +170,7 @@ def test_the_modes_all_and_rewrite_record_everything_anew(serve, connect, path, 
 
 
 def test_another_mode_is_refused(path):
-    with pytest.raises(ConfigError, match="is one of none, once, new_episodes, all, rewrite, not 'twice'"):
+    with pytest.raises(ConfigError, match="must be one of none, once, new_episodes, all, rewrite, not 'twice'"):
         RecordingServer("openai", path, mode="twice")
 
 

@@ -191,12 +191,12 @@ def test_a_body_that_is_no_event_stream_keeps_its_type(record, connect):
 
 
 def test_a_server_without_a_recording_is_refused(path):
-    with pytest.raises(ConfigError, match="needs the path of a recording"):
+    with pytest.raises(ConfigError, match="needs the path of at least one recording"):
         ReplayServer()
     path.write_bytes(b"<html>")
     with pytest.raises(ConfigError, match="is neither a recording"):
         ReplayServer(path)
-    with pytest.raises(ConfigError, match=r"^speed is 0"):
+    with pytest.raises(ConfigError, match=r"^speed must be 0"):
         ReplayServer(SAVED, speed=-1)
 
 

@@ -248,7 +248,7 @@ def test_what_goes_wrong_in_a_call_is_told_to_the_model_and_the_others_run(serve
     assert found["b"] == "look_up failed: LookupError: no Ada"
     assert found["c"] == "there is no tool named get_wether; the tools are get_weather, look_up, fetch"
     assert found["d"].startswith("the arguments of get_weather are wrong: day is not a parameter; city: 'Rome' is")
-    assert "has no JSON form" in found["e"]
+    assert "which JSON does not support" in found["e"]
     assert [record.getMessage() for record in caplog.records] == ["the tool look_up failed", "the tool fetch failed"]
     assert caplog.records[0].exc_info[0] is LookupError
     contents = [each["content"] for each in server.requests[1].json["messages"] if each["role"] == "tool"]
@@ -368,7 +368,7 @@ def test_a_call_is_made_only_if_approve_allows_it_and_the_model_reads_the_reason
 
 def test_an_answer_of_approve_that_is_neither_yes_nor_no_calls_nothing(serve, connect):
     loop = run_tools(connect(serve(calls(PARIS))), "Paris?", [get_weather], approve=lambda call: object())
-    with pytest.raises(ConfigError, match="approve returns True, False or the reason"):
+    with pytest.raises(ConfigError, match="approve must return True, False, None or a str"):
         loop.collect()
     assert "was not called" in outputs_of(loop.prompt.input)["a"]
 
@@ -384,7 +384,7 @@ def test_what_approve_raises_is_raised_and_the_conversation_can_be_sent(serve, c
         run_tools(connect(serve(calls(PARIS, OSLO))), prompt, [get_weather], approve=approve).collect()
     assert outputs_of(prompt.input) == {
         "a": "PARIS: 18",
-        "b": "get_weather was not called: the conversation was interrupted before",
+        "b": "get_weather was not called, because the conversation was interrupted first",
     }
     check_sendable(serve, connect, prompt)
 
@@ -486,14 +486,16 @@ def test_a_loop_that_reaches_max_turns_says_so_and_its_conversation_goes_on(serv
     server = serve(calls(PARIS), calls(OSLO), text_answer("Warm."))
     client, prompt = connect(server), Prompt(None, "Paris?")
     loop = run_tools(client, prompt, [get_weather], max_turns=2)
-    with pytest.raises(MaxTurnsExceeded, match="after 2 turns: give a higher max_turns") as caught:
+    with pytest.raises(
+        MaxTurnsExceeded, match="after 2 turns: raise max_turns, or continue the conversation"
+    ) as caught:
         loop.collect()
     assert caught.value.max_turns == 2
     assert caught.value.partial is loop.turn
     assert len(server.requests) == 2
     assert outputs_of(prompt.input) == {"a": "PARIS: 18", "b": "OSLO: 18"}
     assert run_tools(client, prompt, [get_weather]).collect().text == "Warm."
-    assert str(MaxTurnsExceeded(1)).startswith("the model still calls functions after 1 turn: ")
+    assert str(MaxTurnsExceeded(1)).startswith("the model was still calling functions after 1 turn: ")
 
 
 @pytest.mark.parametrize("read", [list, lambda loop: list(loop.aggregate())], ids=["events", "aggregate"])
@@ -506,7 +508,7 @@ def test_a_stream_that_fails_in_a_later_turn_leaves_the_conversation_before_that
         read(loop)
     assert caught.value.partial.text == loop.turn.text == "It i"
     assert [type(each).__name__ for each in prompt.input] == ["Message", "FunctionCall", "FunctionCallOutput"]
-    with pytest.raises(StreamClosed, match="continues it"):
+    with pytest.raises(StreamClosed, match=r"continues the conversation$"):
         next(loop)
     assert repr(loop) == "<ToolLoop ended; turns=2>"
     with pytest.raises(StreamTruncated):
@@ -600,7 +602,7 @@ def test_cancel_while_a_function_runs_keeps_its_output_and_asks_for_no_other_tur
         loop.collect()
     assert outputs_of(loop.prompt.input) == {
         "a": "done",
-        "b": "f was not called: the conversation was interrupted before",
+        "b": "f was not called, because the conversation was interrupted first",
     }
     assert len(server.requests) == 1
 
@@ -624,16 +626,20 @@ async def get_time() -> str:
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        (("Hi", [get_weather]), {}, "run_tools needs a Client first"),
+        (("Hi", [get_weather]), {}, "the first argument of run_tools must be a Client, not str"),
         ((None, "Hi", get_weather), {}, "tools must be a list"),
         ((None, "Hi", [get_time]), {}, "get_time is async"),
-        ((None, "Hi", [Tool("f")]), {}, "the tool f has no function to call"),
-        ((None, "Hi", [{"type": "function", "function": {"name": "f"}}]), {}, "the tool f has no function to call"),
-        ((None, "Hi", [{"name": "f"}]), {}, "the tool f has no function to call"),
+        ((None, "Hi", [Tool("f")]), {}, "the tool f has no function: pass the function itself"),
+        (
+            (None, "Hi", [{"type": "function", "function": {"name": "f"}}]),
+            {},
+            "the tool f has no function: pass the function itself",
+        ),
+        ((None, "Hi", [{"name": "f"}]), {}, "the tool f has no function: pass the function itself"),
         ((None, 5), {}, "a prompt must be a str"),
-        ((None, "Hi"), {"max_turns": 0}, "max_turns must be a whole number from 1 on, not 0"),
-        ((None, "Hi"), {"threads": True}, "threads must be a whole number from 1 on, not True"),
-        ((None, "Hi"), {"threads": 2.5}, "threads must be a whole number from 1 on, not 2.5"),
+        ((None, "Hi"), {"max_turns": 0}, "max_turns must be an integer of at least 1, not 0"),
+        ((None, "Hi"), {"threads": True}, "threads must be an integer of at least 1, not True"),
+        ((None, "Hi"), {"threads": 2.5}, "threads must be an integer of at least 1, not 2.5"),
         ((None, "Hi"), {"approve": True}, "approve must be a function of one call, not bool"),
         ((None, "Hi"), {"approve": get_time}, "approve must not be async"),
     ],
@@ -665,5 +671,5 @@ def test_a_recording_of_a_loop_keeps_all_of_its_turns(serve, connect, tmp_path):
 
 
 def test_a_recording_that_a_loop_can_not_write_is_refused_before_it_begins(serve, connect):
-    with pytest.raises(ConfigError, match="record is the path of a file"):
+    with pytest.raises(ConfigError, match="record must be the path of a file"):
         run_tools(connect(serve()), "Do it.", [], record=7)

@@ -101,12 +101,21 @@ def test_a_part_from_a_file_is_sent_like_any_other(tmp_path):
         (lambda: InputImage.from_bytes(b""), "^the data is empty$"),
         (lambda: InputImage.from_bytes(b"", "image/png"), "the data is empty"),
         (lambda: InputImage.from_bytes("iVBO"), "from_bytes needs bytes, not str"),
-        (lambda: InputImage.from_bytes(b"\0\1\2\3"), 'not known by its first bytes: give media_type="image/…"'),
-        (lambda: InputAudio.from_bytes(b"\xff\xfe\0a"), 'not known by its first bytes: give media_type="audio/…"'),
-        (lambda: InputFile.from_bytes(b"PK\3\4\0"), 'not known by its first bytes: give media_type="…/…"'),
-        (lambda: InputFile.from_bytes(b" \n"), "not known by its first bytes"),
-        (lambda: InputFile.from_bytes(b"\xff\xfeh\0"), "not known by its first bytes"),
-        (lambda: InputFile.from_bytes(b"gr\xfcn"), "not known by its first bytes"),
+        (
+            lambda: InputImage.from_bytes(b"\0\1\2\3"),
+            '^the type of the data can\'t be detected from its first bytes: pass media_type="image/…"',
+        ),
+        (
+            lambda: InputAudio.from_bytes(b"\xff\xfe\0a"),
+            '^the type of the data can\'t be detected from its first bytes: pass media_type="audio/…"',
+        ),
+        (
+            lambda: InputFile.from_bytes(b"PK\3\4\0"),
+            '^the type of the data can\'t be detected from its first bytes: pass media_type="…/…"',
+        ),
+        (lambda: InputFile.from_bytes(b" \n"), "^the type of the data can't be detected from its first bytes"),
+        (lambda: InputFile.from_bytes(b"\xff\xfeh\0"), "^the type of the data can't be detected from its first bytes"),
+        (lambda: InputFile.from_bytes(b"gr\xfcn"), "^the type of the data can't be detected from its first bytes"),
         (lambda: InputImage.from_bytes(PDF), "the data is of the type 'application/pdf', but needs a media type that"),
         (lambda: InputImage.from_bytes(b"<svg/>"), "is of the type 'text/plain', but needs a .* begins with image/"),
         (lambda: InputAudio.from_bytes(PNG), "is of the type 'image/png', but needs a .* begins with audio/"),
@@ -127,7 +136,7 @@ def test_a_file_that_cannot_be_read_or_has_no_known_type_is_refused_with_its_nam
     (tmp_path / "odd.png").write_bytes(b"\0\1\2\3")
     with pytest.raises(ConfigError, match=r"^empty\.png is empty$"):
         kind.from_file(tmp_path / "empty.png")
-    with pytest.raises(ConfigError, match=r"^odd\.png is of a type that is not known"):
+    with pytest.raises(ConfigError, match=r"^the type of odd\.png can't be detected"):
         kind.from_file(tmp_path / "odd.png")
     with pytest.raises(ConfigError, match=r"no\.png can't be read \(No such file or directory\)$"):
         kind.from_file(tmp_path / "no.png")
@@ -135,7 +144,10 @@ def test_a_file_that_cannot_be_read_or_has_no_known_type_is_refused_with_its_nam
         kind.from_file(tmp_path)
     with pytest.raises(ConfigError, match=r"can't be read \(embedded null byte\)"):
         kind.from_file("a\0b")
-    with pytest.raises(ConfigError, match=r"^https://e\.test/a\.png can't be read .*: give a URL to the class itself"):
+    with pytest.raises(
+        ConfigError,
+        match=r"^https://e\.test/a\.png can't be read .*: for a URL, call the class itself, as in InputImage\(url\)$",
+    ):
         kind.from_file("https://e.test/a.png")
     for wrong, name in ((3, "int"), (PNG, "bytes"), (None, "NoneType")):
         with pytest.raises(ConfigError, match=rf"^from_file needs a path, not {name}: use from_bytes"):

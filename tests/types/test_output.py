@@ -1,4 +1,4 @@
-"""The outputs of calls: text, content parts, and every value that has a JSON form."""
+"""The outputs of calls: text, content parts, and every value that can be converted to JSON."""
 
 from __future__ import annotations
 
@@ -123,12 +123,12 @@ class Odd(pydantic.BaseModel):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (float("nan"), "^the output of f is nan, which is not JSON: use None or a text instead$"),
-        ({"a": [1, float("-inf")]}, r"^the output of f\.a\[1\] is -inf, which is not JSON"),
-        (decimal.Decimal("NaN"), "the output of f is NaN, which is not JSON"),
-        ({float("inf"): 1}, "the key inf of the output of f is inf, which is not JSON"),
-        (b"x", "^the output of f is of the type bytes, which has no JSON form: convert it first$"),
-        ({"a": {1, 2}}, r"the output of f\.a is of the type set, which has no JSON form"),
+        (float("nan"), "^the output of f is nan, which JSON does not support: use None or a str instead$"),
+        ({"a": [1, float("-inf")]}, r"^the output of f\.a\[1\] is -inf, which JSON does not support"),
+        (decimal.Decimal("NaN"), "the output of f is NaN, which JSON does not support"),
+        ({float("inf"): 1}, "the key inf of the output of f is inf, which JSON does not support"),
+        (b"x", "^the output of f is of the type bytes, which JSON does not support: convert it first$"),
+        ({"a": {1, 2}}, r"the output of f\.a is of the type set, which JSON does not support"),
         ({"a": object()}, r"the output of f\.a is of the type object"),
         (datetime.timedelta(1), "is of the type timedelta"),
         (1j, "is of the type complex"),
@@ -137,7 +137,7 @@ class Odd(pydantic.BaseModel):
         (Trip, "is of the type type"),
         (Person, "is of the type ModelMetaclass"),
         (pathlib.Path, "is of the type type"),
-        ({(1, 2): 3}, r"the key \(1, 2\) of the output of f has no JSON form: use a str"),
+        ({(1, 2): 3}, r"the key \(1, 2\) of the output of f can't be converted to JSON: use a str"),
         ({b"a": 3}, "the key b'a' of the output of f is of the type bytes"),
         (Odd(x=object()), "the output of f can't be written as JSON: Unable to serialize unknown type"),
         (cyclic(), "the output of f can't be written as JSON: it contains itself, or is nested too deeply"),

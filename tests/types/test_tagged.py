@@ -1,4 +1,4 @@
-"""The tagged form: what `to_dict` writes, `from_dict` reads."""
+"""Values as dicts: what `to_dict` writes, `from_dict` reads."""
 
 from __future__ import annotations
 

@@ -166,20 +166,20 @@ def takes_an_undefined_name(x: Missing): ...  # noqa: F821
         (takes_a_list_of_sets, "has the annotation <class 'set'>"),
         (takes_shapes, "not all of which are JSON values: write the schema by hand"),
         (takes_no_annotation, "parameter x of takes_no_annotation has no annotation: add one"),
-        (takes_many, "parameter x of takes_many can't be given by keyword"),
-        (takes_keywords, "parameter x of takes_keywords can't be given by keyword"),
-        (takes_by_position, "parameter x of takes_by_position can't be given by keyword"),
+        (takes_many, "parameter x of takes_many can't be passed by keyword"),
+        (takes_keywords, "parameter x of takes_keywords can't be passed by keyword"),
+        (takes_by_position, "parameter x of takes_by_position can't be passed by keyword"),
         (
             takes_an_undefined_name,
             "the signature of takes_an_undefined_name can't be read: name 'Missing' is not defined",
         ),
-        (lambda x: x, "Tool.from_function needs a function with a name"),
-        (functools.partial(lambda x: x), "Tool.from_function needs a function with a name"),
-        (None, "Tool.from_function needs a function with a name, not None"),
-        (len, "parameter obj of len can't be given by keyword"),
+        (lambda x: x, "Tool.from_function needs a named function, not a lambda or a class"),
+        (functools.partial(lambda x: x), "Tool.from_function needs a named function, not a lambda or a class"),
+        (None, "Tool.from_function needs a named function, not a lambda or a class: None"),
+        (len, "parameter obj of len can't be passed by keyword"),
         (Weather.now, "parameter self of now has no annotation"),
-        (Unit, "Tool.from_function needs a function with a name"),
-        ("get_weather", "Tool.from_function needs a function with a name, not 'get_weather'"),
+        (Unit, "Tool.from_function needs a named function, not a lambda or a class"),
+        ("get_weather", "Tool.from_function needs a named function, not a lambda or a class: 'get_weather'"),
     ],
 )
 def test_a_function_without_an_unambiguous_schema_is_refused(function, message):
@@ -306,13 +306,13 @@ class AsyncMethod:
     ids=["function", "generator", "object", "method", "partial"],
 )
 def test_an_async_function_is_refused(function):
-    with pytest.raises(ConfigError, match="is async, but tools are called synchronously: give a function that is not"):
+    with pytest.raises(ConfigError, match="is async, but tools are called synchronously: pass a function that is not"):
         Tool.from_function(function)
 
 
 def test_a_function_that_turns_out_to_be_async_when_it_is_called_is_refused():
     tool = Tool.from_function(functools.lru_cache(coroutine))
-    with pytest.raises(ConfigError, match="coroutine returned a coroutine: give a function that is not async"):
+    with pytest.raises(ConfigError, match="coroutine returned a coroutine: pass a function that is not async"):
         tool.call(FunctionCall("coroutine", '{"city": "a"}', "c"))
 
 
@@ -474,7 +474,7 @@ GOOD = {"who": {"name": "a"}, "where": [], "day": "2026-05-01"}
         ({**GOOD, "where": [{"street": 1}]}, r"where\[0\].street is 1, which is not of type str"),
         ({**GOOD, "where": [{}]}, r"where\[0\] has no value for street"),
         ({**GOOD, "who": {}}, "who.name: Field required"),
-        ({**GOOD, "unit": "k"}, "unit is 'k', which is of none of the types Unit, None"),
+        ({**GOOD, "unit": "k"}, "unit is 'k', which matches none of the types Unit, None"),
         ({**GOOD, "kind": "c", "budget": "x"}, r"kind is 'c', which .* Literal\['a', 'b'\]; budget is 'x', which"),
     ],
     ids=repr,
@@ -504,9 +504,9 @@ def test_what_the_function_raises_is_passed_on():
 
 
 def test_a_call_of_another_function_and_a_tool_without_a_function_are_errors_of_the_caller():
-    with pytest.raises(ConfigError, match="the model called other, not visit: choose the tool by the name of the call"):
+    with pytest.raises(ConfigError, match=r"this is a call of other, not of visit: look up the tool by call\.name$"):
         VISIT.call(FunctionCall("other", "{}", "c"))
-    with pytest.raises(ConfigError, match=r"the tool f has no function to call: make it with Tool.from_function"):
+    with pytest.raises(ConfigError, match=r"the tool f has no function to call: use Tool.from_function\(function\)$"):
         Tool("f").call(FunctionCall("f", "{}", "c"))
 
 
@@ -549,7 +549,7 @@ def test_arguments_of_any_name_need_a_schema_written_by_hand():
     def find(**arguments):
         return arguments
 
-    with pytest.raises(ConfigError, match="write the Tool by hand"):
+    with pytest.raises(ConfigError, match="create the Tool by hand"):
         Tool.from_function(find)
     assert Tool("find", function=lambda **arguments: arguments).call(FunctionCall("find", "", "a")) == {}
 

@@ -23,7 +23,7 @@ from ..terminal import stdin_is_piped
 EXAMPLES = """\
   chatstream "Why is the sky blue?" -m gpt-4.1-mini
   chatstream "Why is the sky blue?" -p local               # a real model on this machine
-  chatstream "Why?" --base-url localhost:8080/v1 -m any    # any server that speaks Chat Completions
+  chatstream "Why?" --base-url localhost:8080/v1 -m any    # any server with the Chat Completions API
   git diff | chatstream "Write a commit message"           # piped text follows the question
   chatstream "What differs?" -f old.py -f new.py           # text files
   chatstream "What is on it?" -i photo.jpg                 # an image
@@ -31,7 +31,7 @@ EXAMPLES = """\
   chatstream "The planets" --schema planets:Planet         # JSON of a type, or of a schema in a file
   chatstream "Weather in Oslo?" --tool weather:get_weather # a function that the model may call
   chatstream "Why?" --json | jq -r .type                   # one event per line
-  chatstream "Why?" --record why.sse --timing              # to see it again: chatstream replay why.sse
+  chatstream "Why?" --record why.sse --timing              # to play it back: chatstream replay why.sse
 """
 
 
@@ -51,14 +51,14 @@ def parser() -> argparse.ArgumentParser:
     add_programs(parser).add_argument(
         "--schema",
         metavar="FILE|MODULE:TYPE",
-        help="ask for JSON of this schema or type; check that the answer is JSON and, for a type, that it matches",
+        help="request JSON of this schema or type; check that the answer is JSON, and that it matches the type",
     )
     add_version(parser)
     return parser
 
 
 def run(options: argparse.Namespace, out: TextIO) -> None:
-    """Send the question and write the answer to ``out``. Raises `ConfigError`, and what `Client.stream` raises."""
+    """Send the question and write the answer to ``out``. Raises `ConfigError`, and the errors of `Client.stream`."""
     if not (options.question or options.file or options.image or stdin_is_piped()):
         parser().error(NO_QUESTION)
     prompt = Prompt(options.system, [user_message(options)])

@@ -36,19 +36,25 @@ EXAMPLES = """\
   chatstream chat -C trip "And in winter?"         # one message, one answer
   printf 'Hello\\nAnd you?\\n' | chatstream chat     # each line is a message
 
-Names are files below ~/.local/share/chatstream/conversations. On a terminal, Ctrl-C ends an answer and keeps what
-arrived, Alt-Enter begins a new line, and Ctrl-D ends the conversation.
+A conversation with a name is a file in ~/.local/share/chatstream/conversations. On a terminal, Ctrl-C stops an answer
+and keeps the part received, Alt-Enter begins a new line, and Ctrl-D ends the conversation.
 """
 
 
 def parser() -> argparse.ArgumentParser:
     parser = new_parser("chat", "[options] [MESSAGE]", "Hold a conversation that is kept in a file.", EXAMPLES)
-    parser.add_argument("question", metavar="message", nargs="*", help="a single message, instead of an editor")
     parser.add_argument(
-        "-C", "--conversation", metavar="NAME|FILE", default="default", help="which one (default: default)"
+        "question", metavar="message", nargs="*", help="send this message instead of opening the editor"
     )
     parser.add_argument(
-        "--new", action="store_true", help="start a new conversation; the date is added to the name of the old file"
+        "-C",
+        "--conversation",
+        metavar="NAME|FILE",
+        default="default",
+        help="name or file of the conversation (default: default)",
+    )
+    parser.add_argument(
+        "--new", action="store_true", help="start a new conversation; the old file is renamed with a timestamp"
     )
     add_server(parser)
     add_request(parser)
@@ -58,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace, out: TextIO) -> None:
-    """Answer each message on ``out``. Raises `ConfigError`, and what `Client.stream` raises."""
+    """Answer each message on ``out``. Raises `ConfigError`, and the errors of `Client.stream`."""
     conversation = Conversation(options.conversation, new=options.new)
     if options.system:
         conversation.begin(options.system)
@@ -93,7 +99,7 @@ class _Chat:
             except ChatStreamError as error:
                 print_to_stderr(f"chatstream: {error}")
             except KeyboardInterrupt:
-                print_to_stderr("(stopped; what arrived is kept)")
+                print_to_stderr("(stopped; the part received is kept)")
 
     def reply_to_piped(self) -> None:
         """Answer each line of stdin. An error ends the command."""
@@ -102,7 +108,7 @@ class _Chat:
             self._reply_to_text(text)
             empty = False
         if empty:
-            raise ConfigError("there is no message: chat needs a terminal, a message as an argument, or lines on stdin")
+            raise ConfigError("no message: type one on a terminal, pass one as an argument, or pipe lines into stdin")
 
     def _reply_to_text(self, text: str) -> None:
         message = message_of(text, self.options)

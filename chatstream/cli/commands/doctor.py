@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     parser = new_parser(
         "doctor", "[options] URL", "Send a few small requests, and report how a server streams.", EXAMPLES
     )
-    parser.add_argument("base_url", metavar="URL", help="base URL of its API, or its host as in localhost:8080/v1")
+    parser.add_argument("base_url", metavar="URL", help="base URL of the API, such as localhost:8080/v1")
     parser.add_argument("-m", "--model", help="name of the model, as the server knows it")
     parser.add_argument("--key-env", metavar="NAME", help="environment variable that holds the API key")
     return parser
@@ -30,8 +30,8 @@ def parser() -> argparse.ArgumentParser:
 def run(options: argparse.Namespace, out: TextIO) -> None:
     """Examine the server and write the report to ``out``.
 
-    Raises `MissingEnvVar` if the variable that ``--key-env`` names is unset or blank, and what `chatstream.doctor`
-    raises.
+    Raises `MissingEnvVar` if the variable that ``--key-env`` names is unset or blank, and the errors of
+    `chatstream.doctor`.
     """
     with imports():
         check_installed()

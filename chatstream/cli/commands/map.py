@@ -34,18 +34,23 @@ EXAMPLES = """\
 
 
 def parser() -> argparse.ArgumentParser:
-    description = 'Answer a file of prompts: lines of JSON with a "prompt", or of an OpenAI batch file.'
+    description = (
+        'Send the prompts in a file to a model. Each line is a JSON object with a "prompt", or a request of an OpenAI\n'
+        "batch file."
+    )
     parser = new_parser("map", "[options] IN OUT", description, EXAMPLES)
     parser.add_argument("source", metavar="IN", help="file of prompts, one JSON object per line")
-    parser.add_argument("out", metavar="OUT", help="file of results; if it exists, the run continues it")
+    parser.add_argument("out", metavar="OUT", help="file of results; an existing one is continued")
     add_server(parser)
     group = parser.add_argument_group("run")
     group.add_argument("--concurrency", metavar="N", type=int, default=8, help="prompts in flight (default: 8)")
     group.add_argument("--dask", metavar="ADDRESS", help="run on the Dask cluster with the scheduler at this address")
-    group.add_argument("--requests-per-minute", metavar="N", type=float, help="ceiling; a lower limit is learned")
-    group.add_argument("--tokens-per-minute", metavar="N", type=float, help="ceiling; a lower limit is learned")
+    group.add_argument("--requests-per-minute", metavar="N", type=float, help="upper bound; adapts to a lower limit")
+    group.add_argument("--tokens-per-minute", metavar="N", type=float, help="upper bound; adapts to a lower limit")
     group = parser.add_argument_group("request")
-    group.add_argument("-o", "--option", metavar="KEY=JSON", action="append", default=[], help="set a field, for all")
+    group.add_argument(
+        "-o", "--option", metavar="KEY=JSON", action="append", default=[], help="set a field of all requests"
+    )
     group.add_argument("--max-tokens", metavar="N", type=int, help="maximum length of each answer, in tokens")
     group.add_argument("--temperature", metavar="T", type=float, help="sampling temperature")
     parser.set_defaults(schema=None)
@@ -53,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace, out: TextIO) -> None:
-    """Answer the prompts. Raises what `map_prompts` raises, and `ChatStreamError` if a prompt has failed."""
+    """Answer the prompts. Raises the errors of `map_prompts`, and `ChatStreamError` if a prompt has failed."""
     with imports():
         from ...many.mapping import map_prompts
 
@@ -81,7 +86,7 @@ def run(options: argparse.Namespace, out: TextIO) -> None:
     except OSError as error:  # which `main` would take for an error of stdout
         raise ChatStreamError(f"{error.filename}: {error.strerror}") from error
     if failed:
-        raise ChatStreamError(f"{failed} of {number} prompts have failed: the same command asks for them again")
+        raise ChatStreamError(f"{failed} of {number} prompts failed: run the same command again to retry them")
     print_to_stderr(f"chatstream: all {number} prompts are answered in {options.out}")
 
 

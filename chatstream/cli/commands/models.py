@@ -17,13 +17,13 @@ EXAMPLES = """\
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = new_parser("models", "[options]", "List the models of a server, in its order.", EXAMPLES)
+    parser = new_parser("models", "[options]", "List the models of a server, in the order of the server.", EXAMPLES)
     add_server(parser)
     return parser
 
 
 def run(options: argparse.Namespace, out: TextIO) -> None:
-    """Write the names to ``out``. Raises `ConfigError`, and what `Client.models` raises."""
+    """Write the names to ``out``. Raises `ConfigError`, and the errors of `Client.models`."""
     with connected(options) as client:
         names = client.models()
     out.write("".join(f"{escape_controls(name)}\n" for name in names))

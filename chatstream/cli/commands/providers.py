@@ -14,7 +14,7 @@ from ..terminal import escape_controls
 
 EXAMPLES = """\
   chatstream providers
-  chatstream providers | grep set     # those whose key is set
+  chatstream providers | grep '(set)'     # those whose key is set
   chatstream "Why?" -p groq -m llama-3.3-70b-versatile
 
 A provider of your own is a table in ~/.config/chatstream/providers.toml, or in the file given by -c:
@@ -29,7 +29,7 @@ A provider of your own is a table in ~/.config/chatstream/providers.toml, or in 
 
 
 def parser() -> argparse.ArgumentParser:
-    description = "List the providers that -p knows: id, URL, and the variable with the key."
+    description = "List the providers for -p: id, URL, and the environment variable of the key."
     parser = new_parser("providers", "[options]", description, EXAMPLES)
     add_config(parser)
     return parser

@@ -20,13 +20,15 @@ EXAMPLES = """\
 
 
 def parser() -> argparse.ArgumentParser:
-    description = "Show a recorded answer again, through the same code. Nothing is sent."
+    description = "Play back a recorded answer as if it were received live. No request is sent."
     parser = new_parser("replay", "[options] FILE", description, EXAMPLES)
     parser.add_argument("files", metavar="FILE", help="a file written by --record, or a saved response body")
     add_speed(parser)
-    parser.add_argument("--call", metavar="N", type=int, default=-1, help="which call of several, from 0 (default: -1)")
+    parser.add_argument(
+        "--call", metavar="N", type=int, default=-1, help="number of a call, from 0 (default: the last)"
+    )
     add_output(parser, recorded=True)
-    add_programs(parser)
+    add_programs(parser, recorded=True)
     parser.set_defaults(schema=None)
     return parser
 

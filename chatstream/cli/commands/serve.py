@@ -16,7 +16,7 @@ EXAMPLES = """\
 
 
 def parser() -> argparse.ArgumentParser:
-    description = "Answer requests on loopback with recorded answers, for tests and demonstrations of any client."
+    description = "Start a local server that answers requests with recorded answers, for tests and demonstrations."
     parser = new_parser("serve", "[options] FILE…", description, EXAMPLES)
     parser.add_argument("files", metavar="FILE", nargs="+", help="a file written by --record")
     add_speed(parser)

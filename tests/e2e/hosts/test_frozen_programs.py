@@ -80,5 +80,5 @@ def test_a_frozen_program_is_not_started_again_by_the_local_provider(program: Pa
     done, starts = run(program, tmp_path, "local", CHATSTREAM_MODEL=str(model))
     assert starts == 1
     assert done.returncode == 1
-    assert "ConfigError: the local provider needs a Python interpreter" in done.stderr
+    assert "ConfigError: the local provider runs its server with a Python interpreter" in done.stderr
     assert f"this program ({program}) comes without one: start a llama.cpp server yourself" in done.stderr

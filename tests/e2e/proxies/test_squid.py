@@ -83,7 +83,7 @@ def test_an_unreachable_proxy_raises_connection_failed_without_showing_its_passw
     caplog.set_level(logging.DEBUG)
     retries: list[RetryInfo] = []
     use_proxy(f"http://me:s3cr3t-w0rd@127.0.0.1:{refused_port}")
-    with pytest.raises(ConnectionFailed, match=r"the proxy before .* failed: .*refused") as raised:
+    with pytest.raises(ConnectionFailed, match=r"the proxy for .* failed: .*refused") as raised:
         connect(base_url, on_retry=retries.append).stream("Hi")
     assert raised.value.retryable
     assert (len(retries), len(raised.value.attempts)) == (1, 2)
