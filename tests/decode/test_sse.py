@@ -244,7 +244,7 @@ def test_invalid_utf_8_in_a_json_body_is_replaced():
 @pytest.mark.parametrize("size", [1, 7, 10_000])
 def test_an_html_page_raises_protocol_violation_with_its_beginning_and_a_hint_about_the_base_url(size):
     page = b"\n <!DOCTYPE html><html><h1>502 Bad Gateway</h1>" + b"x" * 5000 + b"</html>"
-    with pytest.raises(ProtocolViolation, match=r"HTML page.*base URL.*502 Bad Gateway") as caught:
+    with pytest.raises(ProtocolViolation, match=r"HTML page.*base_url.*502 Bad Gateway") as caught:
         payloads(*cut(page, size))
     assert not isinstance(caught.value, StreamTooLarge)
     assert len(str(caught.value)) < MAX_EXCERPT + 300
@@ -257,7 +257,7 @@ def test_an_html_page_raises_protocol_violation_with_its_beginning_and_a_hint_ab
     ids=["one line", "two lines", "a long text"],
 )
 def test_a_text_body_raises_protocol_violation_with_its_beginning(text, size):
-    with pytest.raises(ProtocolViolation, match=r"is a text, not an event stream.*base URL") as caught:
+    with pytest.raises(ProtocolViolation, match=r"is plain text, not an event stream.*base_url") as caught:
         payloads(*cut(text, size))
     assert text[:15].decode().split("\n")[0] in str(caught.value)
     assert len(str(caught.value)) < MAX_EXCERPT + 300
@@ -265,7 +265,7 @@ def test_a_text_body_raises_protocol_violation_with_its_beginning(text, size):
 
 @pytest.mark.parametrize("text", [b"idle workers: none", b"retry later", b"database is locked", b"events are off\n"])
 def test_a_text_body_that_begins_like_a_field_is_recognized_as_text(text):
-    with pytest.raises(ProtocolViolation, match="is a text, not an event stream"):
+    with pytest.raises(ProtocolViolation, match="is plain text, not an event stream"):
         payloads(text)
 
 
