@@ -11,14 +11,15 @@ from .rate_limit import RateLimit
 
 
 class Limiter:
-    """Learns how fast a server takes requests, and makes calls wait for their turn.
+    """Adapts the rate of requests to the server's rate limit, by delaying calls.
 
-    It learns from refusals, ``Retry-After`` and ``x-ratelimit-*`` headers. ``requests_per_minute`` and
-    ``tokens_per_minute`` are ceilings; the tokens of a call are the mean of those that the server has reported. Give it
-    to the clients that share a limit, ``Client(limiter=…)``, or to one run, ``map_prompts(…, limiter=…)``. Threads may
-    share it. A pickle holds the ceilings alone: each process learns for itself, and has the ceilings for itself.
+    It learns the limit from 429 responses and from the headers ``Retry-After`` and ``x-ratelimit-*``.
+    ``requests_per_minute`` and ``tokens_per_minute`` are upper bounds. The tokens of a call are not known in advance;
+    the mean of the counts reported so far is used. Pass it to the clients that share a limit, ``Client(limiter=…)``, or
+    to one run, ``map_prompts(…, limiter=…)``. Threads may share it. Pickling keeps only the upper bounds: each process
+    adapts separately, and the bounds apply to each process.
 
-    Raises `ConfigError` for a ceiling that is no number above 0.
+    Raises `ConfigError` for an upper bound that is not a number above 0.
     """
 
     def __init__(self, requests_per_minute: float | None = None, tokens_per_minute: float | None = None) -> None:

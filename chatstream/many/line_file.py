@@ -1,6 +1,6 @@
 """The file of a run as the system sees it: whole lines are appended, and stay whole through a full disk or a crash.
 
-    a line ─append▶ the file, locked for this run, and on the disk a second later
+    a line ─append▶ the file, locked for this run, and synced at most once per second
 
 Rules:
 - A line is appended by one call of the system, so a killed process leaves at most a torn last line.

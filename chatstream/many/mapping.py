@@ -40,17 +40,17 @@ def map_prompts(
     progress: bool | Report | None = None,
     **fields: Any,
 ) -> Generator[Result, None, None]:
-    """Ask for every prompt, and yield a `Result` for each as it finishes.
+    """Send every prompt to the model, and yield a `Result` for each as it finishes.
 
-    - ``prompts``: what `Client.stream` takes, or dicts with ``prompt`` or ``messages``, an ``id``, and fields of the
-      request, or lines of an OpenAI batch file; or the path of a file of such JSON objects, one per line. They are
-      taken one by one, when another call can start.
+    - ``prompts``: an iterable, read only as fast as calls can start, or the path of a JSON Lines file. A prompt is
+      whatever `Client.stream` accepts; a dict with ``prompt`` or ``messages`` and, optionally, an ``id`` and request
+      fields; or a line of an OpenAI batch file.
     - ``executor``: where the calls run; without it, in ``concurrency`` threads. At most ``concurrency`` prompts are in
       flight in any executor. Workers in other processes read the key from their own environment.
-    - ``out``: a file to which each result is appended, as a line of JSON. With ``resume`` a run continues the file of
-      an earlier one: prompts that have an answer in it are not asked again, and those that failed are.
+    - ``out``: a file to which each result is appended, as a line of JSON. With ``resume``, prompts that already have
+      an answer in the file are skipped, and those that failed are sent again.
     - ``ordered``: yield in the order of the prompts.
-    - ``limiter``: replaces that of the client. Without either, the run learns what the server allows.
+    - ``limiter``: replaces that of the client. Without either, a new `Limiter` adapts to the server.
     - ``progress``: True for a bar on stderr, or a function that is called with a `Progress` after each result.
     - ``fields``: arguments of `Client.stream` for all prompts. The fields of a dict take precedence, but ``model``
       replaces the models that dicts name.

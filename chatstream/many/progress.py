@@ -23,7 +23,7 @@ from .result import Result
 
 @frozen
 class Progress:
-    """How far a run is.
+    """The progress of a run of `map_prompts`.
 
     ``done`` counts the answers of this run, ``failed`` its errors, ``resumed`` the answers of earlier runs. ``tokens``
     is the sum of what the server reported for ``done``. ``seconds`` is the time since the run began.

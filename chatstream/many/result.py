@@ -23,13 +23,12 @@ _json = json.JSONEncoder(default=str).encode
 
 @frozen
 class Result:
-    """What became of one prompt.
+    """The outcome of one prompt: an answer or an error.
 
     - ``key``: the caller's id of the prompt, or else a hash of its request. ``index``: its place, counted from 0.
     - ``turn``: the answer, None after an error. ``error``: what ended the call, with its ``partial`` turn, None after
       an answer.
-    - ``attempts``: every request made for it. ``started``: when it was taken up, as a Unix time; ``seconds``: how long
-      it took.
+    - ``attempts``: every request made for it. ``started``: the Unix time of its beginning; ``seconds``: its duration.
     - ``resumed``: whether it was read from the file of an earlier run; such a result has no attempts.
     """
 

@@ -5,7 +5,8 @@
 Rules:
 - The key of a task is the caller's ``id`` or ``custom_id``, or else the hash of its request.
 - Two requests have the same hash if their bodies are the same JSON, whatever the order of its keys.
-- A field of a line replaces that of all tasks, but for the model: whoever names one wants it in place of the lines'.
+- A field of a line takes precedence over the same argument of `map_prompts`, except for the model, where the argument
+  wins.
 - Of a line, only fields that servers know are sent: a table has other columns, too.
 """
 
