@@ -20,7 +20,7 @@ demo: $(VENV)/.local  ## stream an answer of a real model in this terminal
 	$(BIN)/chatstream "$(QUESTION)" --provider local --stats
 
 test: $(VENV)/.test  ## all tests but the end-to-end ones, with the coverage gate
-	$(BIN)/python -m pytest --numprocesses 4 -m "not e2e and not soak and not timing" --cov $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 5 --dist worksteal -m "not e2e and not soak and not timing" --cov $(ARGS)
 	$(BIN)/python -m pytest -m timing
 
 compat:  ## the tests on each Python that is found, oldest and newest dependencies; ARGS=--help, or '--only 3.13'

@@ -84,7 +84,7 @@ def test_a_window_of_a_minute_is_used_up_without_a_storm(says_when, processes):
     assert refused < 0.03
 
 
-@pytest.mark.thorough
+@pytest.mark.soak
 @pytest.mark.parametrize("headers", [False, True], ids=["without-headers", "with-headers"])
 @pytest.mark.parametrize("processes", [1, 4])
 @pytest.mark.parametrize("limit", [5, 60, 200])

@@ -29,7 +29,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 900  # seconds that one run may take
 EXAMPLES = {"CHATSTREAM_EXAMPLES": "0.2"}  # the laws are tried with all their examples by `make test`
-TESTS = ["-q", "--numprocesses", "4", "-p", "no:cacheprovider"]
+TESTS = ["-q", "--numprocesses", "5", "--dist", "worksteal", "-p", "no:cacheprovider"]
 MARKS = "not e2e and not soak and not timing"
 RUNTIME_EXTRAS = ("json", "speed", "otel", "cli")
 DEPENDENCIES = ("oldest", "newest")

@@ -599,7 +599,7 @@ def test_fault_24_a_json_error_with_status_200_raises_provider_error(client_for)
 
 def test_fault_24_an_html_page_with_status_200_raises_protocol_violation_with_a_hint(client_for):
     stream = client_for(answer("<html><h1>Welcome</h1></html>", "text/html")).stream("Hi")
-    with pytest.raises(ProtocolViolation, match=r"base URL.*Welcome") as caught:
+    with pytest.raises(ProtocolViolation, match=r"base_url.*Welcome") as caught:
         list(stream)
     assert len(caught.value.attempts) == 1
 

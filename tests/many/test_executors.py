@@ -194,8 +194,8 @@ def test_a_worker_uses_one_client_for_all_its_prompts_and_keeps_few_clients(work
     [
         ({"api_key": KEY, "env_key": None}, 'env_key="NAME"'),
         ({"api_key": lambda: KEY, "env_key": None}, 'env_key="NAME"'),
-        ({"query_params": {"token": "a-secret-9Qz81"}}, "does not leave this process"),
-        ({"model": KEY}, "does not leave this process"),
+        ({"query_params": {"token": "a-secret-9Qz81"}}, "is not sent to other processes"),
+        ({"model": KEY}, "is not sent to other processes"),
         ({"http_headers": {"X-Token": "a-secret-9Qz81"}}, "env_http_headers"),
         ({"defaults": {"metadata": {}, "user": "sk-abcdefgh12345678"}}, "is not sent to other processes"),
         ({"session": requests.Session()}, "a client with session=… can't be used in other processes"),
@@ -226,7 +226,7 @@ def test_a_secret_or_a_session_that_would_be_lost_on_the_way_is_refused_before_a
 )
 def test_a_secret_among_the_arguments_of_a_run_is_refused_before_anything_is_sent(worker_client, fields, name):
     pool = Elsewhere()
-    with pytest.raises(ConfigError, match=f"{name} .*does not leave this process.*env_http_headers") as caught:
+    with pytest.raises(ConfigError, match=f"{name} .*is not sent to other processes.*env_http_headers") as caught:
         map_prompts(worker_client([Echo()]), ["a"], executor=pool, **fields)
     assert "9Qz81" not in str(caught.value)
     assert KEY not in str(caught.value)
@@ -239,8 +239,8 @@ def test_a_prompt_with_a_secret_is_a_result_with_its_error_and_is_not_sent_to_a_
     first, second, answered = map_prompts(
         worker_client([Echo()]), prompts, executor=(pool := Elsewhere()), ordered=True
     )
-    assert "the field user does not leave this process" in str(first.error)
-    assert "the field password does not leave this process" in str(second.error)
+    assert "the field user is not sent to other processes" in str(first.error)
+    assert "the field password is not sent to other processes" in str(second.error)
     assert answered.turn.text == "c"
     assert pool.submitted == 2  # the question where it runs, and the last prompt
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
-import re
 import sys
 import warnings
 from pathlib import Path
@@ -433,22 +432,6 @@ def test_each_setting_of_each_ready_made_provider_is_the_one_its_server_wants():
             name: value for name, value in values.items() if name not in ADDRESS and value != getattr(defaults, name)
         }
     assert found == SETTINGS
-
-
-def test_the_table_of_echoed_reasoning_in_the_docs_matches_the_providers():
-    page = (Path(__file__).parents[2] / "docs" / "providers.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `?(reasoning\w*|none)`? \| ([^|]+) \| (`[^|]+) \|$", page, re.MULTILINE)
-    found = {id: (key, which) for key, which, ids in rows for id in re.findall(r"`(\w+)`", ids)}
-    parts = {
-        ("all", True): "all of it, and an empty text where there was none",
-        ("all", False): "all of it",
-        ("turn", False): "that after the last user message",
-    }
-    for id, preset in SETTINGS.items():
-        scope, always = preset.get("echo_reasoning_scope", "all"), preset.get("echo_reasoning_always", False)
-        key = preset.get("echo_reasoning")
-        assert found.pop(id) == ((key, parts[scope, always]) if key else ("none", "none"))
-    assert found == {}
 
 
 def test_openai_base_url_replaces_the_url_of_openai(monkeypatch: pytest.MonkeyPatch):
