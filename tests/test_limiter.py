@@ -347,6 +347,7 @@ def test_without_a_limiter_the_pauses_of_a_client_are_as_before():
     assert limit._interval == pytest.approx(0.0475)
 
 
+@pytest.mark.timing
 def test_a_run_learns_what_the_server_allows_without_being_told_to(serve, connect):
     answers = LimitedAnswers(Bucket(40, 10), seconds=0.01)
     client = connect(serve([answers]))
