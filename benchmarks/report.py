@@ -88,8 +88,8 @@ TABLES: list[tuple[str, str, list[tuple[str, str, Cell]]]] = [
     (
         "Memory and length",
         "MB of the process after 5,000 events; KiB per open stream that waits for events; CPU time per event in µs for "
-        "streams of 1,000, 8,000 and 64,000 events. MB by which the process grows before `StreamTooLarge` is raised, for "
-        "a line of 200 MB compressed to 200 kB (*bomb*) and for a line of 64 MB (*line*).",
+        "streams of 1,000, 8,000 and 64,000 events. MB by which the process grows before `StreamTooLarge` is raised, "
+        "for a line of 200 MB compressed to 200 kB (*bomb*) and for a line of 64 MB (*line*).",
         [
             ("MB", "memory", lambda cell: f"{cell['mb']:.0f}"),
             ("KiB per stream", "memory", lambda cell: f"{max(cell['idle'], 0):.0f}"),
