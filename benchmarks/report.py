@@ -80,15 +80,16 @@ TABLES: list[tuple[str, str, list[tuple[str, str, Cell]]]] = [
     ),
     (
         "Delay",
-        "Milliseconds from the sending of an event until the client yields it, median / 99th percentile, by the "
-        "framing of the response.",
+        "Milliseconds from the sending of an event until the client yields it, median / 99th percentile. The columns "
+        "are the framings of the response: HTTP/1.1 with chunks, HTTP/1.1 and HTTP/1.0 until the connection closes, a "
+        "`Content-Length`, and chunks with gzip.",
         [(framing, f"delay {framing}", _delay) for framing in FRAMINGS],
     ),
     (
         "Memory and length",
         "MB of the process after 5,000 events; KiB per open stream that waits for events; CPU time per event in µs for "
-        "streams of 1,000, 8,000 and 64,000 events. MB by which the process grows before `StreamTooLarge`, for a line "
-        "of 200 MB compressed to 200 kB (*bomb*) and for a line of 64 MB.",
+        "streams of 1,000, 8,000 and 64,000 events. MB by which the process grows before `StreamTooLarge` is raised, "
+        "for a line of 200 MB compressed to 200 kB (*bomb*) and for a line of 64 MB (*line*).",
         [
             ("MB", "memory", lambda cell: f"{cell['mb']:.0f}"),
             ("KiB per stream", "memory", lambda cell: f"{max(cell['idle'], 0):.0f}"),
@@ -118,7 +119,7 @@ SUMMARY_ROWS = ("stream", "loop", "openai_create")
 SUMMARY_COLUMNS: list[tuple[str, str, Cell]] = [
     ("CPU per text event, µs", "cpu text", _us),
     ("the same if no two chunks are alike, µs", "cpu unlike", _us),
-    ("imports for a first request, ms of CPU", "imports", _import),
+    ("CPU for the imports of a first request, ms", "imports", _import),
     ("memory of the process, MB", "memory", lambda cell: f"{cell['mb']:.0f}"),
 ]
 

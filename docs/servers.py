@@ -218,7 +218,7 @@ def recorded() -> dict[str, dict[str, Any]]:
 def wants() -> str:
     """What each built-in provider is sent, from its settings."""
     rows = [
-        "| provider | the key is sent in | `developer` is sent as | `stream_options` | reasoning is sent back |",
+        "| provider | header of the key | `developer` is sent as | `stream_options` | reasoning sent back |",
         "|---|---|---|---|---|",
     ]
     for id, preset in PRESETS.items():
@@ -238,8 +238,8 @@ def wants() -> str:
 def _reasoning_back(provider: Provider) -> str:
     if provider.echo_reasoning is None:
         return "no"
-    scope = ", of the current turn" if provider.echo_reasoning_scope == "turn" else ""
-    always = ", in every message" if provider.echo_reasoning_always else ""
+    scope = " after the last user message" if provider.echo_reasoning_scope == "turn" else ""
+    always = " in every assistant message" if provider.echo_reasoning_always else ""
     return f"`{provider.echo_reasoning}`{scope}{always}"
 
 
