@@ -23,6 +23,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 INSTALL_SECONDS = 240
+PROGRAM_SECONDS = 180  # on a busy machine
 PACKAGES = {
     # gunicorn's gevent worker and kombu need packaging without asking for it
     "web": ("gunicorn", "flask", "django", "fastapi", "uvicorn", "gevent", "eventlet", "packaging"),
@@ -90,6 +91,23 @@ def _make(folder: Path, python: Path, packages: tuple[str, ...]) -> str | None:
         return done.stderr.strip() or f"pip ends with status {done.returncode}"
     (folder / "complete").touch()
     return None
+
+
+def run_program(
+    python: Path | str, text: str, folder: Path, variables: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run a program of this text in ``folder``, with these variables besides those of the environment."""
+    file = folder / "program.py"
+    file.write_text(text, "utf-8")
+    return subprocess.run(
+        [str(python), str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PROGRAM_SECONDS,
+        env=os.environ | variables,
+        cwd=folder,
+    )
 
 
 def import_path(*first: Path) -> str:

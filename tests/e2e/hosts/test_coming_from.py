@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from environments import ROOT, Environments
+from environments import ROOT, Environments, run_program
 from test_docs import answer
 
 from chatstream.testing import FaultServer, Script, Wire, delta, end, head
@@ -23,7 +22,6 @@ PAGES = {
     "llm": ("llm>=0.27",),
 }
 HEAVY = ("langchain", "litellm", "llm")  # their environments take 80 to 280 MB, and minutes on a busy machine
-PROGRAM_SECONDS = 60.0
 BROKEN: Script = [head(), delta("Air scatters"), delta(" blue"), end()]  # whole for HTTP, but not for Chat Completions
 
 
@@ -64,26 +62,16 @@ def parameter(value: Pair | str) -> Any:
 def run(environment: Environments, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs a program in the environment of its page, against a server."""
 
-    def run_program(page: str, program: str, url: str) -> subprocess.CompletedProcess[str]:
-        file = tmp_path / "program.py"
-        file.write_text(program, "utf-8")
+    def run_page(page: str, program: str, url: str) -> subprocess.CompletedProcess[str]:
         variables = {
             "OPENAI_BASE_URL": url,
             "OPENAI_API_KEY": "sk-page",
             "LLM_USER_PATH": str(tmp_path),
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # otherwise litellm downloads a table when it is imported
         }
-        return subprocess.run(
-            [str(environment(page, *PAGES[page])), str(file)],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PROGRAM_SECONDS,
-            env=os.environ | variables,
-            cwd=tmp_path,
-        )
+        return run_program(environment(page, *PAGES[page]), program, tmp_path, variables)
 
-    return run_program
+    return run_page
 
 
 @pytest.fixture

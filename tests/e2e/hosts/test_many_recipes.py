@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from environments import ROOT, Environments
+from environments import ROOT, Environments, run_program
 from test_docs import answer
 
 from chatstream.testing import FaultServer, Wire, status
@@ -24,7 +24,6 @@ RECIPES = {
 }
 ENVIRONMENTS = {"processes": "many", "Dask": "many", "Ray": "ray", "Spark": "spark"}
 HEAVY = ("Ray", "Spark")  # whose environments take 210 and 480 MB
-PROGRAM_SECONDS = 180.0  # on a busy machine
 KEY = "sk-of-the-workers"
 
 each_recipe = pytest.mark.parametrize(
@@ -46,20 +45,9 @@ def run_recipe(environment: Environments, tmp_path: Path) -> Any:
             assert not os.environ.get("CHATSTREAM_REQUIRE_E2E"), "Spark needs Java, which is not installed"
             pytest.skip("Spark needs Java, which is not installed")
         python = str(environment(ENVIRONMENTS[name]))
-        file = tmp_path / "program.py"
-        file.write_text(RECIPES[name][0], "utf-8")
         variables |= {"OPENAI_BASE_URL": url, "RAY_USAGE_STATS_ENABLED": "0"}
         variables |= {"PYSPARK_PYTHON": python, "SPARK_LOCAL_IP": "127.0.0.1"}
-        command = [python, str(file)]
-        return subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PROGRAM_SECONDS,
-            env=os.environ | variables,
-            cwd=tmp_path,
-        )
+        return run_program(python, RECIPES[name][0], tmp_path, variables)
 
     return run
 
