@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from benchmarks.peers import PEERS
+from chatstream import FunctionCallDelta, OutputTextDelta, ReasoningDelta, RefusalDelta
 from chatstream._decode.aggregate import Collector
 from chatstream._decode.chunks import ChunkReader
 from chatstream._decode.fastpath import FastPath
@@ -22,6 +23,7 @@ from chatstream._decode.machine import Machine
 from chatstream._decode.sse import BodyDecoder
 from chatstream._http.cancel_scope import CancelScope
 from chatstream._http.reply import Reply
+from chatstream.testing import text_answer
 
 ROOT = Path(__file__).parents[1]
 MOST = {"text": 1.0, "reasoning": 1.1, "tools": 1.3, "unlike": 1.4}  # times the CPU time of the hand-written loop
@@ -81,6 +83,26 @@ def test_importing_compiles_at_most_a_fixed_number_of_source_strings():
 @pytest.mark.parametrize("kind", [ChunkReader, Collector, Machine, Reply, BodyDecoder, FastPath, CancelScope])
 def test_the_classes_that_process_each_event_have_slots_and_no_instance_dict(kind):
     assert kind.__dictoffset__ == 0
+
+
+@pytest.mark.parametrize("kind", [OutputTextDelta, ReasoningDelta, RefusalDelta, FunctionCallDelta])
+def test_the_attributes_of_a_delta_are_read_without_a_function(kind):
+    assert not {"__getattr__", "__getattribute__"} & set(vars(kind)), "reading any attribute would take twice as long"
+
+
+def test_between_two_events_of_one_read_no_clock_is_asked_without_a_deadline(monkeypatch, serve, connect):
+    asked = []
+
+    def interrupted(scope: CancelScope) -> bool:
+        asked.append(scope)
+        return False
+
+    monkeypatch.setattr(CancelScope, "interrupted", property(interrupted))
+    server = serve(text_answer(*"abcdef"))
+    assert connect(server).stream("Hi").collect().text == "abcdef"
+    assert asked == []
+    assert connect(server).stream("Hi", deadline=60.0).collect().text == "abcdef"
+    assert len(asked) >= len("abcdef")
 
 
 @pytest.mark.parametrize("events", ["1000", "8000"])

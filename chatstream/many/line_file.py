@@ -62,7 +62,7 @@ class LineFile:
 
     def _acquire(self) -> None:
         """Lock the file for this run. A file that was replaced meanwhile is another run's, too."""
-        taken = f"{self.path} is in use by another run: wait for its end, or give each run a file of its own"
+        taken = f"{self.path} is in use by another run: wait until that ends, or use another file"
         if fcntl is not None:  # pragma: no branch  (not on Windows)
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -244,9 +244,9 @@ _BY_CLASS = (
 _NO_CHUNK = (
     "events are not chunks of openai-python: the text is event.delta of an OutputTextDelta, or use stream.text()"
 )
-_DELTAS = (OutputTextDelta, ReasoningDelta, RefusalDelta, FunctionCallDelta)
-for _event in set(get_args(ResponseEvent)) - {*_DELTAS}:  # `Created`, the first event of all, is where it is needed
-    # deltas do without: Python reads every attribute of an object slower whose class has `__getattr__`
+# Not the deltas: Python reads every attribute of an object more slowly if its class has `__getattr__`. The first event
+# of a stream is `Created`, so the hints are seen all the same.
+for _event in set(get_args(ResponseEvent)) - {OutputTextDelta, ReasoningDelta, RefusalDelta, FunctionCallDelta}:
     explain_missing(_event, {"delta": _BY_CLASS, "text": _BY_CLASS, "choices": _NO_CHUNK, "content": _NO_CHUNK})
 
 _EVENTS: dict[str, Callable[[Mapping[str, Any]], ResponseEvent]] = {
