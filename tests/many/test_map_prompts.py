@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from chatstream import (
     map_prompts,
 )
 from chatstream.many import flight, run
+from chatstream.many.tasks import Task
 from chatstream.testing import cut, delta, end, finish, head, status, text_answer
 
 
@@ -424,6 +425,19 @@ def test_ctrl_c_between_the_submission_of_a_task_and_its_callback_loses_nothing(
         seen.extend(map_prompts(client, ["a", "b", "c"], executor=executor, out=tmp_path / "out.jsonl"))
     assert sorted(texts(seen)) == ["a", "b"]
     assert len(lines_of(tmp_path / "out.jsonl")) == 2
+
+
+def test_a_result_that_is_found_after_it_was_announced_is_written_once():
+    written: list[str] = []
+    tasks = flight.Flight(lambda result, task: written.append(task.key))
+    future: Future[Result] = Future()
+    tasks.begin(Task(0, "a", "hash", "Hi"), future)
+    future.set_result(result := Result("a", 0))
+    for _ in range(2):  # the first takes the announcement, and the second looks for tasks without one
+        tasks._wait()
+    assert written == ["a"]
+    assert tasks.take() is result
+    assert not tasks
 
 
 def test_a_second_ctrl_c_cancels_what_is_in_flight(serve, connect, tmp_path):

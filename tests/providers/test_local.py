@@ -123,6 +123,7 @@ def llama_cpp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
     model.write_bytes(b"GGUF")
     monkeypatch.setenv("CHATSTREAM_MODEL", str(model))
     monkeypatch.setattr(local._Shared, "server", None)
+    monkeypatch.setattr(local, "_running", set())  # no test sees what another one has left there
     monkeypatch.syspath_prepend(str(folder))
 
     def install(source: str) -> None:
