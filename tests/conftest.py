@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import requests
 import trustme
-from support import KEY, server_context
+from support import KEY, no_garbage_collection, server_context
 
 from chatstream import Client, Provider
 from chatstream._http import reply
@@ -74,6 +75,15 @@ def _default_sigint_handler() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def interrupt() -> Iterator[Callable[..., None]]:
+    """A function that interrupts the main thread, as Ctrl-C and a notebook's stop button do."""
+    if not hasattr(signal, "pthread_kill"):
+        pytest.skip("an interrupt can't be sent here")
+    with no_garbage_collection():
+        yield lambda *_: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 @pytest.fixture

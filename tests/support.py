@@ -11,10 +11,11 @@ from __future__ import annotations
 import gc
 import json
 import re
+import signal
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -125,16 +126,37 @@ def within(most: float, least: float = 0.0) -> Iterator[None]:
 
 
 @contextmanager
-def computing_at_most(seconds: float) -> Iterator[None]:
-    """The block takes at most this time of the processor in the calling thread, however busy the machine is.
+def no_garbage_collection() -> Iterator[None]:
+    """The block without the garbage collector.
 
-    The garbage collector is off: one collection goes through all objects of the test run.
+    A collection goes through all objects of the test run, and calls finalizers of earlier tests: an exception that a
+    signal handler raises meanwhile is raised in a finalizer, where Python drops it.
     """
     gc.disable()
     try:
+        yield
+    finally:
+        gc.enable()
+
+
+@contextmanager
+def alarm(handler: Callable[[int, Any], Any], seconds: float = 0.0, interval: float = 0.0) -> Iterator[None]:
+    """Call ``handler`` on each SIGALRM: one is sent after ``seconds``, unless they are 0, and then at this interval."""
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        with no_garbage_collection():
+            signal.setitimer(signal.ITIMER_REAL, seconds, interval)
+            yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def computing_at_most(seconds: float) -> Iterator[None]:
+    """The block takes at most this time of the processor in the calling thread, however busy the machine is."""
+    with no_garbage_collection():
         started = time.thread_time()
         yield
         took = time.thread_time() - started
-    finally:
-        gc.enable()
     assert took <= seconds, f"computed for {took:.3f} s, not {seconds} s at most"

@@ -14,7 +14,7 @@ import warnings
 from typing import Any
 
 import pytest
-from support import KEY, REST, THREE, WORDS, cancelled, wait_for
+from support import KEY, REST, THREE, WORDS, alarm, cancelled, wait_for
 
 from chatstream import (
     CallInfo,
@@ -308,12 +308,9 @@ def test_on_turn_gets_an_exception_that_a_signal_handler_raises_while_the_stream
     def interrupt(*_: object) -> None:
         raise Interruption
 
-    before = signal.signal(signal.SIGALRM, interrupt)
     stream = connect_to([head(), *THREE, stall()], on_turn=ended.append).stream("Hi")
-    signal.setitimer(signal.ITIMER_REAL, 0.2)
-    with pytest.raises(Interruption) as caught:
+    with alarm(interrupt, 0.2), pytest.raises(Interruption) as caught:
         list(stream)
-    signal.signal(signal.SIGALRM, before)
     assert [(info.error, info.turn.text) for info in ended] == [(caught.value, "".join(WORDS))]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import itertools
 import pickle
-import signal
 import socket
 import threading
 import time
@@ -15,7 +14,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from support import REST, THREE, WORDS, wait_for, within
+from support import REST, THREE, WORDS, alarm, wait_for, within
 
 from chatstream import (
     Cancelled,
@@ -127,18 +126,12 @@ def test_a_connection_that_is_refused_after_several_announcements_has_failed(con
 
 
 def test_a_timeout_error_of_a_signal_handler_passes_while_waits_are_announced(unanswered_port, connect, waits):
-    def alarm(*_: object) -> None:
+    def handler(*_: object) -> None:
         raise error
 
     error = TimeoutError("mine")
-    before = signal.signal(signal.SIGALRM, alarm)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
-        with pytest.raises(TimeoutError) as caught:
-            connect(f"http://127.0.0.1:{unanswered_port}/v1", on_wait=waits).stream("Hi", heartbeat=0.5)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    with alarm(handler, 0.1), pytest.raises(TimeoutError) as caught:
+        connect(f"http://127.0.0.1:{unanswered_port}/v1", on_wait=waits).stream("Hi", heartbeat=0.5)
     assert caught.value is error
     assert waits == []
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import io
 import re
-import signal
 import sys
 import threading
 import time
@@ -22,7 +21,6 @@ from chatstream.testing import Step, cut, delta, done, end, event, finish, head,
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 30, "total_tokens": 39}
 Open = Callable[..., ResponseStream]
-needs_pthread_kill = pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="an interrupt can't be sent here")
 
 
 @pytest.fixture(params=[False, True], ids=["http", "https"])
@@ -43,11 +41,6 @@ def open_stream(request: pytest.FixtureRequest, serve: Any, connect: Any) -> Ite
     yield opened
     for stream in streams:
         stream.close()
-
-
-def interrupt(*_: object) -> None:
-    """Interrupt the main thread, as Ctrl-C and a notebook's stop button do."""
-    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 # ── a shell of IPython ──────────────────────────────────────────────────────────────────────────────────────────
@@ -174,8 +167,7 @@ def test_html_of_the_model_is_not_passed_on(shell, open_stream):
     assert stream.turn.text == "<script>alert(1)</script>"
 
 
-@needs_pthread_kill
-def test_an_interrupt_keeps_the_partial_answer_and_returns_the_turn(shell, open_stream):
+def test_an_interrupt_keeps_the_partial_answer_and_returns_the_turn(shell, open_stream, interrupt):
     stream = open_stream(*THREE, pause(0.3), interrupt, wait_for(threading.Event()))
     turn = shell.run("stream.show()", stream=stream)
     assert turn.text == "one two three "
@@ -184,8 +176,7 @@ def test_an_interrupt_keeps_the_partial_answer_and_returns_the_turn(shell, open_
     assert re.fullmatch(r"one two three \n\n<small>.*incomplete.*total.*</small>", shell.markdown[-1])
 
 
-@needs_pthread_kill
-def test_an_interrupt_before_the_first_event_returns_an_empty_turn(shell, open_stream):
+def test_an_interrupt_before_the_first_event_returns_an_empty_turn(shell, open_stream, interrupt):
     turn = shell.run("stream.show()", stream=open_stream(pause(0.2), interrupt, wait_for(threading.Event())))
     assert turn.items == ()
     assert shell.markdown[-1].startswith("…\n\n<small>incomplete")
@@ -294,11 +285,10 @@ def test_what_was_printed_before_an_error_stays_and_the_error_is_raised(open_str
     assert capsys.readouterr().out == "one two three \n"
 
 
-@needs_pthread_kill
 @pytest.mark.usefixtures("no_shell")
 @pytest.mark.parametrize("is_prompt", [True, False], ids=["at a prompt", "in a script"])
 def test_an_interrupt_returns_the_turn_at_a_prompt_and_is_raised_in_a_script(
-    open_stream, capsys, monkeypatch, is_prompt
+    open_stream, capsys, monkeypatch, interrupt, is_prompt
 ):
     stream = open_stream(*THREE, pause(0.3), interrupt, wait_for(threading.Event()))
     if is_prompt:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
 import stat
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +16,7 @@ from test_printed_output import reasoning
 
 from chatstream import Message, item_from_dict
 from chatstream.cli.main import main
-from chatstream.testing import Script, Wire, cut, delta, done, end, finish, head, stall, status, text_answer
+from chatstream.testing import Script, Wire, cut, delta, done, end, finish, head, pause, stall, status, text_answer
 
 PIXEL_URL = "data:image/png;base64,aGk="
 
@@ -167,12 +165,8 @@ def test_an_error_ends_the_conversation_of_a_pipe(chat: Any, stdin: Any, capsys:
     assert (code, len(server.requests), capsys.readouterr().err.count("\n")) == (1, 1, 1)
 
 
-def test_ctrl_c_keeps_the_partial_answer_and_exits_with_130(chat: Any, tmp_path: Path) -> None:
-    def interrupt(wire: Wire) -> None:
-        wire.wait(0.1)
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-
-    code, _ = chat("Hi", scripts=[[head(), delta("Half"), interrupt, stall()]])
+def test_ctrl_c_keeps_the_partial_answer_and_exits_with_130(chat: Any, tmp_path: Path, interrupt: Any) -> None:
+    code, _ = chat("Hi", scripts=[[head(), delta("Half"), pause(0.1), interrupt, stall()]])
     assert code == 130
     assert kept(tmp_path) == [("user", "Hi"), ("assistant", "Half")]
 
@@ -238,14 +232,14 @@ def test_an_error_does_not_end_a_typed_conversation(
 
 
 def test_ctrl_c_ends_one_answer_of_a_typed_conversation(
-    chat: Any, keyboard: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    chat: Any, keyboard: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path, interrupt: Any
 ) -> None:
-    def interrupt(wire: Wire) -> None:
+    def see_the_text_and_interrupt(wire: Wire) -> None:
         screen.seen(b"Half")
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        interrupt()
 
     screen = keyboard("One", "Two")
-    _, server = chat(scripts=[[head(), delta("Half"), interrupt, stall()], text_answer("2")])
+    _, server = chat(scripts=[[head(), delta("Half"), see_the_text_and_interrupt, stall()], text_answer("2")])
     assert sent(server) == [("user", "One"), ("assistant", "Half"), ("user", "Two")]
     assert "(stopped; the part received is kept)" in capsys.readouterr().err
 

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -109,13 +108,13 @@ def test_a_question_that_begins_with_the_name_of_a_command_is_asked_in_quotes_or
 
 
 def test_ctrl_c_exits_with_130_and_keeps_the_received_text(
-    openai_server: Any, pipe: Screen, capsys: pytest.CaptureFixture[str]
+    openai_server: Any, pipe: Screen, capsys: pytest.CaptureFixture[str], interrupt: Any
 ) -> None:
-    def interrupt(wire: Wire) -> None:
+    def see_the_text_and_interrupt(wire: Wire) -> None:
         assert pipe.seen() == b"one "
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        interrupt()
 
-    server = openai_server([head(), delta("one "), interrupt, stall()])
+    server = openai_server([head(), delta("one "), see_the_text_and_interrupt, stall()])
     assert pipe.run() == 130
     assert pipe.seen() == b"\n"
     assert capsys.readouterr().err == ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 import threading
@@ -106,8 +105,9 @@ def test_a_replay_on_a_terminal_shows_reasoning(run: Any, tmp_path: Path, termin
     assert b"\x1b[2mLet me think.\x1b[22m" in terminal.seen(b"\n")
 
 
+@pytest.mark.usefixtures("capsys")
 def test_serve_answers_with_recordings_until_ctrl_c(
-    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipe: Screen, capsys: pytest.CaptureFixture[str]
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipe: Screen, interrupt: Any
 ) -> None:
     path = str(tmp_path / "run.sse")
     run(ANSWER, "--record", path)
@@ -118,7 +118,7 @@ def test_serve_answers_with_recordings_until_ctrl_c(
         command = [sys.executable, "-m", "chatstream", "Hi", "--base-url", url, "-m", "m1"]
         asked = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
         answered.append((url, asked.returncode, asked.stdout, asked.stderr))
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        interrupt()
 
     monkeypatch.setattr(sys, "stdout", pipe.file)
     thread = threading.Thread(target=ask)

@@ -21,7 +21,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPDigestAuth
-from support import REST, THREE, SchedulingDelay, body, within
+from support import REST, THREE, SchedulingDelay, alarm, body, within
 from urllib3.util import Retry
 
 from chatstream import ChatStreamError, Client, ConnectionFailed, DeadlineExceeded, StreamTruncated
@@ -48,7 +48,7 @@ raised = pytest.mark.parametrize("error", RAISED.values(), ids=RAISED)
 
 
 @contextmanager
-def alarm(
+def raised_by_alarm(
     error: Exception, server: FaultServer | None = None, seconds: float = 0.2, handler: Any = None
 ) -> Iterator[None]:
     """Raise the error from a signal handler ``seconds`` after the server has got a request, if there is one, and expect
@@ -67,19 +67,17 @@ def alarm(
     armed: list[float] = []
     begun, ended = threading.Event(), threading.Event()
     ringing = threading.Thread(target=ring, daemon=True)
-    before = signal.signal(signal.SIGALRM, handler or raising)
-    try:
-        ringing.start()
-        with SchedulingDelay() as delay:
-            begun.set()
-            with pytest.raises(type(error)) as caught:
-                yield
-            took = time.monotonic() - armed[0]
-    finally:
-        ended.set()
-        ringing.join()
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    with alarm(handler or raising):
+        try:
+            ringing.start()
+            with SchedulingDelay() as delay:
+                begun.set()
+                with pytest.raises(type(error)) as caught:
+                    yield
+                took = time.monotonic() - armed[0]
+        finally:
+            ended.set()
+            ringing.join()
     assert seconds * 0.8 <= took <= seconds + 0.2 + delay.seconds
     assert caught.value is error
 
@@ -111,7 +109,7 @@ def start(request: pytest.FixtureRequest, serve: Any, connect: Any) -> Callable[
 @raised
 def test_an_exception_of_a_signal_handler_passes_while_the_headers_are_awaited(start, error):
     server, client = start([stall()])
-    with alarm(error, server):
+    with raised_by_alarm(error, server):
         client.stream("Hi")
     assert server.client_closed()
     assert len(server.requests) == 1
@@ -122,7 +120,7 @@ def test_an_exception_of_a_signal_handler_passes_while_the_headers_are_awaited(s
 def test_an_exception_of_a_signal_handler_passes_while_events_are_awaited(start, error, before):
     server, client = start([head(), *before, stall()])
     stream = client.stream("Hi")
-    with alarm(error, server):
+    with raised_by_alarm(error, server):
         for _ in stream:
             pass
     assert stream.turn.text == "one two three " * bool(before)
@@ -134,7 +132,7 @@ def test_an_exception_of_a_signal_handler_passes_while_events_are_awaited(start,
 def test_an_exception_of_a_signal_handler_passes_while_comments_arrive(start, error):
     server, client = start([head(), *THREE, forever(chunk(b": ping\n\n"), pause(0.01))])
     stream = client.stream("Hi")
-    with alarm(error, server):
+    with raised_by_alarm(error, server):
         stream.collect()
     assert stream.turn.text == "one two three "
     assert server.client_closed()
@@ -143,7 +141,7 @@ def test_an_exception_of_a_signal_handler_passes_while_comments_arrive(start, er
 @raised
 def test_an_exception_of_a_signal_handler_passes_while_a_heartbeat_is_awaited(start, error):
     server, client = start([head(), *THREE, stall()])
-    with alarm(error, server):
+    with raised_by_alarm(error, server):
         for _ in client.stream("Hi", heartbeat=0.05):
             pass
     assert server.client_closed()
@@ -152,7 +150,7 @@ def test_an_exception_of_a_signal_handler_passes_while_a_heartbeat_is_awaited(st
 @raised
 def test_an_exception_of_a_signal_handler_passes_while_the_body_of_a_refusal_is_read(start, error):
     server, client = start([head(400), chunk(b"{"), stall()])
-    with alarm(error, server):
+    with raised_by_alarm(error, server):
         client.stream("Hi")
     assert server.client_closed()
     assert len(server.requests) == 1
@@ -162,7 +160,7 @@ def test_an_exception_of_a_signal_handler_passes_while_the_body_of_a_refusal_is_
 def test_an_exception_of_a_signal_handler_passes_while_the_rest_of_an_answer_is_drained(start, error):
     server, client = start([head(), *THREE, *REST[:-1], stall()])
     stream = client.stream("Hi")
-    with alarm(error, server):
+    with raised_by_alarm(error, server):
         for _ in stream:
             pass
     assert stream.turn.text == "one two three "
@@ -174,20 +172,20 @@ def test_an_exception_of_a_signal_handler_passes_during_the_delay_before_a_retry
     monkeypatch.setattr(retry, "FIRST_DELAY", 30.0)
     monkeypatch.setattr(retry, "MAX_DELAY", 30.0)
     server, client = start(status(503))
-    with alarm(error, server):
+    with raised_by_alarm(error, server):
         client.stream("Hi")
     assert len(server.requests) == 1
 
 
 @raised
 def test_an_exception_of_a_signal_handler_passes_while_connecting(connect, unanswered_port, error):
-    with alarm(error):
+    with raised_by_alarm(error):
         connect(f"http://127.0.0.1:{unanswered_port}/v1").stream("Hi")
 
 
 @raised
 def test_an_exception_of_a_signal_handler_passes_during_a_tls_handshake(connect, serve, tls, error):
-    with alarm(error):
+    with raised_by_alarm(error):
         connect(serve([unread(), stall()], tls=tls)).stream("Hi")
 
 
@@ -200,13 +198,13 @@ def test_an_exception_of_a_signal_handler_passes_during_a_lookup(connect, monkey
         return []
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    with alarm(error):
+    with raised_by_alarm(error):
         connect("http://model.invalid/v1", api_key=None).stream("Hi")
 
 
 @raised
 def test_an_exception_of_a_signal_handler_passes_during_an_upload(connect, serve, error):
-    with alarm(error, seconds=0.5):
+    with raised_by_alarm(error, seconds=0.5):
         connect(serve([unread(), stall()])).stream("x" * 15_000_000)
 
 
@@ -216,7 +214,7 @@ def test_an_exception_of_a_signal_handler_passes_while_the_size_of_a_chunk_is_aw
     begun = [chunk(gzip.compress(body("one"))), stall()] if encoding == "gzip" else [*THREE, send(b"1"), stall()]
     server, client = start([head(headers={"Content-Encoding": encoding}), *begun])
     stream = client.stream("Hi")
-    with alarm(error, server):
+    with raised_by_alarm(error, server):
         for _ in stream:
             pass
     assert stream.turn.text.startswith("one")
@@ -228,7 +226,7 @@ def test_an_exception_of_a_signal_handler_passes_while_a_401_is_read_that_digest
     session.auth = HTTPDigestAuth("me", "secret")
     challenge = {"WWW-Authenticate": 'Digest realm="r", nonce="n", qop="auth", algorithm=MD5'}
     server, client = start([head(401, challenge), chunk(b"no"), stall()], OK, session=session, api_key=None)
-    with alarm(error, server):
+    with raised_by_alarm(error, server):
         client.stream("Hi")
     assert server.client_closed()
     assert len(server.requests) == 1
@@ -239,7 +237,7 @@ def test_the_retries_of_an_adapter_do_not_repeat_a_request_that_a_signal_handler
     for prefix in ("http://", "https://"):
         session.mount(prefix, HTTPAdapter(max_retries=Retry(3, allowed_methods=None)))
     server, client = start([stall()], session=session)
-    with alarm(error, server):
+    with raised_by_alarm(error, server):
         client.stream("Hi")
     assert server.client_closed()
     assert len(server.requests) == 1
@@ -250,7 +248,7 @@ def test_the_retries_of_an_adapter_do_not_repeat_a_connect_that_a_signal_handler
     connect, session, unanswered_port, error
 ):
     session.mount("http://", HTTPAdapter(max_retries=3))
-    with alarm(error):
+    with raised_by_alarm(error):
         connect(f"http://127.0.0.1:{unanswered_port}/v1", session=session).stream("Hi")
 
 
@@ -259,7 +257,7 @@ def test_an_exception_of_a_signal_handler_passes_while_a_place_in_a_pool_is_awai
     session.mount("http://", HTTPAdapter(pool_maxsize=1, pool_block=True))
     client = connect(serve([head(), stall()], OK), session=session)
     first = client.stream("Hi")
-    with alarm(error):
+    with raised_by_alarm(error):
         client.stream("Hi")
     first.close()
     assert [client.stream("Hi").collect().text for _ in range(2)] == ["fine", "fine"]
@@ -275,7 +273,7 @@ def test_an_exception_of_a_signal_handler_passes_that_has_set_another_one_first(
         raise error
 
     server, client = start(script)
-    with alarm(error, server, handler=handler):
+    with raised_by_alarm(error, server, handler=handler):
         client.stream("Hi").collect()
     assert server.client_closed()
     assert len(server.requests) == 1
@@ -329,12 +327,8 @@ def test_an_exception_of_a_signal_handler_passes_while_an_answer_is_half_made(st
 
     server, client = start([head(), stall()])
     monkeypatch.setattr(made, "__init__", lambda *fields, **options: signal.raise_signal(signal.SIGALRM))
-    before = signal.signal(signal.SIGALRM, handler)
-    try:
-        with pytest.raises(type(error)) as caught:
-            client.stream("Hi")
-    finally:
-        signal.signal(signal.SIGALRM, before)
+    with alarm(handler), pytest.raises(type(error)) as caught:
+        client.stream("Hi")
     assert caught.value is error
     assert server.client_closed()
     assert len(server.requests) == 1
@@ -342,14 +336,9 @@ def test_an_exception_of_a_signal_handler_passes_while_an_answer_is_half_made(st
 
 def test_a_signal_handler_that_returns_disturbs_nothing(start):
     handled: list[int] = []
-    before = signal.signal(signal.SIGALRM, lambda number, frame: handled.append(number))
-    signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
-    try:
+    with alarm(lambda number, frame: handled.append(number), 0.02, 0.02):
         server, client = start([head(), *THREE, pause(0.3), *REST])
         assert client.stream("Hi").collect().text == "one two three "
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
     assert len(handled) > 5
     assert len(server.requests) == 1
 
@@ -524,9 +513,5 @@ def test_an_exception_is_recognised_by_the_function_that_raised_it(function):
 
 
 def test_a_refused_connection_is_still_the_networks_while_a_signal_handler_is_installed(connect, refused_port):
-    before = signal.signal(signal.SIGALRM, lambda number, frame: fails())
-    try:
-        with pytest.raises(ConnectionFailed):
-            connect(f"http://127.0.0.1:{refused_port}/v1").stream("Hi")
-    finally:
-        signal.signal(signal.SIGALRM, before)
+    with alarm(lambda number, frame: fails()), pytest.raises(ConnectionFailed):
+        connect(f"http://127.0.0.1:{refused_port}/v1").stream("Hi")

@@ -14,7 +14,6 @@ import logging
 import os
 import pickle
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -1321,23 +1320,18 @@ def test_fault_50_leaving_the_with_block_closes_the_connection(open_stream):
 # ── around the library ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def interrupt_after(seconds: float) -> None:
-    """Sends SIGINT to the main thread, as Ctrl-C does."""
-    threading.Timer(seconds, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
-
-
-def test_fault_51_ctrl_c_while_reading_closes_the_connection_and_keeps_the_turn(open_stream):
+def test_fault_51_ctrl_c_while_reading_closes_the_connection_and_keeps_the_turn(open_stream, interrupt):
     stream = open_stream(OPEN)
-    interrupt_after(0.3)
+    threading.Timer(0.3, interrupt).start()
     with pytest.raises(KeyboardInterrupt):
         list(stream)
     assert stream.turn.text == text_of_first(3)
     assert open_stream.server.client_closed()
 
 
-def test_fault_51_ctrl_c_while_waiting_for_headers_closes_the_connection(connect, serve):
+def test_fault_51_ctrl_c_while_waiting_for_headers_closes_the_connection(connect, serve, interrupt):
     server = serve([stall()])
-    interrupt_after(0.3)
+    threading.Timer(0.3, interrupt).start()
     with pytest.raises(KeyboardInterrupt):
         connect(server).stream("Hi")
     gc.collect()
@@ -1345,9 +1339,9 @@ def test_fault_51_ctrl_c_while_waiting_for_headers_closes_the_connection(connect
 
 
 @pytest.mark.usefixtures("slow_backoff")
-def test_fault_51_ctrl_c_ends_the_wait_before_a_retry(connect, serve):
+def test_fault_51_ctrl_c_ends_the_wait_before_a_retry(connect, serve, interrupt):
     server = serve(status(503))
-    interrupt_after(0.3)
+    threading.Timer(0.3, interrupt).start()
     with within(0.5), pytest.raises(KeyboardInterrupt):
         connect(server).stream("Hi")
     assert len(server.requests) == 1

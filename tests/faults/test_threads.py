@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import requests
 from requests.adapters import HTTPAdapter
-from support import REST, THREE, WORDS, text_of, wait_for, within
+from support import REST, THREE, WORDS, alarm, text_of, wait_for, within
 
 from chatstream import (
     Cancelled,
@@ -314,13 +314,8 @@ def test_a_slow_computation_in_the_loop_does_not_delay_the_deadline_by_more_than
 def signals_every(seconds: float) -> Iterator[list[int]]:
     """SIGALRM in this interval, with a handler that returns."""
     received: list[int] = []
-    before = signal.signal(signal.SIGALRM, lambda number, _: received.append(number))
-    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
-    try:
+    with alarm(lambda number, _: received.append(number), seconds, seconds):
         yield received
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 needs_timers = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timers")
@@ -366,12 +361,11 @@ def test_a_stream_is_whole_while_signals_arrive_and_other_threads_read_each_even
 
 
 @needs_timers
-def test_ctrl_c_ends_a_stream_while_signals_arrive(serve_both, connect):
+def test_ctrl_c_ends_a_stream_while_signals_arrive(serve_both, connect, interrupt):
     server = serve_both([head(), *THREE, stall()])
     stream = connect(server).stream("Hi")
-    main = threading.main_thread().ident
     with signals_every(0.05), within(0.5, least=0.2):
-        threading.Timer(0.2, signal.pthread_kill, (main, signal.SIGINT)).start()
+        threading.Timer(0.2, interrupt).start()
         with pytest.raises(KeyboardInterrupt):
             list(stream)
     assert stream.turn.text == TEXT
@@ -381,14 +375,8 @@ def test_ctrl_c_ends_a_stream_while_signals_arrive(serve_both, connect):
 @needs_timers
 def test_a_signal_handler_may_cancel_the_call_that_it_interrupts(serve, connect):
     client = connect(serve([head(503, {"retry-after": "9"}, framing=0)]))
-    before = signal.signal(signal.SIGALRM, lambda *_: client.cancel())
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.1, 0.001)
-        with within(0.3, least=0.1), pytest.raises(Cancelled):
-            client.stream("Hi")
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    with alarm(lambda *_: client.cancel(), 0.1, 0.001), within(0.3, least=0.1), pytest.raises(Cancelled):
+        client.stream("Hi")
 
 
 # ── a clock that test tools freeze ──────────────────────────────────────────────────────────────────────────────

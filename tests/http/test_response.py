@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import http.client
 import itertools
-import signal
 import socket
 import threading
 from collections.abc import Iterator
 
 import pytest
-from support import within
+from support import alarm, within
 from urllib3.exceptions import ProtocolError
 
 from chatstream import Cancelled, IdleTimeout
@@ -87,14 +86,8 @@ def test_cancel_ends_a_read_of_a_scoped_file(pair):
 
 def test_signals_in_the_main_thread_do_not_extend_the_timeout_of_a_read(pair):
     scope = CancelScope()
-    before = signal.signal(signal.SIGALRM, lambda *_: None)
-    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
-    try:
-        with ScopedFile(pair[0], scope) as file:
-            assert_read_times_out(file, scope, 0.06)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    with alarm(lambda *_: None, 0.01, 0.01), ScopedFile(pair[0], scope) as file:
+        assert_read_times_out(file, scope, 0.06)
 
 
 def test_wait_of_a_scoped_file_returns_whether_bytes_arrive_in_time(pair):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -323,22 +321,28 @@ def test_what_the_iterable_of_prompts_raises_ends_the_run(client, tmp_path):
     assert len(lines_of(tmp_path / "out.jsonl")) == 1
 
 
-def interrupt_when(event: threading.Event, times: int = 1) -> threading.Thread:
-    """Press Ctrl-C so many times after ``event``."""
+@pytest.fixture
+def interrupt_when(interrupt: Any) -> Any:
+    """A function that presses Ctrl-C so many times after an event."""
 
-    def press() -> None:
+    def press(event: threading.Event, times: int) -> None:
         event.wait(10)
         for _ in range(times):
             time.sleep(0.1)
-            os.kill(os.getpid(), signal.SIGINT)
+            interrupt()
 
-    thread = threading.Thread(target=press)
-    thread.start()
-    return thread
+    def start(event: threading.Event, times: int = 1) -> threading.Thread:
+        thread = threading.Thread(target=press, args=(event, times))
+        thread.start()
+        return thread
+
+    return start
 
 
 @pytest.mark.parametrize("ordered", [False, True])
-def test_ctrl_c_hands_over_what_is_in_flight_and_takes_no_more_prompts(serve, connect, tmp_path, ordered):
+def test_ctrl_c_hands_over_what_is_in_flight_and_takes_no_more_prompts(
+    serve, connect, tmp_path, interrupt_when, ordered
+):
     asked, release = threading.Event(), threading.Event()
     server = serve([lambda wire: asked.set(), wait_for(release), *text_answer("x")])
     thread = interrupt_when(asked)
@@ -355,7 +359,7 @@ def test_ctrl_c_hands_over_what_is_in_flight_and_takes_no_more_prompts(serve, co
     assert len(lines_of(tmp_path / "out.jsonl")) == 3
 
 
-def test_ctrl_c_in_order_hands_over_results_that_wait_for_an_earlier_one(serve, connect):
+def test_ctrl_c_in_order_hands_over_results_that_wait_for_an_earlier_one(serve, connect, interrupt_when):
     asked, release = threading.Event(), threading.Event()
 
     def script(wire: Any) -> None:
@@ -440,7 +444,7 @@ def test_a_result_that_is_found_after_it_was_announced_is_written_once():
     assert not tasks
 
 
-def test_a_second_ctrl_c_cancels_what_is_in_flight(serve, connect, tmp_path):
+def test_a_second_ctrl_c_cancels_what_is_in_flight(serve, connect, tmp_path, interrupt_when):
     asked = threading.Event()
     server = serve([lambda wire: asked.set(), head(), delta("a"), wait_for(threading.Event()), finish(), end()])
     thread = interrupt_when(asked, times=2)
