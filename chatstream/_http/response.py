@@ -65,6 +65,7 @@ class Exchange:
 
     def abandon(self) -> None:
         """Close the connection, if there is one and it was not given up: nobody will read its answer."""
+        self.scope.socket.shut_down()  # closed, it stays open as long as an exception's frames hold a file of it
         if self._connection is not None and self.release():
             self._connection.close()
             if self.response is not None:
@@ -162,10 +163,10 @@ class ScopedResponse(http.client.HTTPResponse):
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        exchange = running_exchange()
-        self.fp.close()
+        exchange, unscoped = running_exchange(), self.fp
         self.file: ScopedFile = ScopedFile(sock, exchange.scope)
         self.fp = io.BufferedReader(self.file, BUFFER_SIZE)
+        unscoped.close()
         self.bare_chunks: bool = False
         exchange.response = self
 
