@@ -273,8 +273,14 @@ class OwnError(ChatStreamError):
     retryable = True
 
 
-EXCEPTIONS = [ValueError("mine"), TimeoutError("mine"), ConnectionResetError("mine"), KeyboardInterrupt("mine")]
-EXCEPTIONS += [OSError(111, "mine"), StopIteration("mine"), OwnError("mine"), ConnectionFailed("mine")]  # type: ignore[list-item]
+EXCEPTIONS = [ValueError, TimeoutError, ConnectionResetError, KeyboardInterrupt, partial(OSError, 111)]
+EXCEPTIONS += [StopIteration, OwnError, ConnectionFailed]  # type: ignore[list-item]
+
+
+@pytest.fixture(params=EXCEPTIONS, ids=lambda kind: getattr(kind, "__name__", "OSError"))
+def error(request: pytest.FixtureRequest) -> BaseException:
+    """What ``on_wait`` raises; a new one for each test, because the frames of a raised one keep objects open."""
+    return request.param("mine")
 
 
 @pytest.fixture
@@ -298,7 +304,6 @@ def where(request: pytest.FixtureRequest, serve: Any, connect: Any) -> Callable[
 
 
 @pytest.mark.parametrize("place", ["connecting", "headers", "pause", "refusal"])
-@pytest.mark.parametrize("error", EXCEPTIONS, ids=lambda error: type(error).__name__)
 def test_what_on_wait_raises_passes_unchanged_and_ends_the_call(where, place, error):
     calls = []
 
