@@ -89,7 +89,7 @@ def add_programs(parser: argparse.ArgumentParser, *, recorded: bool = False) -> 
     """What other programs read; ``recorded`` for an answer that is already in a file."""
     group = parser.add_argument_group("output for programs")
     group.add_argument("--json", action="store_true", help="print each event as a line of JSON")
-    restarted = "" if recorded else "; repeat the request if it breaks off"
+    restarted = "" if recorded else "; repeat the request if the stream breaks off"
     group.add_argument("--aggregate", action="store_true", help=f"print the answer only when it is complete{restarted}")
     return group
 
