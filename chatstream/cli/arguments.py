@@ -32,12 +32,14 @@ def new_parser(command: str, usage: str, description: str, examples: str) -> arg
 def add_server(parser: argparse.ArgumentParser) -> None:
     """Which server, model and key."""
     group = parser.add_argument_group("server")
-    group.add_argument("-m", "--model", help="name of the model, as its server knows it")
+    group.add_argument(
+        "-m", "--model", help="name of the model, as its server knows it; needed unless the provider has a default"
+    )
     group.add_argument("-p", "--provider", metavar="ID", help="id of a provider, or a base URL (default: openai)")
     group.add_argument("--base-url", metavar="URL", help="use the server at this URL instead of a provider")
     group.add_argument("--key-env", metavar="NAME", help="environment variable that holds the API key")
     add_config(group)
-    group.add_argument("--deadline", metavar="SECONDS", type=float, help="time limit for a whole call")
+    group.add_argument("--deadline", metavar="SECONDS", type=float, help="time limit for a call with its retries")
 
 
 def add_config(group: argparse._ActionsContainer) -> None:
