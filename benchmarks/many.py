@@ -181,7 +181,7 @@ def draw(logs: dict[str, list[tuple[float, bool]]], seconds: float) -> str:
         refused = 100 * sum(not admitted for _, admitted in log) / len(log)
         lines.append(f'<path class="{kind}" stroke-width="2" d="M{"L".join(points)}"/>')
         lines.append(
-            f'<text class="{kind}" x="{LEFT + 12 + 330 * place}" y="18">{name}: {refused:.1f} % refused</text>'
+            f'<text class="{kind}" x="{LEFT + 12 + 330 * place}" y="18">{name}: {refused:.1f} % rejected</text>'
         )
     lines += [f'<text x="8" y="{float(y(rate)) + 4:.0f}">{rate:g}/s</text>' for _, rate in CHANGES]
     lines += [f'<text class="tick" x="{x(at)}" y="{HEIGHT - 18}">{at:g} s</text>' for at, _ in (*CHANGES, (seconds, 0))]

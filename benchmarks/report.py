@@ -147,7 +147,7 @@ def _table(results: Found, title: str, explanation: str, columns: list[tuple[str
     if not columns:
         return ""
     rows = [name for name in PEERS if any(name in results[key] for _, key, _ in columns)]
-    return "\n".join([f"## {title}", "", explanation, "", *_rows(results, rows, columns)])
+    return "\n".join([f"### {title}", "", explanation, "", *_rows(results, rows, columns)])
 
 
 def _rows(results: Found, names: Iterable[str], columns: list[tuple[str, str, Cell]]) -> list[str]:

@@ -222,7 +222,7 @@ def _find_streaming(report: Report, answer: Answer) -> None:
         report.settings["eof_completes"] = True
     report.findings["usage"] = _usage_place(answer)
     if "stream_usage" in report.settings:
-        report.findings["usage"] += "; stream_options is refused"
+        report.findings["usage"] += "; stream_options is rejected"
     report.findings["comments"] = _comments(answer)
 
 
@@ -273,7 +273,7 @@ def _find_connection_reuse(report: Report, answer: Answer) -> None:
 def _find_tool_calls(report: Report, answer: Answer) -> None:
     calls = [call for delta in answer.deltas for call in delta.get("tool_calls") or ()]
     if answer.status != 200:
-        report.findings["tools"] = f"refused with {answer.status}: {error_of_body(answer.body).message}"
+        report.findings["tools"] = f"rejected with {answer.status}: {error_of_body(answer.body).message}"
     elif not calls:
         report.findings["tools"] = "accepted, but the model made no call"
     else:
@@ -284,7 +284,7 @@ def _find_tool_calls(report: Report, answer: Answer) -> None:
 
 def _find_developer_role(report: Report, answer: Answer, first: Answer) -> None:
     refused = answer.status != 200 and first.status == 200
-    report.findings["developer role"] = f"refused with {answer.status}" if refused else "accepted"
+    report.findings["developer role"] = f"rejected with {answer.status}" if refused else "accepted"
     if refused:
         report.settings["developer_role"] = False
 

@@ -58,7 +58,7 @@ class ResponseStream:
     def text(self, *, heartbeat: float | None = None) -> Generator[str, None, None]:
         """Yield the text of the first choice piece by piece, and nothing else.
 
-        With ``heartbeat``, yield an empty str whenever so many seconds pass without text, even if other events arrive.
+        With ``heartbeat``, yield an empty str after that many seconds without text, even if other events arrive.
         Closing the iterator, or dropping it, closes the stream, even if nothing was read from it.
         """
         if heartbeat is not None:

@@ -62,7 +62,7 @@ class Client:
       for a retry. ``on_turn``: with a `CallInfo` after each call, however it ends.
     - ``on_wait``: called with the seconds since the call began, once a second or every ``heartbeat`` seconds, while the
       call starts the local server, connects, waits for headers or waits to retry. An exception raised by one of these
-      four functions ends the call and is passed on.
+      four functions ends the call and propagates.
     - ``session``: a `requests.Session` of your own, with its proxies and certificates. ``limits``: the size limits of
       an answer. ``limiter``: a `Limiter` that keeps the calls within the rate limit of the server.
 
@@ -128,7 +128,7 @@ class Client:
 
         - ``prompt``: a str, a `Prompt`, or a list of items and message dicts; ``messages`` is another name for it.
         - ``deadline`` replaces the client's, ``stream_idle_timeout`` and ``first_event_timeout`` the provider's (all in
-          seconds). With ``heartbeat``, the stream yields a `Heartbeat` whenever so many seconds pass without an event.
+          seconds). With ``heartbeat``, the stream yields a `Heartbeat` after that many seconds without an event.
         - ``extra_headers`` replace the headers of the provider, ``extra_body`` any field of the request.
         - ``record``: a path, or a `Recorder`, to which requests and answers are written as they arrive, but no key.
         - All other ``fields`` are sent as they are. The name of an option of this or a similar library raises

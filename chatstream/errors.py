@@ -16,7 +16,7 @@
     │   │   └── StreamTooLarge          a line, an event or the stream over its limit
     │   └── ProviderError               the server reported an error inside the stream
     ├── DeadlineExceeded (TimeoutError)
-    └── StreamClosed                    the stream is read after it was closed, or after a loop over it ended early
+    └── StreamClosed                    read after it was closed, or after its loop ended early
         └── Cancelled
 
 Rules:

@@ -134,6 +134,12 @@ def tidy_signature(app: Sphinx, *found: Any) -> tuple[str | None, str | None]:
     return signature, returned
 
 
+def hide_docs_of_aliases(app: Sphinx, what: str, name: str, *found: Any) -> None:
+    """Leave out what an alias inherits: the docstring of Python's own class of unions or of sequences."""
+    if what == "data":
+        found[-1].clear()
+
+
 # ── where a line may be broken ──────────────────────────────────────────────────────────────────────────────────
 
 LONG = 24  # characters of a name that may be broken, and at most of a cell of figures
@@ -198,4 +204,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("doctree-read", link_names)
     app.connect("doctree-read", place_breaks)
     app.connect("autodoc-process-signature", tidy_signature)
+    app.connect("autodoc-process-docstring", hide_docs_of_aliases)
     return {"parallel_read_safe": True}

@@ -81,7 +81,7 @@ def test_refused_stream_options_are_reported_and_not_sent_again():
     with FaultServer(status(400, "unknown field stream_options"), live(), answer("x")) as server:
         report = doctor(server.url)
     assert report.settings["stream_usage"] is False
-    assert report.findings["usage"] == "never sent; stream_options is refused"
+    assert report.findings["usage"] == "never sent; stream_options is rejected"
     assert "stream_options" in server.requests[0].json
     assert "stream_options" not in server.requests[1].json
 
@@ -127,7 +127,7 @@ def call(**fields):
     [
         ([head(), call(index=1, id="c"), finish("tool_calls"), done(), end()], "id, index from 1, 1 fragment(s)"),
         ([head(), call(), finish("stop"), done(), end()], "no id, no index, 1 fragment(s)"),
-        (status(400, {"error": "no tools"}), "refused with 400: no tools"),
+        (status(400, {"error": "no tools"}), "rejected with 400: no tools"),
     ],
 )
 def test_the_form_of_tool_calls_is_reported(tools, finding):
@@ -136,7 +136,7 @@ def test_the_form_of_tool_calls_is_reported(tools, finding):
 
 def test_for_a_refused_developer_role_a_setting_is_advised():
     report = report_on(live(), role=status(422, "role"))
-    assert report.findings["developer role"] == "refused with 422"
+    assert report.findings["developer role"] == "rejected with 422"
     assert report.settings == {"developer_role": False}
 
 

@@ -46,7 +46,7 @@ def run_tools(
     - ``threads``: how many calls of one turn run at the same time; 1 runs them one by one in the thread of the loop.
 
     A function that raises, an unknown name, wrong arguments and a call that was cut off are reported to the model.
-    `KeyboardInterrupt` and the like are passed on. Raises `ConfigError` for wrong arguments at once; in the loop
+    `KeyboardInterrupt` and `SystemExit` propagate. Raises `ConfigError` for wrong arguments at once; in the loop
     `MaxTurnsExceeded` if the model still calls functions after ``max_turns`` answers, and the errors of
     `Client.stream` and its loop.
     """

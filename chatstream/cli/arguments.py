@@ -32,12 +32,14 @@ def new_parser(command: str, usage: str, description: str, examples: str) -> arg
 def add_server(parser: argparse.ArgumentParser) -> None:
     """Which server, model and key."""
     group = parser.add_argument_group("server")
-    group.add_argument("-m", "--model", help="name of the model, as its server knows it")
+    group.add_argument(
+        "-m", "--model", help="name of the model, as its server knows it; needed unless the provider has a default"
+    )
     group.add_argument("-p", "--provider", metavar="ID", help="id of a provider, or a base URL (default: openai)")
     group.add_argument("--base-url", metavar="URL", help="use the server at this URL instead of a provider")
     group.add_argument("--key-env", metavar="NAME", help="environment variable that holds the API key")
     add_config(group)
-    group.add_argument("--deadline", metavar="SECONDS", type=float, help="time limit for a whole call")
+    group.add_argument("--deadline", metavar="SECONDS", type=float, help="time limit for a call with its retries")
 
 
 def add_config(group: argparse._ActionsContainer) -> None:
@@ -89,7 +91,7 @@ def add_programs(parser: argparse.ArgumentParser, *, recorded: bool = False) -> 
     """What other programs read; ``recorded`` for an answer that is already in a file."""
     group = parser.add_argument_group("output for programs")
     group.add_argument("--json", action="store_true", help="print each event as a line of JSON")
-    restarted = "" if recorded else "; repeat the request if it breaks off"
+    restarted = "" if recorded else "; repeat the request if the stream breaks off"
     group.add_argument("--aggregate", action="store_true", help=f"print the answer only when it is complete{restarted}")
     return group
 

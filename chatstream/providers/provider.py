@@ -39,7 +39,7 @@ class Provider:
     - ``path``: appended to ``base_url``; may contain ``{model}``. ``query_params``: added to the query.
     - ``env_key``: the environment variable that holds the key; ``env_key_instructions`` says how to obtain one.
       ``api_key``: the key itself, or a function without parameters that is called before each request and returns it;
-      an exception of it is passed on. Pickling drops ``api_key``, so use ``env_key`` across processes.
+      an exception raised by it propagates. Pickling drops ``api_key``, so use ``env_key`` across processes.
     - ``key_header``: the header with the key: ``Bearer <key>`` in ``Authorization``, only the key in any other header.
     - ``http_headers``: a dict of header names and values. ``env_http_headers``: a dict of header names and names of the
       environment variables with the values. Both replace default headers of the same name.

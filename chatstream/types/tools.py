@@ -71,7 +71,7 @@ class Tool:
         """Call the function with the arguments of ``call``, as values of its declared types, and return its result.
 
         Raises `InvalidArguments`, and calls nothing, if the arguments are cut off, are not JSON, or do not match the
-        parameters; an exception raised by the function is passed on. Raises `ConfigError` if the tool has no
+        parameters; an exception raised by the function propagates. Raises `ConfigError` if the tool has no
         function, or if ``call`` is not a call of it.
         """
         if self.function is None:

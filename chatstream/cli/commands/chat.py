@@ -30,8 +30,8 @@ from ..terminal import print_to_stderr
 
 EXAMPLES = """\
   chatstream chat -m gpt-4.1-mini                  # continues the conversation "default"
-  chatstream chat -C trip -p local                 # one with another name
-  chatstream chat -C ./trip.jsonl                  # or in a file of your choice
+  chatstream chat -C trip -p local                 # a conversation with another name
+  chatstream chat -C ./trip.jsonl                  # a conversation in a file of your choice
   chatstream chat -C trip --new -s "Be brief."     # starts a new one; the old file is renamed
   chatstream chat -C trip "And in winter?"         # one message, one answer
   printf 'Hello\\nAnd you?\\n' | chatstream chat     # each line is a message
@@ -44,7 +44,10 @@ and keeps the part received, Alt-Enter begins a new line, and Ctrl-D ends the co
 def parser() -> argparse.ArgumentParser:
     parser = new_parser("chat", "[options] [MESSAGE]", "Hold a conversation that is kept in a file.", EXAMPLES)
     parser.add_argument(
-        "question", metavar="message", nargs="*", help="send this message instead of opening the editor"
+        "question",
+        metavar="message",
+        nargs="*",
+        help="send this message, print the answer and exit; without it, type messages at a prompt",
     )
     parser.add_argument(
         "-C",

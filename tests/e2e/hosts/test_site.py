@@ -76,6 +76,12 @@ ANSWERS = {
     "replay": ("howto/record-and-replay", "howto/keep-and-replay"),
     "record": ("howto/record-and-replay", "howto/record-a-model-for-tests"),
     "notebook": ("howto/notebooks",),
+    "system message": ("howto/set-the-parameters", "howto/keep-the-history", "conversation"),
+    "temperature": ("howto/set-the-parameters",),
+    "max_tokens": ("howto/set-the-parameters",),
+    "reasoning": ("howto/show-the-reasoning",),
+    "thinking": ("howto/show-the-reasoning",),
+    "thread-safe": ("howto/ask-in-a-thread-pool", "reliability"),
 }
 
 
