@@ -143,6 +143,28 @@ def test_partial_json_refuses_what_is_not_json(text):
         list(partial_json([*text]))
 
 
+@pytest.mark.parametrize(
+    ("text", "last", "message"),
+    [
+        ('{"a": "x" "b": 2}', {"a": "x"}, "expected `,` or `}`"),
+        ('{"a": 1; "b": 2}', {"a": 1}, "expected `,` or `}`"),
+        ("[1 2, 3]", [1], "expected `,` or `]`"),
+        ('["a" "b"', ["a"], "expected `,` or `]`"),
+        ('{"a": [1}', {"a": [1]}, "expected `,` or `]`"),
+        ('{"a": 1}, {"a": 2}', {"a": 1}, "trailing characters"),
+        ('```json\n{"a": 1}\n```\nThat is all.', {"a": 1}, "trailing characters"),
+        ("1 2", 1, "trailing characters"),
+    ],
+)
+def test_partial_json_raises_for_text_that_goes_on_after_a_value_as_no_json_does(text, last, message):
+    """jiter takes such a text for one that is not complete yet, which would end without what comes after."""
+    for pieces in ([text], [*text]):
+        found: list[Any] = []
+        with pytest.raises(ValueError, match=message):
+            found.extend(iter_into(partial_json(pieces), found))
+        assert found[-1] == last
+
+
 @given(JSON, st.lists(st.integers(0, 999), max_size=6))
 def test_each_scalar_that_partial_json_shows_is_one_of_the_whole_value(value, places):
     text = json.dumps(value)
