@@ -11,8 +11,8 @@ from itertools import chain
 
 _FENCES = ("```", "~~~")
 _INFO = re.compile(
-    r"\A(?:json[5c]?(?![\w+.-])|[\w+.-]*(?=\s))", re.IGNORECASE
-)  # the language, alone in its line or ``json``
+    r"\A(?:[ \t]*json[5c]?(?![\w+.-])|[\w+.-]*(?=\s))", re.IGNORECASE
+)  # the language, alone in its line or ``json``; some models write a blank before it
 _LONGEST_INFO = 100  # characters
 _HELD_BACK = "`~ \t\r\n"  # what may belong to the closing fence
 
