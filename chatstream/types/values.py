@@ -107,7 +107,7 @@ def _step(key: str | int) -> str:
 
 
 def _first_fit(value: Any, hints: tuple[Any, ...], where: str) -> Any:
-    if not isinstance(value, str) and type(value) in hints:  # the 1 of `float | int` stays an int
+    if isinstance(value, (int, float)) and type(value) in hints:  # the 1 of `float | int` stays an int
         return value
     reasons = []
     for hint in hints:
