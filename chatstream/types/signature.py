@@ -83,24 +83,24 @@ def takes_any_name(function: Any) -> bool:
     return any(each.kind is inspect.Parameter.VAR_KEYWORD for each in _signature(function))
 
 
-def parameters_of(function: Any, name: str, *, any_name: bool = False) -> list[Parameter]:
-    """The parameters of ``function``, without ``**arguments`` if ``any_name`` may be given.
+def parameters_of(function: Any, name: str, *, by_hand: bool = False) -> list[Parameter]:
+    """The parameters of ``function``. Raises `ConfigError` if one has no annotation or can't be passed by keyword.
 
-    Raises `ConfigError` if one has no annotation or can't be passed by keyword.
+    If its schema was written ``by_hand``, one without annotation takes any value, and ``**arguments`` are left out.
     """
     try:
         signature, hints = _signature(function), _hints(function)
     except Exception as error:  # evaluating annotations can raise anything
         raise ConfigError(f"the signature of {name} can't be read: {error}") from error
-    if any_name:
+    if by_hand:
         signature = [each for each in signature if each.kind is not inspect.Parameter.VAR_KEYWORD]
     for each in signature:
         where = f"parameter {each.name} of {name}"
         if each.kind not in _BY_KEYWORD:
             raise ConfigError(f"{where} can't be passed by keyword: change the signature, or create the Tool by hand")
-        if each.name not in hints:
+        if each.name not in hints and not by_hand:
             raise ConfigError(f"{where} has no annotation: add one, such as str")
-    return [_parameter(each, hints[each.name]) for each in signature]
+    return [_parameter(each, hints.get(each.name, Any)) for each in signature]
 
 
 def _signature(function: Any) -> list[inspect.Parameter]:

@@ -26,7 +26,8 @@ class Tool:
 
     ``parameters`` is the JSON schema of its arguments, whose type is ``object``. ``strict`` asks the server to make
     the model follow this schema; not every server can. ``function`` is the Python function that
-    `call` runs; its ``**arguments``, if any, receive arguments without a named parameter unchanged.
+    `call` runs; in a tool written by hand, its ``**arguments`` and its parameters without annotation receive the values
+    of JSON unchanged.
     """
 
     name: str

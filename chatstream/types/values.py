@@ -195,7 +195,7 @@ _LARGEST_FLOAT = float.fromhex("0x1.fffffffffffffp+1023")
 def _scalar(value: Any, hint: Any, where: str) -> Any:
     origin = get_origin(hint) or hint
     if not (origin in (*JSON_TYPES, *_FROM_TEXT, *LISTS, *DICTS, tuple) or is_path(hint)):
-        raise ConfigError(f"{where} has the type {type_label(hint)}, which can't be read from JSON")
+        raise ConfigError(f"{where} has the type {type_label(hint)}, which can't be read from JSON: use Any instead")
     if hint is float and type(value) in (int, float) and abs(value) <= _LARGEST_FLOAT:
         return float(value)
     if hint is int and type(value) is float and value.is_integer():

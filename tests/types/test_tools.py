@@ -519,6 +519,35 @@ def test_a_tool_written_by_hand_may_have_a_function():
     assert tool.call(FunctionCall("plus", '{"a": 1, "b": 2}', "c")) == 3
 
 
+class Adder:
+    def add(self, a, b: Unit = Unit.CELSIUS, *, c=None):
+        return a, b, c
+
+    __call__ = add
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda a, b: (a, Unit(b), None),
+        lambda a, b="c", c=None: (a, Unit(b), c),
+        Adder().add,
+        Adder(),
+        functools.partial(Adder().add, c=None),
+    ],
+    ids=["lambda", "lambda with defaults", "method", "object", "partial"],
+)
+def test_a_parameter_without_annotation_of_a_tool_written_by_hand_takes_the_value_as_it_is(function):
+    tool = Tool("add", "adds", {"type": "object"}, function=function)
+    assert tool.call(FunctionCall("add", '{"a": [1, {"x": null}], "b": "c"}', "c")) == (
+        [1, {"x": None}],
+        Unit.CELSIUS,
+        None,
+    )
+    with pytest.raises(InvalidArguments, match="z is not a parameter; a is missing"):
+        tool.call(FunctionCall("add", '{"b": "c", "z": 1}', "c"))
+
+
 @pytest.mark.parametrize("bound", [False, True], ids=["function", "partial"])
 def test_a_tool_written_by_hand_gets_arguments_of_any_name_as_they_are_beside_those_with_a_type(bound):
     def find(kind: Unit, days: int = 1, **arguments):
