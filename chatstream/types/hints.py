@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping, MutableMapping, MutableSequence, Sequence
 from functools import lru_cache
+from inspect import get_annotations
 from types import NoneType, UnionType
 from typing import Annotated, Any, ForwardRef, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -80,7 +81,7 @@ def is_alias(hint: Any) -> bool:
 
 def alias_value(hint: Any) -> Any:
     """The type that an alias stands for."""
-    return substitute(hint.__value__, {hint.__name__: hint})
+    return substitute(hint.__value__, {hint.__name__: hint, **_arguments(hint.__type_params__, hint)})
 
 
 def is_path(hint: Any) -> bool:
@@ -110,11 +111,25 @@ def record_fields(hint: Any) -> tuple[RecordField, ...]:
     """The fields of a record that are given when it is made. Raises `ConfigError` if its annotations can't be read."""
     kind: Any = get_origin(hint) or hint
     hints = _record_hints(kind)
-    known = {kind.__name__: kind, **dict(zip(getattr(kind, "__parameters__", ()), get_args(hint), strict=False))}
+    known = {kind.__name__: kind, **_arguments(getattr(kind, "__parameters__", ()), hint)}
+    inherited = _inherited(kind, known)
     return tuple(
-        RecordField(name, substitute(hints.get(name, Any), known), required)
+        RecordField(name, inherited.get(name, substitute(hints.get(name, Any), known)), required)
         for name, required in _required(kind, hints).items()
     )
+
+
+def _arguments(parameters: tuple[Any, ...], hint: Any) -> dict[Any, Any]:
+    """The types that stand for the type variables of a generic type in ``hint``, such as ``int`` in ``Page[int]``."""
+    return dict(zip(parameters, get_args(hint), strict=False))
+
+
+def _inherited(kind: Any, known: Mapping[Any, Any]) -> dict[str, Any]:
+    """The types of the fields that a class has from a base such as ``Page[int]``, in which ``int`` replaces ``T``."""
+    bases = [base for base in vars(kind).get("__orig_bases__", kind.__bases__) if is_record(base)]
+    fields = [field for base in reversed(bases) for field in record_fields(substitute(base, known))]
+    own = () if _is_typed_dict(kind) else get_annotations(kind)  # a TypedDict has the annotations of its bases, too
+    return {field.name: field.hint for field in fields if field.name not in own}
 
 
 def _record_hints(kind: Any) -> dict[str, Any]:

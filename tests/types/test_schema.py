@@ -85,6 +85,36 @@ class Box(Generic[T]):
 
 
 @dataclass
+class Numbers(Box[int]):
+    label: str
+
+
+@dataclass
+class Lists(Box[list[T]], Generic[T]):  # the same variable, for another type
+    first: T
+
+
+class Renamed(Numbers):
+    pass
+
+
+@dataclass
+class Texts(Numbers):
+    more: list[str]
+
+
+class Record(typing_extensions.TypedDict, Generic[T]):
+    value: T
+
+
+class Named(Record[int]):
+    name: str
+
+
+Several = typing_extensions.TypeAliasType("Several", Union[T, list[T]], type_params=(T,))
+
+
+@dataclass
 class Counted:
     start: int
     count: int = field(init=False, default=0)
@@ -161,6 +191,28 @@ def test_a_generic_dataclass_has_the_schema_of_its_parameters():
     assert schema_of(Box[Leaf], "x")["properties"]["value"] == {"$ref": "#/$defs/Leaf"}
     with pytest.raises(ConfigError, match=r"field value of Box has the annotation T, which has no known JSON schema"):
         schema_of(Box, "x")
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (Numbers, {"value": int, "more": list[int], "label": str}),
+        (Lists[int], {"value": list[int], "more": list[list[int]], "first": int}),
+        (Renamed, {"value": int, "more": list[int], "label": str}),
+        (Texts, {"value": int, "more": list[str], "label": str}),
+        (Named, {"value": int, "name": str}),
+    ],
+)
+def test_a_subclass_of_a_generic_record_has_the_types_that_it_gives_its_base(kind, fields):
+    assert {each.name: each.hint for each in record_fields(kind)} == fields
+
+
+def test_a_generic_alias_stands_for_the_type_with_its_parameters():
+    assert schema_of(Several[int], "x")["anyOf"] == [
+        {"type": "integer"},
+        {"type": "array", "items": {"type": "integer"}},
+    ]
+    assert response_format(list[Several[Leaf]])["json_schema"]["name"] == "list_Several_Leaf"
 
 
 def test_a_field_that_is_not_given_when_a_dataclass_is_made_is_not_in_its_schema():
