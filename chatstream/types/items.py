@@ -17,16 +17,8 @@ from typing import Any
 from .._dataclass import frozen
 from .._runtime.imports import imports
 from ..errors import ConfigError
-from .parts import (
-    Content,
-    ContentPart,
-    InputText,
-    Other,
-    OutputText,
-    as_parts,
-    text_of,
-)
-from .tagged import check_dict, check_text, require_key, tagged
+from .parts import Content, ContentPart, InputText, Other, OutputText, as_parts, text_of
+from .tagged import check_dict, check_text, require_key, required, tagged, tuple_of
 from .text import clean_json
 
 
@@ -61,8 +53,8 @@ class Message:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Message:
-        """The item from its dict. Raises `ConfigError` for a missing key or a wrong value."""
-        return cls(require_key(data, "role"), require_key(data, "content"))
+        """The item from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
+        return cls(*required("message", data, "role", "content"))
 
 
 @frozen
@@ -111,8 +103,8 @@ class FunctionCall:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> FunctionCall:
-        """The item from its dict. Raises `ConfigError` for a missing key or a wrong value."""
-        name, arguments, call_id = (require_key(data, key) for key in ("name", "arguments", "call_id"))
+        """The item from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
+        name, arguments, call_id = required("function_call", data, "name", "arguments", "call_id")
         return cls(name, arguments, call_id, data.get("status") or "completed", data.get("extra") or {})
 
 
@@ -135,8 +127,8 @@ class FunctionCallOutput:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> FunctionCallOutput:
-        """The item from its dict. Raises `ConfigError` for a missing key or a wrong value."""
-        return cls(require_key(data, "call_id"), require_key(data, "output"))
+        """The item from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
+        return cls(*required("function_call_output", data, "call_id", "output"))
 
 
 @frozen
@@ -164,8 +156,8 @@ class CustomToolCall:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> CustomToolCall:
-        """The item from its dict. Raises `ConfigError` for a missing key or a wrong value."""
-        name, input, call_id = (require_key(data, key) for key in ("name", "input", "call_id"))
+        """The item from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
+        name, input, call_id = required("custom_tool_call", data, "name", "input", "call_id")
         return cls(name, input, call_id, data.get("status") or "completed", data.get("extra") or {})
 
 
@@ -188,8 +180,8 @@ class CustomToolCallOutput:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> CustomToolCallOutput:
-        """The item from its dict. Raises `ConfigError` for a missing key or a wrong value."""
-        return cls(require_key(data, "call_id"), require_key(data, "output"))
+        """The item from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
+        return cls(*required("custom_tool_call_output", data, "call_id", "output"))
 
 
 @frozen
@@ -218,8 +210,9 @@ class LocalShellCall:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> LocalShellCall:
-        """The item from its dict. Raises `ConfigError` for a missing key or a wrong value."""
-        return cls(data.get("id"), data.get("call_id"), require_key(data, "status"), require_key(data, "action"))
+        """The item from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
+        status, action = required("local_shell_call", data, "status", "action")
+        return cls(data.get("id"), data.get("call_id"), status, action)
 
 
 @frozen
@@ -260,11 +253,13 @@ class Reasoning:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Reasoning:
-        """The item from its dict. Raises `ConfigError` for a missing key or a wrong value."""
-        text = "".join(require_key(part, "text") for part in data.get("content") or ())
-        summary = tuple(require_key(part, "text") for part in data.get("summary") or ())
-        return cls(text, data.get("id"), summary, data.get("encrypted_content"), data.get("details") or ())
+        """The item from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
+        required("reasoning", data)
+        texts, summary = (_texts(data.get(key) or ()) for key in ("content", "summary"))
+        return cls("".join(texts), data.get("id"), summary, data.get("encrypted_content"), data.get("details") or ())
 
+
+_texts = tuple_of(lambda part: require_key(part, "text"))
 
 ResponseItem = (
     Message
