@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import decimal
 import enum
@@ -20,8 +21,9 @@ from typing_extensions import TypeAliasType, TypedDict
 
 from chatstream import ConfigError, Tool, Turn, response_format
 from chatstream._encode.body import request_body
+from chatstream.types.events import FinishKind
 from chatstream.types.items import Message
-from chatstream.types.parts import OutputText
+from chatstream.types.parts import OutputText, Refusal
 from chatstream.types.schema import schema_of
 from chatstream.types.structured import parsed
 
@@ -398,6 +400,28 @@ def test_a_value_of_another_type_is_refused_with_its_place_and_the_reason(model,
 def test_a_type_that_no_json_value_has_is_an_error_of_the_caller(model):
     with pytest.raises(ConfigError, match="which can't be read from JSON"):
         turn_of("[1]").parsed(model)
+
+
+def cut_off(text: str, kind: FinishKind = "length") -> Turn:
+    return dataclasses.replace(turn_of(text), finish_reason="max_tokens", finish_kind=kind)
+
+
+@pytest.mark.parametrize(("model", "detail"), [(Wheel, "not one complete JSON"), (Person, "EOF"), (None, "not one")])
+def test_the_error_for_an_answer_that_was_cut_off_says_so(model, detail):
+    wanted = r"^the answer was cut off at the token limit \(finish reason max_tokens\): raise max_tokens; [\s\S]*"
+    with pytest.raises(ValueError, match=wanted + detail):
+        cut_off('{"inches": 2').parsed(model)
+    assert cut_off('{"inches": 2}').parsed(Wheel) == Wheel(2)
+    with pytest.raises(ValueError, match=r"^(?!the answer was cut off)"):
+        cut_off('{"inches": 2', "stop").parsed(model)
+
+
+@pytest.mark.parametrize("model", [Wheel, Person, list[int], None])
+def test_the_error_for_a_refusal_has_the_words_of_the_model(model):
+    with pytest.raises(ValueError, match=r"^the model refused to answer: \"I can't help with that\.\"$"):
+        Turn((Message("assistant", [Refusal("I can't help with that.")]),)).parsed(model)
+    answered = Message("assistant", [OutputText('{"inches": 1}'), Refusal("But I will not ride it.")])
+    assert Turn((answered,)).parsed(Wheel) == Wheel(1)
 
 
 def test_a_value_that_is_nested_too_deeply_is_refused():
