@@ -15,7 +15,7 @@ import pytest
 from support import KEY
 
 import chatstream
-from chatstream import Client, ConfigError, Message, Prompt, Provider, ResponseStream, Tool
+from chatstream import Client, ConfigError, FunctionCall, Message, Prompt, Provider, ResponseStream, Tool
 from chatstream.testing import FaultServer, text_answer
 
 USER = {"role": "user", "content": "Hi"}
@@ -243,6 +243,26 @@ OTHER_HABITS: dict[str, tuple[Callable[[Any, Any], object], type[Exception], str
         lambda _, stream: stream.collect().choices[0].message,
         AttributeError,
         "'Turn' object has no attribute 'message': use turn.text",
+    ),
+    "the calls of openai-python": (
+        lambda _, stream: stream.collect().tool_calls,
+        AttributeError,
+        "'Turn' object has no attribute 'tool_calls': use turn.function_calls",
+    ),
+    "the function of a call of openai-python": (
+        lambda *_: FunctionCall("f", "{}", "c").function,
+        AttributeError,
+        "'FunctionCall' object has no attribute 'function': use call.name and call.arguments",
+    ),
+    "the id of a call of openai-python": (
+        lambda *_: FunctionCall("f", "{}", "c").id,
+        AttributeError,
+        "'FunctionCall' object has no attribute 'id': use call.call_id",
+    ),
+    "the parsed answer of openai-python": (
+        lambda _, stream: stream.collect().output_parsed,
+        AttributeError,
+        "'Turn' object has no attribute 'output_parsed': use turn.parsed(type)",
     ),
     "the choices of a stream": (
         lambda _, stream: stream.choices,

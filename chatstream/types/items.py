@@ -15,6 +15,7 @@ from dataclasses import field
 from typing import Any
 
 from .._dataclass import frozen
+from .._missing import explain_missing
 from .._runtime.imports import imports
 from ..errors import ConfigError
 from .parts import Content, ContentPart, InputText, Other, OutputText, as_parts, text_of
@@ -106,6 +107,9 @@ class FunctionCall:
         """The item from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
         name, arguments, call_id = required("function_call", data, "name", "arguments", "call_id")
         return cls(name, arguments, call_id, data.get("status") or "completed", data.get("extra") or {})
+
+
+explain_missing(FunctionCall, {"function": "use call.name and call.arguments", "id": "use call.call_id"})
 
 
 @frozen

@@ -18,7 +18,7 @@ import pydantic
 import pytest
 from support import id_of
 
-from chatstream import FunctionCall, InvalidArguments
+from chatstream import FunctionCall, InvalidArguments, Turn
 from chatstream.errors import ConfigError
 from chatstream.types.tools import Tool
 
@@ -508,6 +508,14 @@ def test_a_call_of_another_function_and_a_tool_without_a_function_are_errors_of_
         VISIT.call(FunctionCall("other", "{}", "c"))
     with pytest.raises(ConfigError, match=r"the tool f has no function to call: use Tool.from_function\(function\)$"):
         Tool("f").call(FunctionCall("f", "{}", "c"))
+
+
+@pytest.mark.parametrize("call", [{"city": "Oslo"}, '{"city": "Oslo"}', None, Turn(), ()], ids=repr)
+def test_only_a_function_call_can_be_called(call):
+    with pytest.raises(
+        ConfigError, match=r"^Tool.call takes a FunctionCall, such as those in turn.function_ca"
+    ):
+        VISIT.call(call)
 
 
 def test_a_tool_written_by_hand_may_have_a_function():
