@@ -402,6 +402,22 @@ def test_a_type_that_no_json_value_has_is_an_error_of_the_caller(model):
         turn_of("[1]").parsed(model)
 
 
+@pytest.mark.parametrize(
+    ("escaped", "name"),
+    [("\\ud83d x", "\ufffd x"), ("\\uDE00", "\ufffd"), ("\\ud83d\\ude00", "😀"), ("\\\\ud83d", "\\ud83d"), ("é", "é")],
+)
+@pytest.mark.parametrize("model", [Person, Person | None, list[Person]])
+def test_half_of_a_character_that_a_model_escaped_is_replaced_in_an_instance_of_any_type(escaped, name, model):
+    text = f'{{"name": "{escaped}"}}'
+    made = turn_of(f"[{text}]" if model == list[Person] else text).parsed(model)
+    assert made == ([Person(name=name)] if model == list[Person] else Person(name=name))
+
+
+def test_the_error_for_escapes_of_half_a_character_in_text_that_is_no_json_is_that_of_pydantic():
+    with pytest.raises(pydantic.ValidationError, match="Invalid JSON"):
+        turn_of('{"name": "\\ud83d"').parsed(Person)
+
+
 def cut_off(text: str, kind: FinishKind = "length") -> Turn:
     return dataclasses.replace(turn_of(text), finish_reason="max_tokens", finish_kind=kind)
 

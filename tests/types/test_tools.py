@@ -512,9 +512,7 @@ def test_a_call_of_another_function_and_a_tool_without_a_function_are_errors_of_
 
 @pytest.mark.parametrize("call", [{"city": "Oslo"}, '{"city": "Oslo"}', None, Turn(), ()], ids=repr)
 def test_only_a_function_call_can_be_called(call):
-    with pytest.raises(
-        ConfigError, match=r"^Tool.call takes a FunctionCall, such as those in turn.function_ca"
-    ):
+    with pytest.raises(ConfigError, match=r"^Tool.call takes a FunctionCall, such as those in turn.function_ca"):
         VISIT.call(call)
 
 
