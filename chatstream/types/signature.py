@@ -11,7 +11,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, get_type_hints
+from types import NoneType, SimpleNamespace
+from typing import Annotated, Any, Optional, get_args, get_origin, get_type_hints
 
 from .._dataclass import frozen
 from ..errors import ConfigError
@@ -89,7 +90,8 @@ def parameters_of(function: Any, name: str, *, by_hand: bool = False) -> list[Pa
     If its schema was written ``by_hand``, one without annotation takes any value, and ``**arguments`` are left out.
     """
     try:
-        signature, hints = _signature(function), _hints(function)
+        signature = _signature(function)
+        hints = _hints(function, {each.name for each in signature})
     except Exception as error:  # evaluating annotations can raise anything
         raise ConfigError(f"the signature of {name} can't be read: {error}") from error
     if by_hand:
@@ -110,17 +112,27 @@ def _signature(function: Any) -> list[inspect.Parameter]:
     return [each for each in _signature(function.func) if each.name not in fixed]
 
 
-def _hints(function: Any) -> dict[str, Any]:
+def _hints(function: Any, names: set[str]) -> dict[str, Any]:
+    """The types of these parameters. That of the result, or of what a partial fixes, may be known to a checker only."""
     while isinstance(function, partial):
         function = function.func
-    return get_type_hints(function if _is_plain(function) else type(function).__call__, include_extras=True)
+    described = function if _is_plain(function) else type(function).__call__
+    own = {name: hint for name, hint in getattr(described, "__annotations__", {}).items() if name in names}
+    return get_type_hints(SimpleNamespace(__annotations__=own, __wrapped__=described), include_extras=True)
 
 
 def _parameter(parameter: inspect.Parameter, hint: Any) -> Parameter:
     default = parameter.default
     if not hasattr(default, "is_required"):
-        return Parameter(parameter.name, hint, default is parameter.empty)
+        return Parameter(parameter.name, _with_none(hint) if default is None else hint, default is parameter.empty)
     # A Field() of pydantic, which holds the default in it.
     required = default.is_required()
     make = None if required else partial(default.get_default, call_default_factory=True)
     return Parameter(parameter.name, Annotated[hint, default], required, make)
+
+
+def _with_none(hint: Any) -> Any:
+    """``hint`` that takes None, too: that of ``unit: str = None``, as many write it."""
+    bare = hint.__origin__ if get_origin(hint) is Annotated else hint
+    takes_none = bare in (Any, object) or NoneType in (bare, *get_args(bare))
+    return hint if takes_none else Optional[hint]  # noqa: UP045  # not every hint has an operator |

@@ -187,6 +187,53 @@ def test_a_function_without_an_unambiguous_schema_is_refused(function, message):
         Tool.from_function(function)
 
 
+class Database:
+    def find(self, name: str, table: Missing = None) -> Missing:  # noqa: F821
+        return name, table
+
+    __call__ = find
+
+
+@pytest.mark.parametrize(
+    "function",
+    [functools.partial(Database().find, table=1), functools.partial(Database(), table=1)],
+    ids=["method", "object"],
+)
+def test_only_the_annotations_of_what_the_model_gives_need_to_exist_when_the_program_runs(function):
+    tool = Tool.from_function(function)
+    assert list(tool.parameters["properties"]) == ["name"]
+    assert tool.call(FunctionCall(tool.name, '{"name": "a"}', "c")) == ("a", 1)
+
+
+def with_defaults_of_none(  # noqa: PLR0917
+    unit: Unit = None,  # type: ignore[assignment]
+    city: Annotated[str, "its name"] = None,  # type: ignore[assignment]  # noqa: RUF013
+    country: Annotated[str | None, "its country"] = None,
+    zone: Annotated[str | None, pydantic.Field(description="its zone")] = None,
+    rest: Any = None,
+    anything: object = None,
+    nothing: None = None,
+):
+    return unit, city
+
+
+def test_a_parameter_whose_default_is_none_takes_none_whatever_its_annotation_says():
+    null = {"type": "null"}
+    assert properties(with_defaults_of_none) == {
+        "unit": {"anyOf": [{"type": "string", "enum": ["c", "f"]}, null]},
+        "city": {"anyOf": [{"type": "string", "description": "its name"}, null]},
+        "country": {"anyOf": [{"type": "string"}, null], "description": "its country"},
+        "zone": {"anyOf": [{"type": "string"}, null], "description": "its zone"},
+        "rest": {},
+        "anything": {},
+        "nothing": null,
+    }
+    tool = Tool.from_function(with_defaults_of_none)
+    for given, result in (('"unit": null, "city": "a"', (None, "a")), ('"unit": "c", "city": null', ("c", None))):
+        unit, city = tool.call(FunctionCall("with_defaults_of_none", f"{{{given}}}", "c"))
+        assert (unit and unit.value, city) == result
+
+
 # ── functions of every kind ─────────────────────────────────────────────────────────────────────────────────────
 
 
