@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatstream import ConfigError, array_items, partial_json, response_format
+from chatstream import ConfigError, Created, OutputTextDelta, array_items, partial_json, response_format
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
@@ -201,6 +201,13 @@ def suppressed(read: Callable[..., Iterator[Any]], pieces: Iterator[str]) -> lis
     with contextlib.suppress(ValueError):
         values.extend(read(pieces))
     return values
+
+
+@pytest.mark.parametrize("read", [partial_json, array_items])
+@pytest.mark.parametrize("pieces", [[Created()], ["[", OutputTextDelta("1")], b"[1]", ["[1", None]], ids=repr)
+def test_pieces_that_are_no_text_are_refused_with_what_to_pass(read, pieces):
+    with pytest.raises(ConfigError, match=r"^the pieces of a text must be str, such as those of stream.text\(\), not "):
+        list(read(pieces))
 
 
 # ── fences ──────────────────────────────────────────────────────────────────────────────────────────────────────
