@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, MutableMapping, Mutab
 from functools import lru_cache
 from inspect import get_annotations
 from types import NoneType, UnionType
-from typing import Annotated, Any, ForwardRef, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ForwardRef, Literal, Optional, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .._dataclass import frozen
 from ..errors import ConfigError
@@ -89,6 +89,13 @@ def is_path(hint: Any) -> bool:
     return isinstance(hint, type) and hasattr(hint, "__fspath__") and not getattr(hint, "__abstractmethods__", None)
 
 
+def with_none(hint: Any) -> Any:
+    """``hint`` that takes None, too: that of ``unit: str = None``, as many write it."""
+    bare = hint.__origin__ if get_origin(hint) is Annotated else hint
+    takes_none = bare in (Any, object) or NoneType in (bare, *get_args(bare))
+    return hint if takes_none else Optional[hint]  # noqa: UP045  # not every hint has an operator |
+
+
 # ── records ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -112,11 +119,9 @@ def record_fields(hint: Any) -> tuple[RecordField, ...]:
     kind: Any = get_origin(hint) or hint
     hints = _record_hints(kind)
     known = {kind.__name__: kind, **_arguments(getattr(kind, "__parameters__", ()), hint)}
-    inherited = _inherited(kind, known)
-    return tuple(
-        RecordField(name, inherited.get(name, substitute(hints.get(name, Any), known)), required)
-        for name, required in _required(kind, hints).items()
-    )
+    types = {name: substitute(each, known) for name, each in hints.items()} | _inherited(kind, known)
+    types |= {name: with_none(types[name]) for name in types.keys() & _none_by_default(kind)}
+    return tuple(RecordField(name, types.get(name, Any), required) for name, required in _required(kind, hints).items())
 
 
 def _arguments(parameters: tuple[Any, ...], hint: Any) -> dict[Any, Any]:
@@ -140,6 +145,13 @@ def _record_hints(kind: Any) -> dict[str, Any]:
             return get_type_hints(kind, localns={kind.__name__: kind}, include_extras=True)
     except Exception as error:  # evaluating annotations can raise anything
         raise ConfigError(f"the annotations of {kind.__name__} can't be read: {error}") from error
+
+
+def _none_by_default(kind: Any) -> set[str]:
+    """The names of the fields whose default is None."""
+    if dataclasses.is_dataclass(kind):
+        return {field.name for field in dataclasses.fields(kind) if field.default is None}
+    return {name for name, default in getattr(kind, "_field_defaults", {}).items() if default is None}
 
 
 def _required(kind: Any, hints: dict[str, Any]) -> dict[str, bool]:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import partial
-from types import NoneType, SimpleNamespace
-from typing import Annotated, Any, Optional, get_args, get_origin, get_type_hints
+from types import SimpleNamespace
+from typing import Annotated, Any, get_type_hints
 
 from .._dataclass import frozen
 from ..errors import ConfigError
+from .hints import with_none
 
 _BY_KEYWORD = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -124,15 +125,8 @@ def _hints(function: Any, names: set[str]) -> dict[str, Any]:
 def _parameter(parameter: inspect.Parameter, hint: Any) -> Parameter:
     default = parameter.default
     if not hasattr(default, "is_required"):
-        return Parameter(parameter.name, _with_none(hint) if default is None else hint, default is parameter.empty)
+        return Parameter(parameter.name, with_none(hint) if default is None else hint, default is parameter.empty)
     # A Field() of pydantic, which holds the default in it.
     required = default.is_required()
     make = None if required else partial(default.get_default, call_default_factory=True)
     return Parameter(parameter.name, Annotated[hint, default], required, make)
-
-
-def _with_none(hint: Any) -> Any:
-    """``hint`` that takes None, too: that of ``unit: str = None``, as many write it."""
-    bare = hint.__origin__ if get_origin(hint) is Annotated else hint
-    takes_none = bare in (Any, object) or NoneType in (bare, *get_args(bare))
-    return hint if takes_none else Optional[hint]  # noqa: UP045  # not every hint has an operator |

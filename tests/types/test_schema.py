@@ -20,6 +20,7 @@ from schemas import is_valid
 from chatstream import ConfigError, Tool, response_format
 from chatstream.types.hints import record_fields, substitute, type_label
 from chatstream.types.schema import schema_name, schema_of
+from chatstream.types.structured import parsed
 
 T = TypeVar("T")
 CityName = NewType("CityName", str)
@@ -213,6 +214,29 @@ def test_a_generic_alias_stands_for_the_type_with_its_parameters():
         {"type": "array", "items": {"type": "integer"}},
     ]
     assert response_format(list[Several[Leaf]])["json_schema"]["name"] == "list_Several_Leaf"
+
+
+@dataclass
+class Place:
+    name: str = None  # type: ignore[assignment]
+    size: int | None = None
+    leaf: Annotated[Leaf, "a leaf"] = None  # type: ignore[assignment]
+    rest: Any = None
+
+
+class Spot(NamedTuple):
+    name: str = None  # type: ignore[assignment]
+
+
+def test_a_field_whose_default_is_none_takes_none_whatever_its_annotation_says():
+    null = {"type": "null"}
+    properties = response_format(Place)["json_schema"]["schema"]["properties"]
+    assert properties["name"] == {"anyOf": [{"type": "string"}, null]}
+    assert properties["size"] == {"anyOf": [{"type": "integer"}, null]}
+    assert properties["leaf"]["anyOf"][0]["description"] == "a leaf"
+    assert properties["rest"] == {}
+    assert schema_of(Spot, "x")["properties"]["name"] == {"anyOf": [{"type": "string"}, null]}
+    assert parsed('{"name": null, "leaf": {"size": 1}}', Place) == Place(leaf=Leaf(1))
 
 
 def test_a_field_that_is_not_given_when_a_dataclass_is_made_is_not_in_its_schema():
