@@ -45,6 +45,8 @@ def unwrap(hint: Any) -> tuple[Any, str | None]:
             hint = get_args(hint)[0]
         else:
             break
+    if get_origin(hint) is Annotated:  # of pydantic, which knows no text beside its own metadata
+        description = description or _description(hint.__metadata__)
     return hint, description
 
 
@@ -67,6 +69,12 @@ def uses_pydantic(hint: Any) -> bool:
     return isinstance(hint, type) and (
         hasattr(hint, "__pydantic_core_schema__") or hasattr(hint, "__get_pydantic_core_schema__")
     )
+
+
+def missing_package(error: ImportError, where: str) -> ConfigError:
+    """The error for metadata whose package is missing: pydantic, or one that a type of pydantic needs."""
+    needed = "pydantic 2: pip install pydantic" if error.name == "pydantic" else f"another package: {error}"
+    return ConfigError(f"{where} has metadata that needs {needed}")
 
 
 def is_pydantic_model(hint: Any) -> bool:

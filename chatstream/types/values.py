@@ -30,6 +30,7 @@ from .hints import (
     is_path,
     is_pydantic_model,
     is_record,
+    missing_package,
     record_fields,
     type_label,
     unwrap,
@@ -83,8 +84,8 @@ def _validated(value: Any, hint: Any, where: str) -> Any:
         if is_pydantic_model(hint):
             return hint.model_validate_json(text)
         return _adapter(hint).validate_json(text)
-    except ImportError:
-        raise ConfigError(f"{where} has metadata that needs pydantic 2: pip install pydantic") from None
+    except ImportError as error:
+        raise missing_package(error, where) from None
     except ValueError as error:
         raise ValueError(_reasons(error, where)) from error
 

@@ -490,7 +490,18 @@ def test_a_reference_to_somewhere_else_stays_as_it_is(monkeypatch):
             {"type": "integer", "description": "how many", "minimum": 1},
         ),
         (pydantic.PositiveInt, {"type": "integer", "exclusiveMinimum": 0}),
-        (Annotated[Annotated[str, "x"], pydantic.Field(max_length=3)], {"type": "string", "maxLength": 3}),
+        (
+            Annotated[Annotated[str, "x"], pydantic.Field(max_length=3)],
+            {"type": "string", "maxLength": 3, "description": "x"},
+        ),
+        (
+            Annotated[int, pydantic.Field(ge=1), "how many"],
+            {"type": "integer", "minimum": 1, "description": "how many"},
+        ),
+        (
+            list[Annotated[pydantic.PositiveInt, typing_extensions.Doc("how many")]],
+            {"type": "array", "items": {"type": "integer", "exclusiveMinimum": 0, "description": "how many"}},
+        ),
     ],
     ids=repr,
 )

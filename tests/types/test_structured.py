@@ -465,6 +465,22 @@ def test_without_pydantic_its_metadata_is_refused_with_what_to_install(monkeypat
         turn_of("9").parsed(hint)
 
 
+class Email:
+    """Like EmailStr, if email-validator is not installed."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> object:
+        raise ImportError("email-validator is not installed, run pip install 'pydantic[email]'")
+
+
+def test_the_error_for_a_type_of_pydantic_that_needs_another_package_names_that_package():
+    wanted = "has metadata that needs another package: email-validator is not installed, run pip"
+    with pytest.raises(ConfigError, match="response_format " + wanted):
+        response_format(Email)
+    with pytest.raises(ConfigError, match="Email " + wanted):
+        turn_of('"a@b.c"').parsed(Email)
+
+
 def test_a_number_beyond_the_largest_float_is_no_float():
     assert turn_of("1e300").parsed(float) == 1e300
     with pytest.raises(ValueError, match="is inf, which is not of type float"):
