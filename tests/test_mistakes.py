@@ -15,7 +15,7 @@ import pytest
 from support import KEY
 
 import chatstream
-from chatstream import Client, ConfigError, FunctionCall, Message, Prompt, Provider, ResponseStream, Tool
+from chatstream import Client, ConfigError, FunctionCall, InputImage, Message, Prompt, Provider, ResponseStream, Tool
 from chatstream.testing import FaultServer, text_answer
 
 USER = {"role": "user", "content": "Hi"}
@@ -185,6 +185,10 @@ REFUSED: dict[str, tuple[Mistake, str]] = {
         lambda client: client.stream({"model": "m1", "messages": [USER]}),
         'a prompt must be a str, a list of messages or a Prompt, not dict [...]; pass its "messages" as the '
         "prompt, and the other keys as keyword arguments",
+    ),
+    "an image beside its message": (
+        lambda client: client.stream([USER, InputImage("https://a.example/b.png")]),  # type: ignore[list-item]
+        'input[1] is InputImage [...]: a part belongs into a message, as in Message("user", ["What is this?", image])',
     ),
     "a list appended in the place of its items": (
         lambda client: client.stream([USER, [USER]]),  # type: ignore[list-item]

@@ -18,7 +18,7 @@ from .._dataclass import frozen
 from .._missing import explain_missing
 from .._runtime.imports import imports
 from ..errors import ConfigError
-from .parts import Content, ContentPart, InputText, Other, OutputText, as_parts, text_of
+from .parts import Content, ContentPart, InputText, Other, OutputText, as_output, as_parts, text_of
 from .tagged import check_dict, check_text, require_key, required, tagged, tuple_of
 from .text import clean_json
 
@@ -121,7 +121,7 @@ class FunctionCallOutput:
 
     def __init__(self, call_id: str, output: Content) -> None:
         object.__setattr__(self, "call_id", call_id)
-        object.__setattr__(self, "output", output if isinstance(output, str) else as_parts(output, InputText))
+        object.__setattr__(self, "output", as_output(output))
         check_text(self, "call_id")
 
     def to_dict(self) -> dict[str, Any]:
@@ -149,9 +149,11 @@ class CustomToolCall:
         check_text(self, "name", "input", "call_id", "status")
         check_dict(self, "extra")
 
-    def output(self, value: str) -> CustomToolCallOutput:
-        """The output of this call, to append to the conversation."""
-        return CustomToolCallOutput(self.call_id, value)
+    def output(self, value: Any) -> CustomToolCallOutput:
+        """The output of this call, to append to the conversation. ``value`` is as in `FunctionCall.output`."""
+        with imports():
+            from .output import output_content
+        return CustomToolCallOutput(self.call_id, output_content(value, f"the output of {self.name}"))
 
     def to_dict(self) -> dict[str, Any]:
         """The item as a dict with a ``type`` key, ready for JSON."""
@@ -174,7 +176,7 @@ class CustomToolCallOutput:
 
     def __init__(self, call_id: str, output: Content) -> None:
         object.__setattr__(self, "call_id", call_id)
-        object.__setattr__(self, "output", output if isinstance(output, str) else as_parts(output, InputText))
+        object.__setattr__(self, "output", as_output(output))
         check_text(self, "call_id")
 
     def to_dict(self) -> dict[str, Any]:

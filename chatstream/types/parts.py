@@ -147,6 +147,16 @@ def as_parts(content: Content, text_type: type[InputText] | type[OutputText]) ->
     return tuple(_as_part(part, text_type) for part in content)
 
 
+def as_output(output: Content) -> str | tuple[ContentPart, ...]:
+    """The ``output`` of a call: a str as it is, or parts. Raises `ConfigError` for any other type."""
+    if isinstance(output, str):
+        return output
+    if not isinstance(output, (list, tuple)):
+        kind = type(output).__name__
+        raise ConfigError(f"output must be a str or a list of parts, not {kind}: call.output(value) turns it into JSON")
+    return as_parts(output, InputText)
+
+
 def _as_part(part: ContentPart | str | Mapping[str, Any], text_type: type[InputText] | type[OutputText]) -> ContentPart:
     if isinstance(part, (InputText, InputImage, InputAudio, InputFile, OutputText, OutputImage, Refusal, Other)):
         return part
