@@ -25,8 +25,9 @@ _WITH_DICT = {"properties", "patternProperties", "dependentSchemas", "$defs"}
 _NEVER_STRICT = {
     *("allOf", "not", "if", "then", "else", "prefixItems", "contains", "minContains", "maxContains", "uniqueItems"),
     *("unevaluatedItems", "unevaluatedProperties", "patternProperties", "propertyNames", "minProperties"),
-    *("maxProperties", "dependentRequired", "dependentSchemas"),
+    *("maxProperties", "dependentRequired", "dependentSchemas", "minLength", "maxLength"),
 }
+_STRICT_FORMATS = {"date-time", "date", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}
 
 
 def map_subschemas(schema: Schema, change: Callable[[Schema], Schema]) -> Schema:
@@ -112,7 +113,7 @@ def can_be_strict(schema: Schema) -> bool:
 
 
 def _is_definite(schema: Schema) -> bool:
-    if not _NEVER_STRICT.isdisjoint(schema):
+    if not _NEVER_STRICT.isdisjoint(schema) or not _STRICT_FORMATS.issuperset([schema.get("format", "date")]):
         return False
     match schema:
         case {"$ref": _} | {"anyOf": _}:

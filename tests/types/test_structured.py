@@ -252,6 +252,38 @@ def test_an_object_is_not_wrapped(model, text, value):
     assert turn_of(f'{{"value": [{text}]}}').parsed(list[model]) == [value]
 
 
+@pytest.mark.parametrize(
+    ("hint", "strict"),
+    [
+        (Annotated[str, pydantic.Field(min_length=1)], False),
+        (Annotated[str, pydantic.StringConstraints(max_length=9)], False),
+        (pydantic.AnyUrl, False),
+        (pydantic.SecretStr, False),
+        (pydantic.Base64Str, False),
+        (Annotated[str, pydantic.Field(pattern="^a")], True),
+        (Annotated[float, pydantic.Field(ge=0, lt=1, multiple_of=0.5)], True),
+        (Annotated[list[int], pydantic.Field(min_length=1, max_length=3)], True),
+        (datetime.datetime, True),
+        (uuid.UUID, True),
+    ],
+    ids=repr,
+)
+def test_what_openai_refuses_in_a_strict_schema_is_sent_without_strict(hint, strict):
+    """Its answer is status 400 with "'minLength' is not permitted" or "'uri' is not a valid format"."""
+    field = pydantic.create_model("Model", length=(int, 1), format=(str, "uri"), minLength=(hint, ...))
+    for model in (hint, list[hint], field):
+        assert response_format(model)["json_schema"]["strict"] is strict
+
+    def find(name) -> None: ...
+
+    find.__annotations__["name"] = hint
+    if strict:
+        assert Tool.from_function(find, strict=True).strict
+    else:
+        with pytest.raises(ConfigError, match=r"^find can't be strict: .*lengths of strings, and formats such as uri"):
+            Tool.from_function(find, strict=True)
+
+
 def test_a_type_with_arbitrary_keys_or_values_is_sent_without_strict():
     for model in (Bike, dict[str, int], dict, list, list[Any], tuple[int, str]):
         assert response_format(model)["json_schema"]["strict"] is False
