@@ -124,9 +124,11 @@ def _hints(function: Any, names: set[str]) -> dict[str, Any]:
 
 def _parameter(parameter: inspect.Parameter, hint: Any) -> Parameter:
     default = parameter.default
-    if not hasattr(default, "is_required"):
-        return Parameter(parameter.name, with_none(hint) if default is None else hint, default is parameter.empty)
-    # A Field() of pydantic, which holds the default in it.
+    is_field = hasattr(default, "is_required")  # a Field() of pydantic, which holds the default in it
+    if (default.default if is_field else default) is None:
+        hint = with_none(hint)
+    if not is_field:
+        return Parameter(parameter.name, hint, default is parameter.empty)
     required = default.is_required()
     make = None if required else partial(default.get_default, call_default_factory=True)
     return Parameter(parameter.name, Annotated[hint, default], required, make)

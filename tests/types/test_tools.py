@@ -210,6 +210,7 @@ def with_defaults_of_none(  # noqa: PLR0917
     city: Annotated[str, "its name"] = None,  # type: ignore[assignment]  # noqa: RUF013
     country: Annotated[str | None, "its country"] = None,
     zone: Annotated[str | None, pydantic.Field(description="its zone")] = None,
+    street: str = pydantic.Field(None, description="its street"),
     rest: Any = None,
     anything: object = None,
     nothing: None = None,
@@ -224,12 +225,16 @@ def test_a_parameter_whose_default_is_none_takes_none_whatever_its_annotation_sa
         "city": {"anyOf": [{"type": "string", "description": "its name"}, null]},
         "country": {"anyOf": [{"type": "string"}, null], "description": "its country"},
         "zone": {"anyOf": [{"type": "string"}, null], "description": "its zone"},
+        "street": {"anyOf": [{"type": "string"}, null], "description": "its street", "default": None},
         "rest": {},
         "anything": {},
         "nothing": null,
     }
     tool = Tool.from_function(with_defaults_of_none)
-    for given, result in (('"unit": null, "city": "a"', (None, "a")), ('"unit": "c", "city": null', ("c", None))):
+    for given, result in (
+        ('"unit": null, "city": "a"', (None, "a")),
+        ('"unit": "c", "city": null, "street": null', ("c", None)),
+    ):
         unit, city = tool.call(FunctionCall("with_defaults_of_none", f"{{{given}}}", "c"))
         assert (unit and unit.value, city) == result
 
