@@ -35,7 +35,7 @@ def describe(function: Callable[..., Any], strict: bool) -> tuple[str, str | Non
     if strict:
         schema = strict_schema(schema)
         if not can_be_strict(schema):
-            never = "dict, tuple, Any, lengths of strings, and formats such as uri are not allowed"
+            never = "dict, tuple, Any, lengths of strings, lookaround, and formats such as uri are not allowed"
             raise ConfigError(f"{name} can't be strict: a list needs the type of its items, and {never}")
     return schema_name(name), description, schema
 

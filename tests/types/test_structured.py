@@ -260,7 +260,8 @@ def test_an_object_is_not_wrapped(model, text, value):
         (pydantic.AnyUrl, False),
         (pydantic.SecretStr, False),
         (pydantic.Base64Str, False),
-        (Annotated[str, pydantic.Field(pattern="^a")], True),
+        (Annotated[str, pydantic.WithJsonSchema({"type": "string", "pattern": r"^(?!x)\d+$"})], False),
+        (Annotated[str, pydantic.Field(pattern="^(?:a|b)?$")], True),
         (Annotated[float, pydantic.Field(ge=0, lt=1, multiple_of=0.5)], True),
         (Annotated[list[int], pydantic.Field(min_length=1, max_length=3)], True),
         (datetime.datetime, True),
@@ -269,7 +270,7 @@ def test_an_object_is_not_wrapped(model, text, value):
     ids=repr,
 )
 def test_what_openai_refuses_in_a_strict_schema_is_sent_without_strict(hint, strict):
-    """Its answer is status 400 with "'minLength' is not permitted" or "'uri' is not a valid format"."""
+    """Its answer is status 400 with "'minLength' is not permitted" or "'uri' is not a valid format", and the like."""
     field = pydantic.create_model("Model", length=(int, 1), format=(str, "uri"), minLength=(hint, ...))
     for model in (hint, list[hint], field):
         assert response_format(model)["json_schema"]["strict"] is strict
@@ -280,7 +281,9 @@ def test_what_openai_refuses_in_a_strict_schema_is_sent_without_strict(hint, str
     if strict:
         assert Tool.from_function(find, strict=True).strict
     else:
-        with pytest.raises(ConfigError, match=r"^find can't be strict: .*lengths of strings, and formats such as uri"):
+        with pytest.raises(
+            ConfigError, match=r"^find can't be strict: .*lengths of strings, lookaround, and formats such as uri"
+        ):
             Tool.from_function(find, strict=True)
 
 
