@@ -15,7 +15,7 @@ import pytest
 from support import KEY
 
 import chatstream
-from chatstream import Client, ConfigError, Message, Prompt, Provider, ResponseStream, Tool
+from chatstream import Client, ConfigError, FunctionCall, InputImage, Message, Prompt, Provider, ResponseStream, Tool
 from chatstream.testing import FaultServer, text_answer
 
 USER = {"role": "user", "content": "Hi"}
@@ -186,6 +186,10 @@ REFUSED: dict[str, tuple[Mistake, str]] = {
         'a prompt must be a str, a list of messages or a Prompt, not dict [...]; pass its "messages" as the '
         "prompt, and the other keys as keyword arguments",
     ),
+    "an image beside its message": (
+        lambda client: client.stream([USER, InputImage("https://a.example/b.png")]),  # type: ignore[list-item]
+        'input[1] is InputImage [...]: a part belongs into a message, as in Message("user", ["What is this?", image])',
+    ),
     "a list appended in the place of its items": (
         lambda client: client.stream([USER, [USER]]),  # type: ignore[list-item]
         "input[1] is list [...]: add its items with prompt.input += items, instead of the list itself",
@@ -243,6 +247,26 @@ OTHER_HABITS: dict[str, tuple[Callable[[Any, Any], object], type[Exception], str
         lambda _, stream: stream.collect().choices[0].message,
         AttributeError,
         "'Turn' object has no attribute 'message': use turn.text",
+    ),
+    "the calls of openai-python": (
+        lambda _, stream: stream.collect().tool_calls,
+        AttributeError,
+        "'Turn' object has no attribute 'tool_calls': use turn.function_calls",
+    ),
+    "the function of a call of openai-python": (
+        lambda *_: FunctionCall("f", "{}", "c").function,
+        AttributeError,
+        "'FunctionCall' object has no attribute 'function': use call.name and call.arguments",
+    ),
+    "the id of a call of openai-python": (
+        lambda *_: FunctionCall("f", "{}", "c").id,
+        AttributeError,
+        "'FunctionCall' object has no attribute 'id': use call.call_id",
+    ),
+    "the parsed answer of openai-python": (
+        lambda _, stream: stream.collect().output_parsed,
+        AttributeError,
+        "'Turn' object has no attribute 'output_parsed': use turn.parsed(type)",
     ),
     "the choices of a stream": (
         lambda _, stream: stream.choices,

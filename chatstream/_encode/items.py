@@ -12,15 +12,16 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from ..errors import ConfigError
 from ..types.items import ResponseItem, item_from_dict
-from ..types.parts import Other
+from ..types.parts import ContentPart, Other
 from ..types.prompt import has_model_dump, type_name
 from ..types.turn import Turn
 
 Item = ResponseItem | Mapping[str, Any]
+PARTS = get_args(ContentPart)
 
 # Part types that Chat Completions does not know. input_audio and refusal are the same in both forms.
 TAGGED_ONLY = ("input_text", "output_text", "output_image", "input_image", "input_file")
@@ -74,6 +75,8 @@ def _to_item(value: object, index: int) -> Item:
     hint = "use Message(role, text) or another item, or a message dict with a role"
     if isinstance(value, str):
         hint = f'use Message("user", {value!r:.60}), or pass only the text as the prompt'
+    elif isinstance(value, PARTS):
+        hint = 'a part belongs into a message, as in Message("user", ["What is this?", image])'
     elif isinstance(value, (list, tuple)):
         hint = "add its items with prompt.input += items, instead of the list itself"
     raise ConfigError(f"input[{index}] is {type_name(value)}: {hint}")

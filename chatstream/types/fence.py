@@ -9,10 +9,12 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
+from ..errors import ConfigError
+
 _FENCES = ("```", "~~~")
 _INFO = re.compile(
-    r"\A(?:json[5c]?(?![\w+.-])|[\w+.-]*(?=\s))", re.IGNORECASE
-)  # the language, alone in its line or ``json``
+    r"\A(?:[ \t]*json[5c]?(?![\w+.-])|[\w+.-]*(?=\s))", re.IGNORECASE
+)  # the language, alone in its line or ``json``; some models write a blank before it
 _LONGEST_INFO = 100  # characters
 _HELD_BACK = "`~ \t\r\n"  # what may belong to the closing fence
 
@@ -27,8 +29,11 @@ def without_fence(text: str) -> str:
 
 
 def unfenced(pieces: Iterable[str]) -> Iterator[str]:
-    """The pieces of a text without the fence of its block, and without the blanks before it; in linear time."""
-    pieces = iter(pieces)
+    """The pieces of a text without the fence of its block, and without the blanks before it; in linear time.
+
+    Raises `ConfigError` for a piece that is not a str.
+    """
+    pieces = map(_checked, pieces)
     head, fenced = "", False
     for piece in pieces:
         head = (head + piece).lstrip()
@@ -47,3 +52,9 @@ def unfenced(pieces: Iterable[str]) -> Iterator[str]:
             held = []
         held.append(piece[len(content) :])
     yield re.sub(r"[`~]{3,}\Z", "", "".join(held).strip())
+
+
+def _checked(piece: str) -> str:
+    if not isinstance(piece, str):
+        raise ConfigError(f"the pieces of a text must be str, such as those of stream.text(), not {piece!r:.60}")
+    return piece

@@ -7,7 +7,8 @@
 Rules:
 - Every parameter has an annotation and can be given by keyword. A parameter with a default is not required.
 - An annotation without an unambiguous JSON schema raises `ConfigError`.
-- A function with ``**arguments`` gets those of other names as the model wrote them: its schema was written by hand.
+- A function whose schema was written by hand may have ``**arguments`` and parameters without annotation: it gets their
+  values as the model wrote them.
 - A function is run only with arguments that are whole and of the declared types.
 """
 
@@ -34,16 +35,15 @@ def describe(function: Callable[..., Any], strict: bool) -> tuple[str, str | Non
     if strict:
         schema = strict_schema(schema)
         if not can_be_strict(schema):
-            reason = "a list needs the type of its items, and dict, tuple and Any are not allowed"
-            raise ConfigError(f"{name} can't be strict: {reason}")
+            never = "dict, tuple, Any, lengths of strings, lookaround, and formats such as uri are not allowed"
+            raise ConfigError(f"{name} can't be strict: a list needs the type of its items, and {never}")
     return schema_name(name), description, schema
 
 
 def run(function: Callable[..., Any], call: FunctionCall) -> Any:
     """The result of ``function`` with the arguments of ``call``. Raises `InvalidArguments`, and its own errors."""
-    any_name = takes_any_name(function)
-    parameters = parameters_of(function, call.name, any_name=any_name)
-    result = function(**_values(call, parameters, fixed_names(function) if any_name else None))
+    parameters = parameters_of(function, call.name, by_hand=True)
+    result = function(**_values(call, parameters, fixed_names(function) if takes_any_name(function) else None))
     if inspect.iscoroutine(result):
         result.close()
         raise ConfigError(f"{call.name} returned a coroutine: pass a function that is not async")

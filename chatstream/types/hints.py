@@ -10,8 +10,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping, MutableMapping, MutableSequence, Sequence
 from functools import lru_cache
+from inspect import get_annotations
 from types import NoneType, UnionType
-from typing import Annotated, Any, ForwardRef, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ForwardRef, Literal, Optional, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .._dataclass import frozen
 from ..errors import ConfigError
@@ -44,6 +45,8 @@ def unwrap(hint: Any) -> tuple[Any, str | None]:
             hint = get_args(hint)[0]
         else:
             break
+    if get_origin(hint) is Annotated:  # of pydantic, which knows no text beside its own metadata
+        description = description or _description(hint.__metadata__)
     return hint, description
 
 
@@ -68,6 +71,12 @@ def uses_pydantic(hint: Any) -> bool:
     )
 
 
+def missing_package(error: ImportError, where: str) -> ConfigError:
+    """The error for metadata whose package is missing: pydantic, or one that a type of pydantic needs."""
+    needed = "pydantic 2: pip install pydantic" if error.name == "pydantic" else f"another package: {error}"
+    return ConfigError(f"{where} has metadata that needs {needed}")
+
+
 def is_pydantic_model(hint: Any) -> bool:
     """Whether ``hint`` is a model of pydantic 2. Its methods are looked for, because pydantic may not be installed."""
     return isinstance(hint, type) and hasattr(hint, "model_json_schema") and hasattr(hint, "model_validate_json")
@@ -80,12 +89,19 @@ def is_alias(hint: Any) -> bool:
 
 def alias_value(hint: Any) -> Any:
     """The type that an alias stands for."""
-    return substitute(hint.__value__, {hint.__name__: hint})
+    return substitute(hint.__value__, {hint.__name__: hint, **_arguments(hint.__type_params__, hint)})
 
 
 def is_path(hint: Any) -> bool:
     """Whether ``hint`` is a class of paths, such as `pathlib.Path`."""
     return isinstance(hint, type) and hasattr(hint, "__fspath__") and not getattr(hint, "__abstractmethods__", None)
+
+
+def with_none(hint: Any) -> Any:
+    """``hint`` that takes None, too: that of ``unit: str = None``, as many write it."""
+    bare = hint.__origin__ if get_origin(hint) is Annotated else hint
+    takes_none = bare in (Any, object) or NoneType in (bare, *get_args(bare))
+    return hint if takes_none else Optional[hint]  # noqa: UP045  # not every hint has an operator |
 
 
 # ── records ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -110,11 +126,23 @@ def record_fields(hint: Any) -> tuple[RecordField, ...]:
     """The fields of a record that are given when it is made. Raises `ConfigError` if its annotations can't be read."""
     kind: Any = get_origin(hint) or hint
     hints = _record_hints(kind)
-    known = {kind.__name__: kind, **dict(zip(getattr(kind, "__parameters__", ()), get_args(hint), strict=False))}
-    return tuple(
-        RecordField(name, substitute(hints.get(name, Any), known), required)
-        for name, required in _required(kind, hints).items()
-    )
+    known = {kind.__name__: kind, **_arguments(getattr(kind, "__parameters__", ()), hint)}
+    types = {name: substitute(each, known) for name, each in hints.items()} | _inherited(kind, known)
+    types |= {name: with_none(types[name]) for name in types.keys() & _none_by_default(kind)}
+    return tuple(RecordField(name, types.get(name, Any), required) for name, required in _required(kind, hints).items())
+
+
+def _arguments(parameters: tuple[Any, ...], hint: Any) -> dict[Any, Any]:
+    """The types that stand for the type variables of a generic type in ``hint``, such as ``int`` in ``Page[int]``."""
+    return dict(zip(parameters, get_args(hint), strict=False))
+
+
+def _inherited(kind: Any, known: Mapping[Any, Any]) -> dict[str, Any]:
+    """The types of the fields that a class has from a base such as ``Page[int]``, in which ``int`` replaces ``T``."""
+    bases = [base for base in vars(kind).get("__orig_bases__", kind.__bases__) if is_record(base)]
+    fields = [field for base in reversed(bases) for field in record_fields(substitute(base, known))]
+    own = () if _is_typed_dict(kind) else get_annotations(kind)  # a TypedDict has the annotations of its bases, too
+    return {field.name: field.hint for field in fields if field.name not in own}
 
 
 def _record_hints(kind: Any) -> dict[str, Any]:
@@ -125,6 +153,13 @@ def _record_hints(kind: Any) -> dict[str, Any]:
             return get_type_hints(kind, localns={kind.__name__: kind}, include_extras=True)
     except Exception as error:  # evaluating annotations can raise anything
         raise ConfigError(f"the annotations of {kind.__name__} can't be read: {error}") from error
+
+
+def _none_by_default(kind: Any) -> set[str]:
+    """The names of the fields whose default is None."""
+    if dataclasses.is_dataclass(kind):
+        return {field.name for field in dataclasses.fields(kind) if field.default is None}
+    return {name for name, default in getattr(kind, "_field_defaults", {}).items() if default is None}
 
 
 def _required(kind: Any, hints: dict[str, Any]) -> dict[str, bool]:

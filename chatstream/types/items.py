@@ -15,18 +15,11 @@ from dataclasses import field
 from typing import Any
 
 from .._dataclass import frozen
+from .._missing import explain_missing
 from .._runtime.imports import imports
 from ..errors import ConfigError
-from .parts import (
-    Content,
-    ContentPart,
-    InputText,
-    Other,
-    OutputText,
-    as_parts,
-    text_of,
-)
-from .tagged import check_dict, check_text, require_key, tagged
+from .parts import Content, ContentPart, InputText, Other, OutputText, as_output, as_parts, text_of
+from .tagged import check_dict, check_text, require_key, required, tagged, tuple_of
 from .text import clean_json
 
 
@@ -61,8 +54,8 @@ class Message:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Message:
-        """The item from its dict. Raises `ConfigError` for a missing key or a wrong value."""
-        return cls(require_key(data, "role"), require_key(data, "content"))
+        """The item from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
+        return cls(*required("message", data, "role", "content"))
 
 
 @frozen
@@ -111,9 +104,12 @@ class FunctionCall:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> FunctionCall:
-        """The item from its dict. Raises `ConfigError` for a missing key or a wrong value."""
-        name, arguments, call_id = (require_key(data, key) for key in ("name", "arguments", "call_id"))
+        """The item from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
+        name, arguments, call_id = required("function_call", data, "name", "arguments", "call_id")
         return cls(name, arguments, call_id, data.get("status") or "completed", data.get("extra") or {})
+
+
+explain_missing(FunctionCall, {"function": "use call.name and call.arguments", "id": "use call.call_id"})
 
 
 @frozen
@@ -125,7 +121,7 @@ class FunctionCallOutput:
 
     def __init__(self, call_id: str, output: Content) -> None:
         object.__setattr__(self, "call_id", call_id)
-        object.__setattr__(self, "output", output if isinstance(output, str) else as_parts(output, InputText))
+        object.__setattr__(self, "output", as_output(output))
         check_text(self, "call_id")
 
     def to_dict(self) -> dict[str, Any]:
@@ -135,8 +131,8 @@ class FunctionCallOutput:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> FunctionCallOutput:
-        """The item from its dict. Raises `ConfigError` for a missing key or a wrong value."""
-        return cls(require_key(data, "call_id"), require_key(data, "output"))
+        """The item from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
+        return cls(*required("function_call_output", data, "call_id", "output"))
 
 
 @frozen
@@ -153,9 +149,11 @@ class CustomToolCall:
         check_text(self, "name", "input", "call_id", "status")
         check_dict(self, "extra")
 
-    def output(self, value: str) -> CustomToolCallOutput:
-        """The output of this call, to append to the conversation."""
-        return CustomToolCallOutput(self.call_id, value)
+    def output(self, value: Any) -> CustomToolCallOutput:
+        """The output of this call, to append to the conversation. ``value`` is as in `FunctionCall.output`."""
+        with imports():
+            from .output import output_content
+        return CustomToolCallOutput(self.call_id, output_content(value, f"the output of {self.name}"))
 
     def to_dict(self) -> dict[str, Any]:
         """The item as a dict with a ``type`` key, ready for JSON."""
@@ -164,8 +162,8 @@ class CustomToolCall:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> CustomToolCall:
-        """The item from its dict. Raises `ConfigError` for a missing key or a wrong value."""
-        name, input, call_id = (require_key(data, key) for key in ("name", "input", "call_id"))
+        """The item from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
+        name, input, call_id = required("custom_tool_call", data, "name", "input", "call_id")
         return cls(name, input, call_id, data.get("status") or "completed", data.get("extra") or {})
 
 
@@ -178,7 +176,7 @@ class CustomToolCallOutput:
 
     def __init__(self, call_id: str, output: Content) -> None:
         object.__setattr__(self, "call_id", call_id)
-        object.__setattr__(self, "output", output if isinstance(output, str) else as_parts(output, InputText))
+        object.__setattr__(self, "output", as_output(output))
         check_text(self, "call_id")
 
     def to_dict(self) -> dict[str, Any]:
@@ -188,8 +186,8 @@ class CustomToolCallOutput:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> CustomToolCallOutput:
-        """The item from its dict. Raises `ConfigError` for a missing key or a wrong value."""
-        return cls(require_key(data, "call_id"), require_key(data, "output"))
+        """The item from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
+        return cls(*required("custom_tool_call_output", data, "call_id", "output"))
 
 
 @frozen
@@ -218,8 +216,9 @@ class LocalShellCall:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> LocalShellCall:
-        """The item from its dict. Raises `ConfigError` for a missing key or a wrong value."""
-        return cls(data.get("id"), data.get("call_id"), require_key(data, "status"), require_key(data, "action"))
+        """The item from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
+        status, action = required("local_shell_call", data, "status", "action")
+        return cls(data.get("id"), data.get("call_id"), status, action)
 
 
 @frozen
@@ -260,11 +259,13 @@ class Reasoning:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Reasoning:
-        """The item from its dict. Raises `ConfigError` for a missing key or a wrong value."""
-        text = "".join(require_key(part, "text") for part in data.get("content") or ())
-        summary = tuple(require_key(part, "text") for part in data.get("summary") or ())
-        return cls(text, data.get("id"), summary, data.get("encrypted_content"), data.get("details") or ())
+        """The item from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
+        required("reasoning", data)
+        texts, summary = (_texts(data.get(key) or ()) for key in ("content", "summary"))
+        return cls("".join(texts), data.get("id"), summary, data.get("encrypted_content"), data.get("details") or ())
 
+
+_texts = tuple_of(lambda part: require_key(part, "text"))
 
 ResponseItem = (
     Message

@@ -6,6 +6,7 @@ Rules:
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -25,8 +26,10 @@ _WITH_DICT = {"properties", "patternProperties", "dependentSchemas", "$defs"}
 _NEVER_STRICT = {
     *("allOf", "not", "if", "then", "else", "prefixItems", "contains", "minContains", "maxContains", "uniqueItems"),
     *("unevaluatedItems", "unevaluatedProperties", "patternProperties", "propertyNames", "minProperties"),
-    *("maxProperties", "dependentRequired", "dependentSchemas"),
+    *("maxProperties", "dependentRequired", "dependentSchemas", "minLength", "maxLength"),
 }
+_STRICT_FORMATS = {"date-time", "date", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}
+_LOOKAROUND = re.compile(r"\(\?<?[=!]")
 
 
 def map_subschemas(schema: Schema, change: Callable[[Schema], Schema]) -> Schema:
@@ -112,7 +115,7 @@ def can_be_strict(schema: Schema) -> bool:
 
 
 def _is_definite(schema: Schema) -> bool:
-    if not _NEVER_STRICT.isdisjoint(schema):
+    if _is_refused(schema):
         return False
     match schema:
         case {"$ref": _} | {"anyOf": _}:
@@ -122,6 +125,13 @@ def _is_definite(schema: Schema) -> bool:
         case {"type": "array"}:
             return "items" in schema
     return "type" in schema or "const" in schema
+
+
+def _is_refused(schema: Schema) -> bool:
+    """Whether OpenAI answers status 400 to a strict schema with these keywords."""
+    if not _NEVER_STRICT.isdisjoint(schema) or not _STRICT_FORMATS.issuperset([schema.get("format", "date")]):
+        return True
+    return _LOOKAROUND.search(schema.get("pattern", "")) is not None  # pydantic 2.12 writes one for Decimal
 
 
 def without(schema: Schema, key: str) -> Schema:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .._dataclass import frozen
 from .._runtime.imports import imports
 from ..errors import ConfigError
-from .tagged import check_text, require_key, tagged
+from .tagged import check_text, require_key, required, tagged
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -67,8 +67,9 @@ class InputImage:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> InputImage:
-        """The part from its dict. Raises `ConfigError` for a missing key or a wrong value."""
-        return cls(require_key(data, "image_url"), data.get("detail"))
+        """The part from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
+        (image_url,) = required("input_image", data, "image_url")
+        return cls(image_url, data.get("detail"))
 
 
 @frozen
@@ -116,8 +117,8 @@ class InputAudio:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> InputAudio:
-        """The part from its dict. Raises `ConfigError` for a missing key or a wrong value."""
-        audio = require_key(data, "input_audio")
+        """The part from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
+        (audio,) = required("input_audio", data, "input_audio")
         return cls(require_key(audio, "data"), require_key(audio, "format"))
 
 
@@ -166,7 +167,8 @@ class InputFile:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> InputFile:
-        """The part from its dict. Raises `ConfigError` for a missing key or a wrong value."""
+        """The part from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
+        required("input_file", data)
         return cls(data.get("file_data"), data.get("file_id"), data.get("filename"))
 
 

@@ -12,7 +12,7 @@ Rules:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar, overload
 
 from .._runtime.imports import imports
@@ -37,7 +37,7 @@ def partial_json(pieces: Iterable[str]) -> Iterator[Any]:
     arrived; numbers, ``true``, ``false`` and ``null`` are included once they are complete. The text is parsed only
     when it has grown by about 3 %, so not every piece yields a value. A code fence around it is removed.
     Requires the extra ``chatstream-py[json]`` (jiter). Raises `ConfigError` without it, and ValueError if the text is
-    not JSON.
+    not JSON, at the latest when it has ended; a text that was cut off is no error.
     """
     try:
         with imports():
@@ -57,7 +57,7 @@ def partial_json(pieces: Iterable[str]) -> Iterator[Any]:
             value = value_of(_settled(text))
             if value != latest:
                 yield (latest := value)
-    if (value := value_of(_whole_or_settled(bytes(text)))) != latest:
+    if (value := value_of(_whole_or_settled(bytes(text), from_json))) != latest:
         yield value
 
 
@@ -71,10 +71,16 @@ def _settled(text: bytes | bytearray) -> bytes:
     return bytes(text[: len(text) - len(literal[0])] if literal else text)
 
 
-def _whole_or_settled(text: bytes) -> bytes:
+def _whole_or_settled(text: bytes, parse: Callable[..., Any]) -> bytes:
+    """``text`` if it is one whole value, or `_settled` if it is cut off. Raises ValueError if it is not JSON.
+
+    While it arrives, jiter takes anything after a value for the end: a missing comma, a second value, a remark.
+    """
     try:
-        strict_json(text.decode())
-    except ValueError:
+        parse(text, allow_inf_nan=False)
+    except ValueError as error:
+        if not str(error).startswith("EOF while parsing"):
+            raise
         return _settled(text)
     return text
 

@@ -17,7 +17,7 @@ from typing import Any, Union
 from .._dataclass import frozen
 from ..errors import ConfigError
 from .media import InputAudio, InputFile, InputImage
-from .tagged import check_text, plain, require_key, tagged
+from .tagged import check_text, plain, require_key, required, tagged
 
 
 @frozen
@@ -35,8 +35,8 @@ class InputText:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> InputText:
-        """The part from its dict. Raises `ConfigError` for a missing key or a wrong value."""
-        return cls(require_key(data, "text"))
+        """The part from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
+        return cls(*required("input_text", data, "text"))
 
 
 @frozen
@@ -54,8 +54,8 @@ class OutputText:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> OutputText:
-        """The part from its dict. Raises `ConfigError` for a missing key or a wrong value."""
-        return cls(require_key(data, "text"))
+        """The part from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
+        return cls(*required("output_text", data, "text"))
 
 
 @frozen
@@ -73,8 +73,8 @@ class OutputImage:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> OutputImage:
-        """The part from its dict. Raises `ConfigError` for a missing key or a wrong value."""
-        return cls(require_key(data, "image_url"))
+        """The part from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
+        return cls(*required("output_image", data, "image_url"))
 
 
 @frozen
@@ -92,8 +92,8 @@ class Refusal:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Refusal:
-        """The part from its dict. Raises `ConfigError` for a missing key or a wrong value."""
-        return cls(require_key(data, "refusal"))
+        """The part from its dict. Raises `ConfigError` for another type, a missing key or a wrong value."""
+        return cls(*required("refusal", data, "refusal"))
 
 
 @frozen
@@ -112,8 +112,8 @@ class Other:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Other:
-        """The part from its dict. Raises `ConfigError` for a missing key or a wrong value."""
-        return cls(dict(data))
+        """The part from its dict. Raises `ConfigError` for a missing type or a wrong value."""
+        return cls(dict(data) if isinstance(data, Mapping) else data)
 
 
 ContentPart = Union[InputText, InputImage, InputAudio, InputFile, OutputText, OutputImage, Refusal, Other]
@@ -145,6 +145,16 @@ def as_parts(content: Content, text_type: type[InputText] | type[OutputText]) ->
     if not isinstance(content, (list, tuple)):
         raise ConfigError(f"content must be a str or a list of parts, not {type(content).__name__}")
     return tuple(_as_part(part, text_type) for part in content)
+
+
+def as_output(output: Content) -> str | tuple[ContentPart, ...]:
+    """The ``output`` of a call: a str as it is, or parts. Raises `ConfigError` for any other type."""
+    if isinstance(output, str):
+        return output
+    if not isinstance(output, (list, tuple)):
+        kind = type(output).__name__
+        raise ConfigError(f"output must be a str or a list of parts, not {kind}: call.output(value) turns it into JSON")
+    return as_parts(output, InputText)
 
 
 def _as_part(part: ContentPart | str | Mapping[str, Any], text_type: type[InputText] | type[OutputText]) -> ContentPart:

@@ -30,6 +30,7 @@ from .hints import (
     is_path,
     is_pydantic_model,
     is_record,
+    missing_package,
     record_fields,
     type_label,
     unwrap,
@@ -146,8 +147,8 @@ def _pydantic_schema(hint: Any, where: str) -> Schema:
         with imports():
             from pydantic import TypeAdapter
         return dict(TypeAdapter(hint).json_schema())
-    except ImportError:
-        raise ConfigError(f"{where} has metadata that needs pydantic 2: pip install pydantic") from None
+    except ImportError as error:
+        raise missing_package(error, where) from None
     except Exception as error:  # pydantic has many errors, and models have code of their own
         raise ConfigError(f"{where} has the annotation {type_label(hint)}, which has no schema: {error}") from error
 

@@ -11,10 +11,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import partial
+from types import SimpleNamespace
 from typing import Annotated, Any, get_type_hints
 
 from .._dataclass import frozen
 from ..errors import ConfigError
+from .hints import with_none
 
 _BY_KEYWORD = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -83,24 +85,25 @@ def takes_any_name(function: Any) -> bool:
     return any(each.kind is inspect.Parameter.VAR_KEYWORD for each in _signature(function))
 
 
-def parameters_of(function: Any, name: str, *, any_name: bool = False) -> list[Parameter]:
-    """The parameters of ``function``, without ``**arguments`` if ``any_name`` may be given.
+def parameters_of(function: Any, name: str, *, by_hand: bool = False) -> list[Parameter]:
+    """The parameters of ``function``. Raises `ConfigError` if one has no annotation or can't be passed by keyword.
 
-    Raises `ConfigError` if one has no annotation or can't be passed by keyword.
+    If its schema was written ``by_hand``, one without annotation takes any value, and ``**arguments`` are left out.
     """
     try:
-        signature, hints = _signature(function), _hints(function)
+        signature = _signature(function)
+        hints = _hints(function, {each.name for each in signature})
     except Exception as error:  # evaluating annotations can raise anything
         raise ConfigError(f"the signature of {name} can't be read: {error}") from error
-    if any_name:
+    if by_hand:
         signature = [each for each in signature if each.kind is not inspect.Parameter.VAR_KEYWORD]
     for each in signature:
         where = f"parameter {each.name} of {name}"
         if each.kind not in _BY_KEYWORD:
             raise ConfigError(f"{where} can't be passed by keyword: change the signature, or create the Tool by hand")
-        if each.name not in hints:
+        if each.name not in hints and not by_hand:
             raise ConfigError(f"{where} has no annotation: add one, such as str")
-    return [_parameter(each, hints[each.name]) for each in signature]
+    return [_parameter(each, hints.get(each.name, Any)) for each in signature]
 
 
 def _signature(function: Any) -> list[inspect.Parameter]:
@@ -110,17 +113,22 @@ def _signature(function: Any) -> list[inspect.Parameter]:
     return [each for each in _signature(function.func) if each.name not in fixed]
 
 
-def _hints(function: Any) -> dict[str, Any]:
+def _hints(function: Any, names: set[str]) -> dict[str, Any]:
+    """The types of these parameters. That of the result, or of what a partial fixes, may be known to a checker only."""
     while isinstance(function, partial):
         function = function.func
-    return get_type_hints(function if _is_plain(function) else type(function).__call__, include_extras=True)
+    described = function if _is_plain(function) else type(function).__call__
+    own = {name: hint for name, hint in getattr(described, "__annotations__", {}).items() if name in names}
+    return get_type_hints(SimpleNamespace(__annotations__=own, __wrapped__=described), include_extras=True)
 
 
 def _parameter(parameter: inspect.Parameter, hint: Any) -> Parameter:
     default = parameter.default
-    if not hasattr(default, "is_required"):
+    is_field = hasattr(default, "is_required")  # a Field() of pydantic, which holds the default in it
+    if (default.default if is_field else default) is None:
+        hint = with_none(hint)
+    if not is_field:
         return Parameter(parameter.name, hint, default is parameter.empty)
-    # A Field() of pydantic, which holds the default in it.
     required = default.is_required()
     make = None if required else partial(default.get_default, call_default_factory=True)
     return Parameter(parameter.name, Annotated[hint, default], required, make)

@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import json
 from typing import Any, get_args, get_origin
 
 from ..errors import ConfigError
@@ -64,7 +65,7 @@ def parsed(text: str, model: Any = None) -> Any:
     """
     json_text = without_fence(text)
     if is_pydantic_model(model) and not _is_wrapped(model):
-        return model.model_validate_json(json_text)
+        return model.model_validate_json(_whole_characters(json_text))
     try:
         value = clean_json(json_text)
     except ValueError as error:
@@ -74,3 +75,13 @@ def parsed(text: str, model: Any = None) -> Any:
     if _is_wrapped(model) and isinstance(value, dict) and value.keys() == {WRAPPER}:
         value = value[WRAPPER]
     return instance_of(value, model, "the value" if get_args(model) else getattr(model, "__name__", "the value"))
+
+
+def _whole_characters(json_text: str) -> str:
+    """``json_text`` with U+FFFD for each escape of half a character (``\\ud83d`` alone), which pydantic refuses."""
+    if "\\ud" not in json_text.lower():
+        return json_text
+    try:
+        return json.dumps(clean_json(json_text))
+    except ValueError:  # pydantic says what is wrong
+        return json_text

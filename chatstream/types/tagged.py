@@ -60,13 +60,12 @@ def from_tagged(cls: type[T], data: Mapping[str, Any], **readers: Callable[[Any]
 
     Raises `ConfigError` if ``data`` is not a mapping, has the type of another class, or lacks a key.
     """
-    if not isinstance(data, Mapping) or data.get("type", tag_of(cls)) != tag_of(cls):
-        raise ConfigError(f'expected a dict with the type "{tag_of(cls)}", not {data!r:.80}')
+    required(tag_of(cls), data)
     values: dict[str, Any] = {}
     for field in fields(cls):  # type: ignore[arg-type]  # all are dataclasses
         name = field.name.lstrip("_")
-        required = field.default is MISSING and field.default_factory is MISSING
-        if required or data.get(name) is not None:
+        has_default = field.default is not MISSING or field.default_factory is not MISSING
+        if not has_default or data.get(name) is not None:
             held = require_key(data, name)
             values[field.name] = readers[name](held) if name in readers else _simple(held, field, name)
     return cls(**values)
@@ -105,6 +104,13 @@ def tuple_of(read: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
 def tagged(type: str, **values: Any) -> dict[str, Any]:
     """A dict with this ``type`` and all ``values`` but those that are None."""
     return {"type": type, **{name: plain(value) for name, value in values.items() if value is not None}}
+
+
+def required(type: str, data: Mapping[str, Any], *keys: str) -> list[Any]:
+    """The values of these keys. Raises `ConfigError` if ``data`` is no mapping, has another type, or lacks a key."""
+    if not isinstance(data, Mapping) or data.get("type", type) != type:
+        raise ConfigError(f'expected a dict with the type "{type}", not {data!r:.80}')
+    return [require_key(data, key) for key in keys]
 
 
 def require_key(data: Mapping[str, Any], key: str) -> Any:

@@ -26,7 +26,8 @@ class Tool:
 
     ``parameters`` is the JSON schema of its arguments, whose type is ``object``. ``strict`` asks the server to make
     the model follow this schema; not every server can. ``function`` is the Python function that
-    `call` runs; its ``**arguments``, if any, receive arguments without a named parameter unchanged.
+    `call` runs; in a tool written by hand, its ``**arguments`` and its parameters without annotation receive the values
+    of JSON unchanged.
     """
 
     name: str
@@ -72,8 +73,10 @@ class Tool:
 
         Raises `InvalidArguments`, and calls nothing, if the arguments are cut off, are not JSON, or do not match the
         parameters; an exception raised by the function propagates. Raises `ConfigError` if the tool has no
-        function, or if ``call`` is not a call of it.
+        function, or if ``call`` is not a `FunctionCall` of it.
         """
+        if not isinstance(call, FunctionCall):
+            raise ConfigError(f"Tool.call takes a FunctionCall, such as those in turn.function_calls, not {call!r:.80}")
         if self.function is None:
             raise ConfigError(f"the tool {self.name} has no function to call: use Tool.from_function(function)")
         if call.name != self.name:

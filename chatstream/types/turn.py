@@ -190,12 +190,20 @@ class Turn:
         """Parse the text as JSON; return its value, as an instance of ``model`` if given (see `response_format`).
 
         A code fence around the JSON is removed. Raises ValueError if the text is not one complete JSON value
-        or does not match ``model``.
+        or does not match ``model``, which also happens if the model refused to answer, or the answer was cut off.
         """
         with imports():
             from .structured import parsed
 
-        return parsed(self.text, model)
+        if self.refusal and not self.text:
+            raise ValueError(f"the model refused to answer: {self.refusal[:200]!r}")
+        try:
+            return parsed(self.text, model)
+        except ValueError as error:
+            if self.finish_kind != "length":
+                raise
+            cut = f"the answer was cut off at the token limit (finish reason {self.finish_reason}): raise max_tokens"
+            raise ValueError(f"{cut}; {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
         """The turn as a dict with a ``type`` key, ready for JSON; with ``choices`` if there is more than one."""
@@ -262,4 +270,12 @@ def _is_broken_call(item: ResponseItem) -> bool:
     return isinstance(item, (FunctionCall, CustomToolCall)) and not (item.name and item.status == "completed")
 
 
-explain_missing(Turn, {"message": "use turn.text", "content": "use turn.text", "usage": "use turn.token_usage"})
+explain_missing(
+    Turn,
+    {
+        **dict.fromkeys(("message", "content", "output_text"), "use turn.text"),
+        "tool_calls": "use turn.function_calls",
+        "output_parsed": "use turn.parsed(type)",
+        "usage": "use turn.token_usage",
+    },
+)

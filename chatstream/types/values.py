@@ -30,6 +30,7 @@ from .hints import (
     is_path,
     is_pydantic_model,
     is_record,
+    missing_package,
     record_fields,
     type_label,
     unwrap,
@@ -83,8 +84,8 @@ def _validated(value: Any, hint: Any, where: str) -> Any:
         if is_pydantic_model(hint):
             return hint.model_validate_json(text)
         return _adapter(hint).validate_json(text)
-    except ImportError:
-        raise ConfigError(f"{where} has metadata that needs pydantic 2: pip install pydantic") from None
+    except ImportError as error:
+        raise missing_package(error, where) from None
     except ValueError as error:
         raise ValueError(_reasons(error, where)) from error
 
@@ -107,7 +108,7 @@ def _step(key: str | int) -> str:
 
 
 def _first_fit(value: Any, hints: tuple[Any, ...], where: str) -> Any:
-    if not isinstance(value, str) and type(value) in hints:  # the 1 of `float | int` stays an int
+    if isinstance(value, (int, float)) and type(value) in hints:  # the 1 of `float | int` stays an int
         return value
     reasons = []
     for hint in hints:
@@ -195,7 +196,7 @@ _LARGEST_FLOAT = float.fromhex("0x1.fffffffffffffp+1023")
 def _scalar(value: Any, hint: Any, where: str) -> Any:
     origin = get_origin(hint) or hint
     if not (origin in (*JSON_TYPES, *_FROM_TEXT, *LISTS, *DICTS, tuple) or is_path(hint)):
-        raise ConfigError(f"{where} has the type {type_label(hint)}, which can't be read from JSON")
+        raise ConfigError(f"{where} has the type {type_label(hint)}, which can't be read from JSON: use Any instead")
     if hint is float and type(value) in (int, float) and abs(value) <= _LARGEST_FLOAT:
         return float(value)
     if hint is int and type(value) is float and value.is_integer():

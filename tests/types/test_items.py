@@ -288,7 +288,15 @@ def test_the_error_of_strict_json_gives_the_reason():
         (lambda: CustomToolCallOutput(None, ""), "CustomToolCallOutput.call_id must be a str, not NoneType"),
         (lambda: OutputImage({"url": "u"}), "OutputImage.image_url must be a str, not dict"),
         (lambda: FunctionCallOutput(None, ""), "FunctionCallOutput.call_id must be a str, not NoneType"),
-        (lambda: FunctionCallOutput("c", 42), "content must be a str or a list of parts, not int"),
+        (
+            lambda: FunctionCallOutput("c", 42),
+            r"output must be a str or a list of parts, not int: call.output\(value\) turns it into JSON",
+        ),
+        (
+            lambda: FunctionCallOutput("c", {"a": 1}),
+            r"output must be .*, not dict: call.output\(value\) turns it into JSON",
+        ),
+        (lambda: CustomToolCallOutput("c", None), "output must be a str or a list of parts, not NoneType"),
         (lambda: LocalShellCall("i", "c", None, {}), "LocalShellCall.status must be a str, not NoneType"),
         (lambda: LocalShellCall("i", "c", "completed", "ls"), "LocalShellCall.action must be a dict, not str"),
         (lambda: LocalShellCall(None, None, "completed", {}), "a LocalShellCall needs call_id or id"),
@@ -318,7 +326,12 @@ def test_the_output_made_by_a_call_has_its_call_id(value, output):
 
 
 def test_the_output_made_by_a_call_of_a_custom_tool_has_its_call_id():
-    assert CustomToolCall("sh", "ls", "c1").output("a b") == CustomToolCallOutput("c1", "a b")
+    call = CustomToolCall("sh", "ls", "c1")
+    assert call.output("a b") == CustomToolCallOutput("c1", "a b")
+    assert call.output({"files": ["a"]}) == CustomToolCallOutput("c1", '{"files": ["a"]}')
+    assert call.output(InputText("a")) == CustomToolCallOutput("c1", ["a"])
+    with pytest.raises(ConfigError, match="the output of sh is of the type set, which JSON does not support"):
+        call.output({"a"})
 
 
 @pytest.mark.parametrize("extra", [{}, {"seal": 1}], ids=repr)

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatstream import ConfigError, array_items, partial_json, response_format
+from chatstream import ConfigError, Created, OutputTextDelta, array_items, partial_json, response_format
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
@@ -143,6 +143,28 @@ def test_partial_json_refuses_what_is_not_json(text):
         list(partial_json([*text]))
 
 
+@pytest.mark.parametrize(
+    ("text", "last", "message"),
+    [
+        ('{"a": "x" "b": 2}', {"a": "x"}, "expected `,` or `}`"),
+        ('{"a": 1; "b": 2}', {"a": 1}, "expected `,` or `}`"),
+        ("[1 2, 3]", [1], "expected `,` or `]`"),
+        ('["a" "b"', ["a"], "expected `,` or `]`"),
+        ('{"a": [1}', {"a": [1]}, "expected `,` or `]`"),
+        ('{"a": 1}, {"a": 2}', {"a": 1}, "trailing characters"),
+        ('```json\n{"a": 1}\n```\nThat is all.', {"a": 1}, "trailing characters"),
+        ("1 2", 1, "trailing characters"),
+    ],
+)
+def test_partial_json_raises_for_text_that_goes_on_after_a_value_as_no_json_does(text, last, message):
+    """jiter takes such a text for one that is not complete yet, which would end without what comes after."""
+    for pieces in ([text], [*text]):
+        found: list[Any] = []
+        with pytest.raises(ValueError, match=message):
+            found.extend(iter_into(partial_json(pieces), found))
+        assert found[-1] == last
+
+
 @given(JSON, st.lists(st.integers(0, 999), max_size=6))
 def test_each_scalar_that_partial_json_shows_is_one_of_the_whole_value(value, places):
     text = json.dumps(value)
@@ -181,6 +203,13 @@ def suppressed(read: Callable[..., Iterator[Any]], pieces: Iterator[str]) -> lis
     return values
 
 
+@pytest.mark.parametrize("read", [partial_json, array_items])
+@pytest.mark.parametrize("pieces", [[Created()], ["[", OutputTextDelta("1")], b"[1]", ["[1", None]], ids=repr)
+def test_pieces_that_are_no_text_are_refused_with_what_to_pass(read, pieces):
+    with pytest.raises(ConfigError, match=r"^the pieces of a text must be str, such as those of stream.text\(\), not "):
+        list(read(pieces))
+
+
 # ── fences ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 FENCED = [
@@ -190,6 +219,8 @@ FENCED = [
     '~~~json5\n["`a`", 1]\n~~~ \n',
     '```["`a`", 1]```',
     '```json ["`a`", 1] ```',
+    '``` json\n["`a`", 1]\n```',
+    '```\t\n["`a`", 1]\n```',
     '````json\n["`a`", 1]\n````',
     ' ["`a`", 1] ',
 ]

@@ -20,6 +20,7 @@ from schemas import is_valid
 from chatstream import ConfigError, Tool, response_format
 from chatstream.types.hints import record_fields, substitute, type_label
 from chatstream.types.schema import schema_name, schema_of
+from chatstream.types.structured import parsed
 
 T = TypeVar("T")
 CityName = NewType("CityName", str)
@@ -82,6 +83,36 @@ class Point(NamedTuple):
 class Box(Generic[T]):
     value: T
     more: list[T]
+
+
+@dataclass
+class Numbers(Box[int]):
+    label: str
+
+
+@dataclass
+class Lists(Box[list[T]], Generic[T]):  # the same variable, for another type
+    first: T
+
+
+class Renamed(Numbers):
+    pass
+
+
+@dataclass
+class Texts(Numbers):
+    more: list[str]
+
+
+class Record(typing_extensions.TypedDict, Generic[T]):
+    value: T
+
+
+class Named(Record[int]):
+    name: str
+
+
+Several = typing_extensions.TypeAliasType("Several", Union[T, list[T]], type_params=(T,))
 
 
 @dataclass
@@ -161,6 +192,51 @@ def test_a_generic_dataclass_has_the_schema_of_its_parameters():
     assert schema_of(Box[Leaf], "x")["properties"]["value"] == {"$ref": "#/$defs/Leaf"}
     with pytest.raises(ConfigError, match=r"field value of Box has the annotation T, which has no known JSON schema"):
         schema_of(Box, "x")
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (Numbers, {"value": int, "more": list[int], "label": str}),
+        (Lists[int], {"value": list[int], "more": list[list[int]], "first": int}),
+        (Renamed, {"value": int, "more": list[int], "label": str}),
+        (Texts, {"value": int, "more": list[str], "label": str}),
+        (Named, {"value": int, "name": str}),
+    ],
+)
+def test_a_subclass_of_a_generic_record_has_the_types_that_it_gives_its_base(kind, fields):
+    assert {each.name: each.hint for each in record_fields(kind)} == fields
+
+
+def test_a_generic_alias_stands_for_the_type_with_its_parameters():
+    assert schema_of(Several[int], "x")["anyOf"] == [
+        {"type": "integer"},
+        {"type": "array", "items": {"type": "integer"}},
+    ]
+    assert response_format(list[Several[Leaf]])["json_schema"]["name"] == "list_Several_Leaf"
+
+
+@dataclass
+class Place:
+    name: str = None  # type: ignore[assignment]
+    size: int | None = None
+    leaf: Annotated[Leaf, "a leaf"] = None  # type: ignore[assignment]
+    rest: Any = None
+
+
+class Spot(NamedTuple):
+    name: str = None  # type: ignore[assignment]
+
+
+def test_a_field_whose_default_is_none_takes_none_whatever_its_annotation_says():
+    null = {"type": "null"}
+    properties = response_format(Place)["json_schema"]["schema"]["properties"]
+    assert properties["name"] == {"anyOf": [{"type": "string"}, null]}
+    assert properties["size"] == {"anyOf": [{"type": "integer"}, null]}
+    assert properties["leaf"]["anyOf"][0]["description"] == "a leaf"
+    assert properties["rest"] == {}
+    assert schema_of(Spot, "x")["properties"]["name"] == {"anyOf": [{"type": "string"}, null]}
+    assert parsed('{"name": null, "leaf": {"size": 1}}', Place) == Place(leaf=Leaf(1))
 
 
 def test_a_field_that_is_not_given_when_a_dataclass_is_made_is_not_in_its_schema():
@@ -414,7 +490,18 @@ def test_a_reference_to_somewhere_else_stays_as_it_is(monkeypatch):
             {"type": "integer", "description": "how many", "minimum": 1},
         ),
         (pydantic.PositiveInt, {"type": "integer", "exclusiveMinimum": 0}),
-        (Annotated[Annotated[str, "x"], pydantic.Field(max_length=3)], {"type": "string", "maxLength": 3}),
+        (
+            Annotated[Annotated[str, "x"], pydantic.Field(max_length=3)],
+            {"type": "string", "maxLength": 3, "description": "x"},
+        ),
+        (
+            Annotated[int, pydantic.Field(ge=1), "how many"],
+            {"type": "integer", "minimum": 1, "description": "how many"},
+        ),
+        (
+            list[Annotated[pydantic.PositiveInt, typing_extensions.Doc("how many")]],
+            {"type": "array", "items": {"type": "integer", "exclusiveMinimum": 0, "description": "how many"}},
+        ),
     ],
     ids=repr,
 )

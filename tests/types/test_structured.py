@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import decimal
 import enum
@@ -20,8 +21,9 @@ from typing_extensions import TypeAliasType, TypedDict
 
 from chatstream import ConfigError, Tool, Turn, response_format
 from chatstream._encode.body import request_body
+from chatstream.types.events import FinishKind
 from chatstream.types.items import Message
-from chatstream.types.parts import OutputText
+from chatstream.types.parts import OutputText, Refusal
 from chatstream.types.schema import schema_of
 from chatstream.types.structured import parsed
 
@@ -250,6 +252,41 @@ def test_an_object_is_not_wrapped(model, text, value):
     assert turn_of(f'{{"value": [{text}]}}').parsed(list[model]) == [value]
 
 
+@pytest.mark.parametrize(
+    ("hint", "strict"),
+    [
+        (Annotated[str, pydantic.Field(min_length=1)], False),
+        (Annotated[str, pydantic.StringConstraints(max_length=9)], False),
+        (pydantic.AnyUrl, False),
+        (pydantic.SecretStr, False),
+        (pydantic.Base64Str, False),
+        (Annotated[str, pydantic.WithJsonSchema({"type": "string", "pattern": r"^(?!x)\d+$"})], False),
+        (Annotated[str, pydantic.Field(pattern="^(?:a|b)?$")], True),
+        (Annotated[float, pydantic.Field(ge=0, lt=1, multiple_of=0.5)], True),
+        (Annotated[list[int], pydantic.Field(min_length=1, max_length=3)], True),
+        (datetime.datetime, True),
+        (uuid.UUID, True),
+    ],
+    ids=repr,
+)
+def test_what_openai_refuses_in_a_strict_schema_is_sent_without_strict(hint, strict):
+    """Its answer is status 400 with "'minLength' is not permitted" or "'uri' is not a valid format", and the like."""
+    field = pydantic.create_model("Model", length=(int, 1), format=(str, "uri"), minLength=(hint, ...))
+    for model in (hint, list[hint], field):
+        assert response_format(model)["json_schema"]["strict"] is strict
+
+    def find(name) -> None: ...
+
+    find.__annotations__["name"] = hint
+    if strict:
+        assert Tool.from_function(find, strict=True).strict
+    else:
+        with pytest.raises(
+            ConfigError, match=r"^find can't be strict: .*lengths of strings, lookaround, and formats such as uri"
+        ):
+            Tool.from_function(find, strict=True)
+
+
 def test_a_type_with_arbitrary_keys_or_values_is_sent_without_strict():
     for model in (Bike, dict[str, int], dict, list, list[Any], tuple[int, str]):
         assert response_format(model)["json_schema"]["strict"] is False
@@ -274,6 +311,8 @@ def test_a_name_has_only_characters_that_servers_take():
         ' \n```JSON\r\n{\n"inches": 28}\n```',
         '```{"inches": 28}```',
         '```json {"inches": 28} ```',
+        '``` json\n{"inches": 28}\n```',
+        '```  {"inches": 28} ```',
         '~~~json5\n{"inches": 28}\n~~~',
         '````json\n{"inches": 28}\n````',
         '```json\n{"value": {"inches": 28}}\n```',
@@ -320,6 +359,12 @@ def test_a_text_that_is_more_than_one_fenced_block_is_refused(text):
         (float | int, 5, 5),
         (int | float, 5.5, 5.5),
         (str | int, "5", "5"),
+        (int | bool, True, True),
+        (Wheel | dict, {"inches": 28}, Wheel(28.0)),
+        (Wheel | dict, {"feet": 2}, {"feet": 2}),
+        (list[Size] | list, ["s"], [Size.SMALL]),
+        (list[Size] | list, ["s", 1], ["s", 1]),
+        (dict | Wheel, {"inches": 28}, {"inches": 28}),
         (Level, 2, Level.HIGH),
         (Literal[Size.SMALL, "x"], "s", Size.SMALL),
         (list, [1], [1]),
@@ -392,6 +437,44 @@ def test_a_type_that_no_json_value_has_is_an_error_of_the_caller(model):
         turn_of("[1]").parsed(model)
 
 
+@pytest.mark.parametrize(
+    ("escaped", "name"),
+    [("\\ud83d x", "\ufffd x"), ("\\uDE00", "\ufffd"), ("\\ud83d\\ude00", "😀"), ("\\\\ud83d", "\\ud83d"), ("é", "é")],
+)
+@pytest.mark.parametrize("model", [Person, Person | None, list[Person]])
+def test_half_of_a_character_that_a_model_escaped_is_replaced_in_an_instance_of_any_type(escaped, name, model):
+    text = f'{{"name": "{escaped}"}}'
+    made = turn_of(f"[{text}]" if model == list[Person] else text).parsed(model)
+    assert made == ([Person(name=name)] if model == list[Person] else Person(name=name))
+
+
+def test_the_error_for_escapes_of_half_a_character_in_text_that_is_no_json_is_that_of_pydantic():
+    with pytest.raises(pydantic.ValidationError, match="Invalid JSON"):
+        turn_of('{"name": "\\ud83d"').parsed(Person)
+
+
+def cut_off(text: str, kind: FinishKind = "length") -> Turn:
+    return dataclasses.replace(turn_of(text), finish_reason="max_tokens", finish_kind=kind)
+
+
+@pytest.mark.parametrize(("model", "detail"), [(Wheel, "not one complete JSON"), (Person, "EOF"), (None, "not one")])
+def test_the_error_for_an_answer_that_was_cut_off_says_so(model, detail):
+    wanted = r"^the answer was cut off at the token limit \(finish reason max_tokens\): raise max_tokens; [\s\S]*"
+    with pytest.raises(ValueError, match=wanted + detail):
+        cut_off('{"inches": 2').parsed(model)
+    assert cut_off('{"inches": 2}').parsed(Wheel) == Wheel(2)
+    with pytest.raises(ValueError, match=r"^(?!the answer was cut off)"):
+        cut_off('{"inches": 2', "stop").parsed(model)
+
+
+@pytest.mark.parametrize("model", [Wheel, Person, list[int], None])
+def test_the_error_for_a_refusal_has_the_words_of_the_model(model):
+    with pytest.raises(ValueError, match=r"^the model refused to answer: \"I can't help with that\.\"$"):
+        Turn((Message("assistant", [Refusal("I can't help with that.")]),)).parsed(model)
+    answered = Message("assistant", [OutputText('{"inches": 1}'), Refusal("But I will not ride it.")])
+    assert Turn((answered,)).parsed(Wheel) == Wheel(1)
+
+
 def test_a_value_that_is_nested_too_deeply_is_refused():
     depth = 600
     text = '{"next": ' * depth + '{"next": null}' + "}" * depth
@@ -415,6 +498,22 @@ def test_without_pydantic_its_metadata_is_refused_with_what_to_install(monkeypat
         response_format(hint)
     with pytest.raises(ConfigError, match=r"the value has metadata that needs pydantic 2"):
         turn_of("9").parsed(hint)
+
+
+class Email:
+    """Like EmailStr, if email-validator is not installed."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> object:
+        raise ImportError("email-validator is not installed, run pip install 'pydantic[email]'")
+
+
+def test_the_error_for_a_type_of_pydantic_that_needs_another_package_names_that_package():
+    wanted = "has metadata that needs another package: email-validator is not installed, run pip"
+    with pytest.raises(ConfigError, match="response_format " + wanted):
+        response_format(Email)
+    with pytest.raises(ConfigError, match="Email " + wanted):
+        turn_of('"a@b.c"').parsed(Email)
 
 
 def test_a_number_beyond_the_largest_float_is_no_float():

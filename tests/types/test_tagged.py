@@ -119,6 +119,7 @@ PROMPTS = [
 ]
 OTHERS = [USAGE, TokenUsage(), Timing(), *ENDS, ClientUsage(3, 1, USAGE), *PARTS]
 VALUES = [*EVENTS, *ITEMS, *TURNS, *PROMPTS, *OTHERS]
+KINDS: list[Any] = list(dict.fromkeys(map(type, VALUES)))
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
@@ -217,11 +218,19 @@ def test_what_is_no_event_raises_a_config_error(data):
         event_from_dict(data)
 
 
-@pytest.mark.parametrize("kind", [Created, Turn, Prompt, TokenUsage, Timing, ClientUsage, ChoiceEnd, Completed])
-@pytest.mark.parametrize("data", [None, 7, [], "text", {"type": "heartbeat"}], ids=repr)
-def test_the_tagged_form_of_something_else_raises_a_config_error(kind, data):
-    with pytest.raises(ConfigError):
-        kind.from_dict(data)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_what_is_no_dict_raises_a_config_error(kind):
+    for data in (None, 7, [], "text", '{"type": "turn"}', b"text"):
+        with pytest.raises(ConfigError):
+            kind.from_dict(data)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not Other], ids=lambda kind: kind.__name__)
+def test_the_tagged_form_of_something_else_raises_a_config_error(kind):
+    for value in VALUES:
+        if not isinstance(value, kind):
+            with pytest.raises(ConfigError, match='expected a dict with the type "'):
+                kind.from_dict(value.to_dict())
 
 
 @pytest.mark.parametrize(
@@ -238,6 +247,8 @@ def test_the_tagged_form_of_something_else_raises_a_config_error(kind, data):
         {"type": "prompt", "tools": [{"type": "tool"}]},
         {"type": "turn", "items": "text"},
         {"type": "turn", "items": [{"type": "function_call"}]},
+        {"type": "turn", "items": [{"type": "reasoning", "content": 5}]},
+        {"type": "turn", "items": [{"type": "reasoning", "summary": ["so"]}]},
         {"type": "turn", "extra": []},
         {"type": "turn", "choices": [{"type": "prompt"}]},
         {"type": "turn", "timing": {"bytes": "7"}},

@@ -18,7 +18,7 @@ import pydantic
 import pytest
 from support import id_of
 
-from chatstream import FunctionCall, InvalidArguments
+from chatstream import FunctionCall, InvalidArguments, Turn
 from chatstream.errors import ConfigError
 from chatstream.types.tools import Tool
 
@@ -185,6 +185,58 @@ def takes_an_undefined_name(x: Missing): ...  # noqa: F821
 def test_a_function_without_an_unambiguous_schema_is_refused(function, message):
     with pytest.raises(ConfigError, match=message):
         Tool.from_function(function)
+
+
+class Database:
+    def find(self, name: str, table: Missing = None) -> Missing:  # noqa: F821
+        return name, table
+
+    __call__ = find
+
+
+@pytest.mark.parametrize(
+    "function",
+    [functools.partial(Database().find, table=1), functools.partial(Database(), table=1)],
+    ids=["method", "object"],
+)
+def test_only_the_annotations_of_what_the_model_gives_need_to_exist_when_the_program_runs(function):
+    tool = Tool.from_function(function)
+    assert list(tool.parameters["properties"]) == ["name"]
+    assert tool.call(FunctionCall(tool.name, '{"name": "a"}', "c")) == ("a", 1)
+
+
+def with_defaults_of_none(  # noqa: PLR0917
+    unit: Unit = None,  # type: ignore[assignment]
+    city: Annotated[str, "its name"] = None,  # type: ignore[assignment]  # noqa: RUF013
+    country: Annotated[str | None, "its country"] = None,
+    zone: Annotated[str | None, pydantic.Field(description="its zone")] = None,
+    street: str = pydantic.Field(None, description="its street"),
+    rest: Any = None,
+    anything: object = None,
+    nothing: None = None,
+):
+    return unit, city
+
+
+def test_a_parameter_whose_default_is_none_takes_none_whatever_its_annotation_says():
+    null = {"type": "null"}
+    assert properties(with_defaults_of_none) == {
+        "unit": {"anyOf": [{"type": "string", "enum": ["c", "f"]}, null]},
+        "city": {"anyOf": [{"type": "string", "description": "its name"}, null]},
+        "country": {"anyOf": [{"type": "string"}, null], "description": "its country"},
+        "zone": {"anyOf": [{"type": "string"}, null], "description": "its zone"},
+        "street": {"anyOf": [{"type": "string"}, null], "description": "its street", "default": None},
+        "rest": {},
+        "anything": {},
+        "nothing": null,
+    }
+    tool = Tool.from_function(with_defaults_of_none)
+    for given, result in (
+        ('"unit": null, "city": "a"', (None, "a")),
+        ('"unit": "c", "city": null, "street": null', ("c", None)),
+    ):
+        unit, city = tool.call(FunctionCall("with_defaults_of_none", f"{{{given}}}", "c"))
+        assert (unit and unit.value, city) == result
 
 
 # ── functions of every kind ─────────────────────────────────────────────────────────────────────────────────────
@@ -510,6 +562,12 @@ def test_a_call_of_another_function_and_a_tool_without_a_function_are_errors_of_
         Tool("f").call(FunctionCall("f", "{}", "c"))
 
 
+@pytest.mark.parametrize("call", [{"city": "Oslo"}, '{"city": "Oslo"}', None, Turn(), ()], ids=repr)
+def test_only_a_function_call_can_be_called(call):
+    with pytest.raises(ConfigError, match=r"^Tool.call takes a FunctionCall, such as those in turn.function_ca"):
+        VISIT.call(call)
+
+
 def test_a_tool_written_by_hand_may_have_a_function():
     def add(a: int, b: int) -> int:
         return a + b
@@ -517,6 +575,35 @@ def test_a_tool_written_by_hand_may_have_a_function():
     tool = Tool("plus", "adds", {"type": "object"}, function=add)
     assert tool == Tool("plus", "adds", {"type": "object"})
     assert tool.call(FunctionCall("plus", '{"a": 1, "b": 2}', "c")) == 3
+
+
+class Adder:
+    def add(self, a, b: Unit = Unit.CELSIUS, *, c=None):
+        return a, b, c
+
+    __call__ = add
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda a, b: (a, Unit(b), None),
+        lambda a, b="c", c=None: (a, Unit(b), c),
+        Adder().add,
+        Adder(),
+        functools.partial(Adder().add, c=None),
+    ],
+    ids=["lambda", "lambda with defaults", "method", "object", "partial"],
+)
+def test_a_parameter_without_annotation_of_a_tool_written_by_hand_takes_the_value_as_it_is(function):
+    tool = Tool("add", "adds", {"type": "object"}, function=function)
+    assert tool.call(FunctionCall("add", '{"a": [1, {"x": null}], "b": "c"}', "c")) == (
+        [1, {"x": None}],
+        Unit.CELSIUS,
+        None,
+    )
+    with pytest.raises(InvalidArguments, match="z is not a parameter; a is missing"):
+        tool.call(FunctionCall("add", '{"b": "c", "z": 1}', "c"))
 
 
 @pytest.mark.parametrize("bound", [False, True], ids=["function", "partial"])
