@@ -28,7 +28,7 @@ _NEVER_STRICT = {
     *("unevaluatedItems", "unevaluatedProperties", "patternProperties", "propertyNames", "minProperties"),
     *("maxProperties", "dependentRequired", "dependentSchemas", "minLength", "maxLength"),
 }
-_STRICT_FORMATS = {"date-time", "date", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}
+_STRICT_FORMATS = ["date-time", "date", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"]
 _LOOKAROUND = re.compile(r"\(\?<?[=!]")
 
 
@@ -129,9 +129,9 @@ def _is_definite(schema: Schema) -> bool:
 
 def _is_refused(schema: Schema) -> bool:
     """Whether OpenAI answers status 400 to a strict schema with these keywords."""
-    if not _NEVER_STRICT.isdisjoint(schema) or not _STRICT_FORMATS.issuperset([schema.get("format", "date")]):
+    if not _NEVER_STRICT.isdisjoint(schema) or schema.get("format", "date") not in _STRICT_FORMATS:
         return True
-    return _LOOKAROUND.search(schema.get("pattern", "")) is not None  # pydantic 2.12 writes one for Decimal
+    return _LOOKAROUND.search(str(schema.get("pattern"))) is not None  # pydantic 2.12 writes one for Decimal
 
 
 def without(schema: Schema, key: str) -> Schema:
