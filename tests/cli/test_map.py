@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from chatstream.cli.main import main
-from chatstream.testing import status, text_answer
+from chatstream.testing import FaultServer, status, text_answer
 
 LINES = [
     {"prompt": "a", "id": "1", "model": "m1"},
@@ -40,6 +41,17 @@ def test_a_file_of_prompts_is_answered_in_a_file_of_results(openai_server, files
     assert all((each.json["seed"], each.json["temperature"]) == (1, 0.5) for each in server.requests[:1])
     assert main(command) == 0
     assert len(server.requests) == 2
+
+
+def test_a_dash_stands_for_stdin_and_for_stdout(files, tmp_path):
+    """In a process of its own, whose stdin and stdout are pipes."""
+    with FaultServer(text_answer("fine")) as server:
+        command = [sys.executable, "-m", "chatstream", "map", "-", "-", "--base-url", server.url, "-m", "m1"]
+        given = Path(files[0]).read_bytes()
+        done = subprocess.run(command, input=given, capture_output=True, cwd=tmp_path, timeout=60, check=False)
+    assert (done.stderr, done.returncode) == (b"chatstream: all 2 prompts are answered in -\n", 0)
+    assert len(done.stdout.splitlines()) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
 
 def test_the_model_of_the_command_replaces_those_of_the_lines(openai_server, files):
@@ -108,7 +120,13 @@ def dask(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         def __exit__(self, *error: object) -> None:
             self._pool.shutdown()
 
-    monkeypatch.setitem(sys.modules, "distributed", SimpleNamespace(Client=Cluster))
+    def resolve_address(address: str) -> str:
+        if ":" not in address:
+            raise ValueError(f"missing port number in address {address!r}")
+        return address
+
+    comm = SimpleNamespace(resolve_address=resolve_address)
+    monkeypatch.setitem(sys.modules, "distributed", SimpleNamespace(Client=Cluster, comm=comm))
     return addresses
 
 
@@ -125,8 +143,13 @@ def test_the_prompts_are_answered_on_the_cluster_at_an_address(openai_server, fi
 def test_a_cluster_that_is_not_there_or_not_installed_is_one_line(openai_server, files, dask, capsys, monkeypatch):
     openai_server(text_answer("fine"))
     assert main(["map", *files, "-m", "m1", "--dask", "tcp://nowhere:1"]) == 1
+    assert main(["map", *files, "-m", "m1", "--dask", "localhost"]) == 1
+    assert dask == ["tcp://nowhere:1"]
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert main(["map", *files, "-m", "m1", "--dask", "tcp://127.0.0.1:1"]) == 1
     errors = capsys.readouterr().err.splitlines()
     assert errors[0] == "chatstream: there is no Dask scheduler at tcp://nowhere:1: timed out"
-    assert "chatstream-py[dask]" in errors[1]
+    assert (
+        errors[1] == "chatstream: there is no Dask scheduler at localhost: missing port number in address 'localhost'"
+    )
+    assert "chatstream-py[dask]" in errors[2]
