@@ -84,7 +84,7 @@ _PLACES = {
     "there are no callbacks, so loop over the stream: for event in client.stream(…)": (
         "callback callbacks event_handler on_chunk on_event on_text on_token stream_callback"
     ),
-    "many prompts at once, and their options, are chatstream.map_prompts(client, prompts, concurrency=…, out=…)": (
+    "it belongs to chatstream.map_prompts(client, prompts, concurrency=…, executor=…, out=…)": (
         "concurrency executor max_concurrency max_workers n_jobs num_workers ordered out progress resume workers"
     ),
     "chatstream.fallback([client, …]) tries several clients in order": "fallback fallbacks",

@@ -172,12 +172,12 @@ class Run:
 
     def end(self) -> None:
         """End what is in flight: wait for it if it is written to a file, else cancel it."""
-        self._flight.cancel_unbegun()
         try:
             while self._flight and self._waits_at_end:
                 self._flight.drop_finished()
         finally:
             self._gives_up = True
+            self._flight.cancel_unbegun()  # not before, because Dask cancels what it has begun, too
             while self._flight and self._cancel is not None:
                 self._cancel()
                 self._flight.drop_finished()
