@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from chatstream import map_prompts
 from chatstream.cli.main import main
 from chatstream.testing import FaultServer, status, text_answer
 
@@ -77,6 +79,13 @@ def test_a_terminal_shows_the_progress(openai_server, files, capsys, monkeypatch
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert main(["map", *files, "-m", "m1"]) == 0
     assert capsys.readouterr().err.startswith("2 done, 0 failed")
+
+
+@pytest.mark.parametrize("name", sorted(inspect.signature(map_prompts).parameters.keys() - {"fields"}))
+def test_an_option_of_a_run_is_no_field_of_its_requests(openai_server, files, capsys, name):
+    openai_server(text_answer("fine"))
+    assert main(["map", *files, "-m", "m1", "-o", f"{name}=true"]) == 1
+    assert capsys.readouterr().err.startswith(f"chatstream: {name}=True is not a request field: it belongs to ")
 
 
 def test_the_ceilings_of_the_command_hold(openai_server, files, monkeypatch):
