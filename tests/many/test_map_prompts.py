@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 import time
 from collections.abc import Iterator
@@ -260,6 +261,17 @@ class Table:
 def test_arguments_that_can_not_work_are_refused_before_the_first_result_is_asked_for(client, arguments, words):
     with pytest.raises(ConfigError, match=words):
         map_prompts(client, **{"prompts": ["a"], **arguments})
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("text", r"result\.turn\.text"), ("usage", r"result\.turn"), ("id", r"result\.key"), ("prompt", r"result\.index")],
+)
+def test_what_a_result_has_in_other_libraries_is_named_as_it_is_called_here(client, name, words):
+    (result,) = map_prompts(client, ["a"])
+    with pytest.raises(AttributeError, match=f"'Result' object has no attribute '{name}': .*{words}"):
+        getattr(result, name)
+    assert pickle.loads(pickle.dumps(result)) == result
 
 
 def test_what_is_no_client_is_refused():
