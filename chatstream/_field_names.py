@@ -84,6 +84,10 @@ _PLACES = {
     "there are no callbacks, so loop over the stream: for event in client.stream(…)": (
         "callback callbacks event_handler on_chunk on_event on_text on_token stream_callback"
     ),
+    "it belongs to chatstream.map_prompts(client, prompts, concurrency=…, executor=…, out=…)": (
+        "client concurrency executor max_concurrency max_workers n_jobs num_workers ordered out progress prompts "
+        "resume workers"
+    ),
     "chatstream.fallback([client, …]) tries several clients in order": "fallback fallbacks",
     "answers are always streamed: leave it out, and use .collect() for the complete answer": "streaming",
     'it is an argument of Client("groq") or of chatstream.stream(…, provider="groq")': (

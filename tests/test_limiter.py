@@ -203,10 +203,19 @@ def test_ceilings_hold_before_anything_is_learned():
     assert Pace(requests=120).interval == pytest.approx(0.5)
     pace = Pace(tokens=60 * USUAL_TOKENS)
     assert pace.interval == pytest.approx(1)
-    for _ in range(200):
-        pace.used(4000)
+    pace.used(4000)
     assert pace.interval == pytest.approx(4)
     assert Pace(requests=6, tokens=60 * USUAL_TOKENS).interval == pytest.approx(10)
+
+
+def test_a_call_counts_as_the_mean_of_the_counts_reported_so_far_and_later_of_the_latest_ones():
+    pace = Pace(tokens=60_000)
+    for tokens in (100, 200, 600):
+        pace.used(tokens)
+    assert pace.interval == pytest.approx(0.3)
+    for _ in range(100):
+        pace.used(2000)
+    assert pace.interval == pytest.approx(2, rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -310,7 +319,7 @@ def test_clients_that_share_a_limiter_share_its_ceiling(serve, connect):
 def test_a_limiter_learns_how_many_tokens_a_call_takes(serve, connect, usage, tokens):
     limiter = Limiter(tokens_per_minute=60_000_000)
     connect(serve(text_answer("fine", usage=usage)), limiter=limiter).stream("Hi").collect()
-    assert limiter.requests_per_second == pytest.approx(1e6 / (USUAL_TOKENS + (tokens - USUAL_TOKENS) / 10))
+    assert limiter.requests_per_second == pytest.approx(1e6 / tokens)
 
 
 def test_tokens_are_counted_once_for_a_client_and_its_limiter():
@@ -318,7 +327,7 @@ def test_tokens_are_counted_once_for_a_client_and_its_limiter():
     call = Call("Hi", "m", {}, CancelScope(), Provider("test", "http://127.0.0.1:9/v1"), limiter=limiter)
     call.add_tokens(TokenUsage(total_tokens=11_000))
     assert call.total.usage.tokens.total_tokens == 11_000
-    assert limiter.requests_per_second == pytest.approx(0.5)
+    assert limiter.requests_per_second == pytest.approx(1 / 11)
 
 
 def test_a_limiter_reads_the_headers_of_answers_and_of_refusals(serve, connect):

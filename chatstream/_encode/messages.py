@@ -106,10 +106,11 @@ def _append_call(call: Call, messages: list[dict[str, Any]], check: bool) -> Non
         messages.append({"role": "assistant"})
     message = messages[-1]
     message["content"] = message.get("content") or None
-    message["tool_calls"] = [*(message.get("tool_calls") or ()), _tool_call(call, check)]
+    message["tool_calls"] = [*(message.get("tool_calls") or ()), encode_call(call, check)]
 
 
-def _tool_call(call: Call, check: bool) -> dict[str, Any]:
+def encode_call(call: Call, check: bool) -> dict[str, Any]:
+    """An entry of ``tool_calls``. With ``check``, its arguments are a JSON object in any case."""
     if isinstance(call, LocalShellCall):
         call_id = call.call_id or call.id  # the one that the output refers to
         return {"id": call_id, "type": "local_shell_call", "status": call.status, "action": call.action}

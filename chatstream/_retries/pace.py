@@ -29,7 +29,8 @@ STEP = 0.2  # seconds that an answer counts at most: 75 answers for a return, so
 FIRST = 1.0  # seconds of the first return and of the first average, which may be far from the limit; then they double
 WEIGHT = 4.0  # requests at the present pace that an average counts besides, because a few answers say little
 LOW, SLOWEST = 0.1, 0.25  # of a limit: headers count below it; of its rate when nothing is left, for four processes
-USUAL_TOKENS, TOKENS_WEIGHT = 1000.0, 0.1  # of a call that is not known yet; of the latest answer in the mean
+USUAL_TOKENS = 1000.0  # of a call, until the first answer
+TOKENS_WEIGHT = 0.1  # of the latest answer in the mean; the first ten weigh the same
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 _UNITS = (86400.0, 3600.0, 60.0, 1.0, 0.001)
 
@@ -40,7 +41,7 @@ class Pace:
     def __init__(self, requests: float | None = None, tokens: float | None = None) -> None:
         self._ceiling = math.inf if requests is None else requests / 60
         self._tokens = math.inf if tokens is None else tokens / 60
-        self._tokens_per_call = USUAL_TOKENS
+        self._tokens_per_call, self._counted = USUAL_TOKENS, 0
         self._low: dict[str, float] = {}  # requests and tokens per second, where headers say that little is left
         self._limit = math.inf  # requests per second: where the server is thought to refuse
         self._return = FIRST  # seconds until the pace is there
@@ -115,7 +116,8 @@ class Pace:
 
     def used(self, tokens: int) -> None:
         """An answer took so many tokens."""
-        self._tokens_per_call += TOKENS_WEIGHT * (tokens - self._tokens_per_call)
+        self._counted += 1
+        self._tokens_per_call += max(1 / self._counted, TOKENS_WEIGHT) * (tokens - self._tokens_per_call)
 
     def observe(self, headers: Mapping[str, str]) -> None:
         """Read what the server says of its limits, in the headers that OpenAI and most servers send."""

@@ -57,6 +57,7 @@ def request_fields(options: argparse.Namespace) -> dict[str, Any]:
         if name in PLACES.call:
             raise ConfigError(f"-o {name}=… is not a request field: it may be an option of its own (see --help)")
         fields[name] = _json(name, value)
+    PLACES.check_fields(fields)
     return fields
 
 

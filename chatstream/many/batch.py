@@ -14,13 +14,17 @@ from typing import Any
 
 from .._decode.aggregate import collect
 from .._decode.parser import read_events
+from .._encode.messages import encode_call
 from ..errors import UnexpectedStatus
-from ..types.items import CustomToolCall, FunctionCall
+from ..types.items import CustomToolCall, FunctionCall, Reasoning
+from ..types.parts import OutputImage
 from ..types.turn import Turn
 from ..types.usage import TokenUsage
 from .result import Result
 
 ID = "batch_req_"  # and the hash of the request
+CALLS = (FunctionCall, CustomToolCall)
+MESSAGE_KEYS = ("annotations", "audio")  # of the other data of an answer, what belongs to its message
 
 
 def encode_batch(result: Result, request: str) -> dict[str, Any]:
@@ -67,16 +71,19 @@ def _choice(number: int, turn: Turn) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": turn.text or None, "refusal": turn.refusal or None}
     if turn.reasoning:
         message["reasoning_content"] = turn.reasoning
-    if calls := [_call(each) for each in turn.items if isinstance(each, (FunctionCall, CustomToolCall))]:
-        message["tool_calls"] = calls
-    return {"index": number, "message": message, "finish_reason": turn.finish_reason}
+    lists = {
+        "reasoning_details": [each for item in turn.items if isinstance(item, Reasoning) for each in item.details],
+        "tool_calls": [encode_call(item, False) for item in turn.items if isinstance(item, CALLS)],
+        "images": [_image(part) for part in turn._parts() if isinstance(part, OutputImage)],
+    }
+    message |= {name: values for name, values in lists.items() if values}
+    message |= {name: turn.extra[name] for name in MESSAGE_KEYS if name in turn.extra}
+    other = {name: value for name, value in turn.extra.items() if name not in MESSAGE_KEYS}
+    return {"index": number, "message": message, "finish_reason": turn.finish_reason} | other
 
 
-def _call(call: FunctionCall | CustomToolCall) -> dict[str, Any]:
-    if isinstance(call, FunctionCall):
-        function = {"name": call.name, "arguments": call.arguments}
-        return {"id": call.call_id, "type": "function", "function": function}
-    return {"id": call.call_id, "type": "custom", "custom": {"name": call.name, "input": call.input}}
+def _image(part: OutputImage) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": part.image_url}}
 
 
 def _usage(usage: TokenUsage | None) -> Mapping[str, Any] | None:

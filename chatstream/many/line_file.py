@@ -43,7 +43,7 @@ class LineFile:
         self._lock = ForkSafeLock()
         self._torn = 0  # bytes at the end of the file that are the beginning of a line, for which there was no room
         self._synced_at = monotonic()
-        self._file = open(path, "a+b", buffering=0)  # noqa: SIM115  # closed by `close`
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115  # closed by `close`
         _open_files.add(self)
         try:
             self._acquire()
@@ -122,7 +122,7 @@ class LineFile:
                 new.flush()
                 os.fsync(new.fileno())
             os.chmod(fresh, stat.S_IMODE(os.stat(path).st_mode))
-            file = undo.enter_context(open(fresh, "a+b", buffering=0))
+            file = undo.enter_context(open(fresh, "ab", buffering=0))
             if fcntl is not None:  # pragma: no branch
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.replace(fresh, path)

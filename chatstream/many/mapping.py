@@ -55,12 +55,13 @@ def map_prompts(
     - ``fields``: arguments of `Client.stream` for all prompts. The fields of a dict take precedence, but ``model``
       replaces the models that dicts name.
 
-    A failed call is a `Result` with its error, and does not end the run. Raises `ConfigError` for arguments that can't
+    A failed call is a `Result` with its error, and does not end the run. What ``prompts`` raises is raised after the
+    results of the prompts in flight. Raises `ConfigError` for arguments that can't
     work, for a file of another run or one that another run is writing to, and OSError if a result can't be written.
     """
     if not isinstance(client, Client):
         raise ConfigError(f"client must be a Client, not {type(client).__name__}")
-    _check(prompts, concurrency, fields)
+    _check(prompts, executor, concurrency, out, fields)
     client._checked_fields({name: value for name, value in fields.items() if name not in OPTIONS})
     tally = Tally(progress, len(prompts) if isinstance(prompts, Sized) else None)
     client = client._for_run(limiter)
@@ -87,11 +88,18 @@ def map_prompts(
     return results()
 
 
-def _check(prompts: Any, concurrency: Any, fields: Mapping[str, Any]) -> None:
+def _check(prompts: Any, executor: Any, concurrency: Any, out: Any, fields: Mapping[str, Any]) -> None:
     if isinstance(prompts, (str, bytes, Mapping)) or not isinstance(prompts, (Iterable, os.PathLike)):
         raise ConfigError(f"prompts must be a list or another iterable, or a Path, not {type(prompts).__name__}")
+    if hasattr(prompts, "columns"):  # over which a loop goes, or over their names
+        raise ConfigError('prompts must be rows, not a table: use table[["id", "prompt"]].to_dict("records")')
+    if executor is not None and (isinstance(executor, type) or not hasattr(executor, "submit")):
+        name = executor.__name__ if isinstance(executor, type) else type(executor).__name__
+        raise ConfigError(f"executor must be an executor, such as ProcessPoolExecutor(4), not {name}")
     if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
         raise ConfigError(f"concurrency must be an integer of at least 1, not {concurrency!r}")
+    if not (out is None or isinstance(out, (str, bytes, os.PathLike))):
+        raise ConfigError(f"out must be the path of a file, not {type(out).__name__}")
     for name in ("prompt", "messages"):
         if name in fields:
             raise ConfigError(f"map_prompts does not accept {name}=…: pass the prompts as its second argument")

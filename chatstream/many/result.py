@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._dataclass import frozen
+from .._missing import explain_missing
 from ..errors import Attempt, ConfigError
 from ..types.turn import Turn
 
@@ -52,6 +53,17 @@ class Result:
             made["error"] |= {} if partial is None else {"partial": partial.to_dict()}
         made["attempts"] = [{"status": each.status, "error": each.error} for each in self.attempts]
         return made | {"started": round(self.started, 3), "seconds": round(self.seconds, 6)}
+
+
+_TURN = "the answer is result.turn, with its text in result.turn.text; it is None after an error, result.error"
+explain_missing(
+    Result,
+    {
+        **dict.fromkeys(("text", "content", "message", "choices", "response", "usage", "parsed"), _TURN),
+        **dict.fromkeys(("id", "custom_id"), "use result.key"),
+        "prompt": "keep the prompts in a list, and use prompts[result.index]",
+    },
+)
 
 
 def encode_result(result: Result, request: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Rules:
 - A task that the executor has lost is submitted once more: Dask's may lose some when a worker is killed.
 - A result is written where it finishes, and not when the caller asks for it: a slow loop loses no answer.
 - In order, no more than `LOOKAHEAD` × ``concurrency`` results wait for an earlier one.
+- What the entries raise is raised after the results of what is in flight.
 - Ctrl-C takes no further entries, hands over what is in flight, and is raised then. A second one cancels what is in
   flight in this process.
 - A loop that is left early waits for what is in flight if there is a file to write it to, and cancels it otherwise.
@@ -60,6 +61,7 @@ class Run:
         self._held: dict[int, Result] = {}  # in order: those after one that is in flight
         self._next = 0  # in order: the index of the next result
         self._lost: set[int] = set()  # the indices of tasks that were submitted once more
+        self._failure: Exception | None = None  # what the entries have raised
         self._waits_at_end = store is not None
         self._gives_up = False  # what finishes now is not written any more
 
@@ -78,11 +80,13 @@ class Run:
             yield from self._ready
             yield from [self._held[index] for index in sorted(self._held)]
             raise
+        if self._failure is not None:
+            raise self._failure
 
     def _fill(self, numbered: Iterator[Entry]) -> bool:
         """Submit entries until there is a result. False if there will be none."""
         while not self._ready:
-            entry = next(numbered, None) if self._has_room() else None
+            entry = self._next_entry(numbered) if self._has_room() else None
             if entry is not None:
                 self._begin(*entry)
             elif self._flight:
@@ -90,6 +94,14 @@ class Run:
             else:
                 return False
         return True
+
+    def _next_entry(self, numbered: Iterator[Entry]) -> Entry | None:
+        """The next entry; None after the last one, or after an error, which is raised at the end."""
+        try:
+            return next(numbered, None) if self._failure is None else None
+        except Exception as error:
+            self._failure = error
+            return None
 
     def _has_room(self) -> bool:
         waiting = len(self._flight) + len(self._held)
@@ -160,12 +172,12 @@ class Run:
 
     def end(self) -> None:
         """End what is in flight: wait for it if it is written to a file, else cancel it."""
-        self._flight.cancel_unbegun()
         try:
             while self._flight and self._waits_at_end:
                 self._flight.drop_finished()
         finally:
             self._gives_up = True
+            self._flight.cancel_unbegun()  # not before, because Dask cancels what it has begun, too
             while self._flight and self._cancel is not None:
                 self._cancel()
                 self._flight.drop_finished()

@@ -3,7 +3,7 @@
     Result ─write▶ one line, appended at once                a key and its request ─find▶ the answer of an earlier run
 
 Rules:
-- A torn last line is cut off, and its prompt is asked again.
+- A torn last line is cut off, and its prompt is asked again. One that only lacks its end gets it.
 - Each key has one line. An error is replaced on resuming: its line is taken out, and its prompt is asked again.
 - Nothing is cut off or taken out of a file that has a line which is no result.
 - A pipe or a device is written to, and never read.
@@ -64,20 +64,22 @@ class Store:
 
     def _read(self, resume: bool) -> None:
         """Index the lines, cut off a torn one, and take out those of errors."""
-        size, failed, torn = 0, False, b""
+        size, failed, line, torn = 0, False, b"", b""
         with open(self.path, "rb") as lines:
             for number, line in enumerate(lines, 1):
-                if line.endswith(b"\n"):
+                if _is_whole(line):
                     failed |= not self._note(line, size, number)
                     size += len(line)
                 else:
                     torn = line
-        if torn:
-            if not _is_torn(torn):
-                raise ConfigError(f"{self.path} is not a file of results: its last line is incomplete")
-            os.truncate(self.path, size)
+        if torn and not _is_torn(torn):
+            raise ConfigError(f"{self.path} is not a file of results: its last line is incomplete")
         if size and not resume:
             raise ConfigError(f"{self.path} already has results: continue with resume=True, or use another file")
+        if torn:
+            os.truncate(self.path, size)
+        elif line and not line.endswith(b"\n"):
+            self._file.append(b"\n")
         if failed:
             self._file.replace(self._copy_answers)
         self._lines = open(self.path, "rb")  # noqa: SIM115
@@ -137,6 +139,17 @@ class Store:
         self._file.append(dump((encode_batch if task.batch else encode_result)(result, task.request)))
 
 
+def _is_whole(line: bytes) -> bool:
+    """Whether a line is more than the beginning of one. Programs and editors may leave the last one without its end."""
+    if line.endswith(b"\n"):
+        return True
+    try:
+        load(line)
+    except ConfigError:
+        return False
+    return True
+
+
 def _is_torn(line: bytes) -> bool:
     """Whether a last line without an end is the beginning of a result. Zeros after it come from a crash of the machine
     before its data was on the disk."""
@@ -156,4 +169,6 @@ def _parts(line: Mapping[str, Any]) -> tuple[str, str, bool]:
         key, request, answered = line.get("key"), line.get("request"), "turn" in line
     if not (isinstance(key, str) and isinstance(request, str)):
         raise ConfigError("it has no key, or no hash of a request")
+    if line.keys().isdisjoint(("turn", "response", "error")):  # as a line of a batch that is to be answered
+        raise ConfigError("it has neither an answer nor an error")
     return key, request, answered

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from chatstream import map_prompts
 from chatstream.cli.main import main
-from chatstream.testing import status, text_answer
+from chatstream.testing import FaultServer, status, text_answer
 
 LINES = [
     {"prompt": "a", "id": "1", "model": "m1"},
@@ -42,6 +45,17 @@ def test_a_file_of_prompts_is_answered_in_a_file_of_results(openai_server, files
     assert len(server.requests) == 2
 
 
+def test_a_dash_stands_for_stdin_and_for_stdout(files, tmp_path):
+    """In a process of its own, whose stdin and stdout are pipes."""
+    with FaultServer(text_answer("fine")) as server:
+        command = [sys.executable, "-m", "chatstream", "map", "-", "-", "--base-url", server.url, "-m", "m1"]
+        given = Path(files[0]).read_bytes()
+        done = subprocess.run(command, input=given, capture_output=True, cwd=tmp_path, timeout=60, check=False)
+    assert (done.stderr, done.returncode) == (b"chatstream: all 2 prompts are answered in -\n", 0)
+    assert len(done.stdout.splitlines()) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
 def test_the_model_of_the_command_replaces_those_of_the_lines(openai_server, files):
     server = openai_server(text_answer("fine"))
     assert main(["map", *files, "-m", "m1"]) == 0
@@ -65,6 +79,13 @@ def test_a_terminal_shows_the_progress(openai_server, files, capsys, monkeypatch
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert main(["map", *files, "-m", "m1"]) == 0
     assert capsys.readouterr().err.startswith("2 done, 0 failed")
+
+
+@pytest.mark.parametrize("name", sorted(inspect.signature(map_prompts).parameters.keys() - {"fields"}))
+def test_an_option_of_a_run_is_no_field_of_its_requests(openai_server, files, capsys, name):
+    openai_server(text_answer("fine"))
+    assert main(["map", *files, "-m", "m1", "-o", f"{name}=true"]) == 1
+    assert capsys.readouterr().err.startswith(f"chatstream: {name}=True is not a request field: it belongs to ")
 
 
 def test_the_ceilings_of_the_command_hold(openai_server, files, monkeypatch):
@@ -108,7 +129,13 @@ def dask(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         def __exit__(self, *error: object) -> None:
             self._pool.shutdown()
 
-    monkeypatch.setitem(sys.modules, "distributed", SimpleNamespace(Client=Cluster))
+    def resolve_address(address: str) -> str:
+        if ":" not in address:
+            raise ValueError(f"missing port number in address {address!r}")
+        return address
+
+    comm = SimpleNamespace(resolve_address=resolve_address)
+    monkeypatch.setitem(sys.modules, "distributed", SimpleNamespace(Client=Cluster, comm=comm))
     return addresses
 
 
@@ -125,8 +152,13 @@ def test_the_prompts_are_answered_on_the_cluster_at_an_address(openai_server, fi
 def test_a_cluster_that_is_not_there_or_not_installed_is_one_line(openai_server, files, dask, capsys, monkeypatch):
     openai_server(text_answer("fine"))
     assert main(["map", *files, "-m", "m1", "--dask", "tcp://nowhere:1"]) == 1
+    assert main(["map", *files, "-m", "m1", "--dask", "localhost"]) == 1
+    assert dask == ["tcp://nowhere:1"]
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert main(["map", *files, "-m", "m1", "--dask", "tcp://127.0.0.1:1"]) == 1
     errors = capsys.readouterr().err.splitlines()
     assert errors[0] == "chatstream: there is no Dask scheduler at tcp://nowhere:1: timed out"
-    assert "chatstream-py[dask]" in errors[1]
+    assert (
+        errors[1] == "chatstream: there is no Dask scheduler at localhost: missing port number in address 'localhost'"
+    )
+    assert "chatstream-py[dask]" in errors[2]

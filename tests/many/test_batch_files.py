@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 from echo import Echo, lines_of
 
-from chatstream import ConfigError, CustomToolCall, FunctionCall, TokenUsage, Turn, map_prompts
+from chatstream import (
+    ConfigError,
+    CustomToolCall,
+    FunctionCall,
+    TokenUsage,
+    Turn,
+    collect,
+    map_prompts,
+    read_events,
+)
 from chatstream.many.batch import completion, decode_batch
 from chatstream.testing import done, end, event, finish, head, status, text_answer
 
@@ -109,6 +118,35 @@ def test_every_answer_can_be_read_back_from_its_line():
         assert read.finish_reason == turn.finish_reason
         if turn.token_usage is not None:
             assert read.token_usage == turn.token_usage or turn.token_usage.raw
+
+
+def test_the_body_of_an_answer_has_all_that_the_server_has_sent_with_it():
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    call["extra_content"] = {"google": {"thought_signature": "s"}}
+    data = {
+        "annotations": [{"type": "url_citation", "url_citation": {"url": "https://example.org"}}],
+        "audio": {"id": "a", "data": "AAAA", "transcript": "fine"},
+        "images": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}],
+        "reasoning_content": "Hm.",
+        "reasoning_details": [{"type": "reasoning.text", "text": "Hm.", "signature": "s"}],
+        "tool_calls": [call],
+    }
+    choices = [
+        {
+            "index": number,
+            "message": {"role": "assistant", "content": "fine", "refusal": None, **data},
+            "finish_reason": "tool_calls",
+            "logprobs": {"content": [{"token": "fine", "logprob": -0.1 - number, "bytes": None, "top_logprobs": []}]},
+            "content_filter_results": {"hate": {"filtered": False}},
+        }
+        for number in range(2)
+    ]
+    body = {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": choices}
+    body["usage"] = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+    turn = collect(read_events(json.dumps(body).encode()))
+    assert completion(turn, 1.5) == body
+    line = {"custom_id": "a", "response": {"body": body}}
+    assert decode_batch(line).turn == turn
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pickle
 import signal
 import socket
 from collections import Counter
-from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -57,6 +57,20 @@ class Elsewhere(Executor):
         else:
             future.set_result(pickle.loads(pickle.dumps(function(*pickle.loads(pickle.dumps(arguments))))))
         return future
+
+
+class Relayed(ThreadPoolExecutor):
+    """Gives out futures that can be cancelled while their functions run, as the executor of Dask does."""
+
+    def submit(self, function: Any, /, *arguments: Any, **options: Any) -> Future[Any]:
+        relayed: Future[Any] = Future()
+
+        def relay(future: Future[Any]) -> None:
+            if relayed.set_running_or_notify_cancel():
+                relayed.set_result(future.result())
+
+        super().submit(function, *arguments, **options).add_done_callback(relay)
+        return relayed
 
 
 @pytest.fixture
@@ -254,6 +268,20 @@ def test_ordinary_headers_and_fields_reach_a_worker_whatever_their_values(worker
     assert result.error is None
     ((title, body),) = sent
     assert (title, body["user"], body["prompt_cache_key"], body["top_k"]) == ("My App", user, cached, 3)
+
+
+def test_a_loop_that_is_left_waits_for_its_file_where_running_functions_can_be_cancelled(serve, connect, tmp_path):
+    def script(wire: Any) -> None:
+        if wire.request.json["messages"][-1]["content"] == "slow":
+            wire.wait(0.3)
+        Echo()(wire)
+
+    with Relayed(2) as pool:
+        client, out = connect(serve([script])), tmp_path / "out.jsonl"
+        results = map_prompts(client, ["slow", "a", "b"], executor=pool, concurrency=2, out=out)
+        assert next(results).turn.text == "a"
+        results.close()
+    assert texts_of(out) == ["a", "slow"]
 
 
 @pytest.mark.parametrize("field", ["extra_headers", "extra_body"])

@@ -322,6 +322,25 @@ def test_a_named_pipe_gets_the_lines_as_they_come(client_of_echo, tmp_path):
     assert len(lines) == 3
 
 
+def test_a_pipe_whose_reader_has_gone_ends_the_run_with_an_error(client_of_echo, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    def read_a_line() -> None:
+        with open(pipe, "rb") as file:
+            file.readline()
+
+    def prompts() -> Iterator[str]:
+        yield "a"
+        reader.join()
+        yield from (f"p{number}" for number in range(20))
+
+    reader = threading.Thread(target=read_a_line)
+    reader.start()
+    with within(5.0), pytest.raises(BrokenPipeError, match=f"can't write a result: {os.strerror(errno.EPIPE)}"):
+        list(map_prompts(client_of_echo, prompts(), out=pipe, concurrency=1))
+
+
 def test_a_run_whose_file_is_the_null_device_keeps_nothing(client_of_echo):
     for _ in range(2):
         results = list(map_prompts(client_of_echo, ["a", "b"], out=os.devnull))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -226,6 +228,15 @@ def test_the_path_of_a_file_stands_for_its_lines(client, tmp_path):
     assert "is a JSON list" in str(results[3].error)
 
 
+class Table:
+    """As a DataFrame of pandas, whose loop is over the names of its columns."""
+
+    columns = ("id", "prompt")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -238,12 +249,29 @@ def test_the_path_of_a_file_stands_for_its_lines(client, tmp_path):
         ({"prompt": "a"}, "map_prompts does not accept prompt=…: pass the prompts as its second"),
         ({"messages": []}, "map_prompts does not accept messages=…: pass the prompts as its second"),
         ({"timeout": 5}, "timeout"),
+        ({"max_workers": 4}, r"max_workers=4 is not a request field: .*map_prompts\(client, prompts, concurrency=…"),
+        ({"concurency": 4}, "did you mean concurrency"),
+        ({"prompts": Table()}, "prompts must be rows, not a table"),
+        ({"executor": "threads"}, "executor must be an executor, such as .*, not str"),
+        ({"executor": ThreadPoolExecutor}, "executor must be an executor, such as .*, not ThreadPoolExecutor"),
+        ({"out": True}, "out must be the path of a file, not bool"),
         ({"progress": "yes"}, "progress must be a bool, None or a function of a Progress"),
     ],
 )
 def test_arguments_that_can_not_work_are_refused_before_the_first_result_is_asked_for(client, arguments, words):
     with pytest.raises(ConfigError, match=words):
         map_prompts(client, **{"prompts": ["a"], **arguments})
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("text", r"result\.turn\.text"), ("usage", r"result\.turn"), ("id", r"result\.key"), ("prompt", r"result\.index")],
+)
+def test_what_a_result_has_in_other_libraries_is_named_as_it_is_called_here(client, name, words):
+    (result,) = map_prompts(client, ["a"])
+    with pytest.raises(AttributeError, match=f"'Result' object has no attribute '{name}': .*{words}"):
+        getattr(result, name)
+    assert pickle.loads(pickle.dumps(result)) == result
 
 
 def test_what_is_no_client_is_refused():
@@ -319,6 +347,34 @@ def test_what_the_iterable_of_prompts_raises_ends_the_run(client, tmp_path):
     with pytest.raises(LookupError, match="no more"):
         list(results)
     assert len(lines_of(tmp_path / "out.jsonl")) == 1
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_results_of_prompts_in_flight_are_handed_over_before_what_the_iterable_of_prompts_raises(client, ordered):
+    class Prompts:
+        """An iterator that may be asked again after an error."""
+
+        def __init__(self) -> None:
+            self.given = iter(["a", "b", LookupError("no more"), "c"])
+
+        def __iter__(self) -> Any:
+            return self
+
+        def __next__(self) -> str:
+            value = next(self.given)
+            if isinstance(value, Exception):
+                raise value
+            return value
+
+    got: list[str] = []
+
+    def consume() -> None:
+        for result in map_prompts(client, Prompts(), ordered=ordered):
+            got.append(result.turn.text)
+
+    with pytest.raises(LookupError, match="no more"):
+        consume()
+    assert sorted(got) == ["a", "b"]
 
 
 @pytest.fixture

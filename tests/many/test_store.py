@@ -58,7 +58,7 @@ def test_a_torn_last_line_is_cut_off_and_its_prompt_is_asked_again(serve, connec
     client = connect(serve([echo]))
     ask(client, PROMPTS, out)
     whole = out.read_bytes()
-    for length in (1, 9, 40, len(whole.splitlines()[-1])):
+    for length in (1, 9, 40, len(whole.splitlines()[-1]) - 1):
         out.write_bytes(whole[: whole.rindex(b"\n", 0, -1) + 1 + length])
         results = ask(client, PROMPTS, out)
         assert sum(not result.resumed for result in results) == 1
@@ -152,8 +152,13 @@ def test_without_resume_a_file_that_has_results_is_refused_and_kept(serve, conne
         (b"my notes", "its last line is incomplete"),
         (b"my notes\n", "line 1: it is not JSON"),
         (b'{"prompt": "a"}\n', "line 1: it has no key"),
-        (b'{"prompt": "a"}', "its last line is incomplete"),
-        (b'{"custom_id": "a", "id": 5, "body": {}}\n{"custom_id": 3}\n', "line 2: it has no key"),
+        (b'{"prompt": "a"}', "line 1: it has no key"),
+        (b'{"prompt": "a"', "its last line is incomplete"),
+        (b'{"custom_id": "a", "id": 5, "response": {}}\n{"custom_id": 3}\n', "line 2: it has no key"),
+        (b'{"custom_id": "a", "method": "POST", "body": {}}\n', "line 1: it has neither an answer nor an error"),
+        (b'{"custom_id": "a", "method": "POST", "body": {}}', "line 1: it has neither an answer nor an error"),
+        (b'{"key": "a", "request": "GET /", "seconds": 1}\n', "line 1: it has neither an answer nor an error"),
+        (b'{"key": "a", "value": 3}', "line 1: it has no key"),
         (b'{"key": "a", "request": 5, "turn": {}}\n', "line 1: it has no key"),
         (b"[1]\n", "line 1: it is a JSON list"),
         (b"\n", "line 1: it is not JSON"),
@@ -171,6 +176,22 @@ def test_a_file_of_something_else_is_refused_and_left_as_it_is(serve, connect, o
     with pytest.raises(ConfigError, match=words):
         ask(connect(serve([Echo()])), ["a"], out)
     assert out.read_bytes() == content
+
+
+def test_a_torn_file_that_is_refused_without_resume_is_left_as_it_is(serve, connect, out):
+    out.write_bytes(content := answered(out) + b'{"key": "p')
+    with pytest.raises(ConfigError, match="already has results"):
+        ask(connect(serve([Echo()])), ["a"], out, resume=False)
+    assert out.read_bytes() == content
+
+
+def test_the_error_in_a_last_line_without_its_end_is_replaced_by_the_answer(serve, connect, out):
+    client = connect(serve([Echo()]))
+    ask(client, [*PROMPTS[:2], {"id": "c", "prompt": 5}], out, concurrency=1)
+    out.write_bytes(out.read_bytes()[:-1])
+    results = ask(client, [*PROMPTS[:2], {"id": "c", "prompt": "c"}], out, ordered=True)
+    assert [result.resumed for result in results] == [True, True, False]
+    assert texts_of(out) == [*PROMPTS[:2], "c"]
 
 
 def test_a_line_of_a_result_has_no_character_that_ends_a_line_elsewhere(serve, connect, out):
@@ -198,18 +219,23 @@ def answered(out: Path, count: int = 3) -> bytes:
     [
         (lambda whole: whole.replace(b"\n", b"\r\n"), 3),
         (lambda whole: BOM_UTF8 + whole, 3),
-        (lambda whole: BOM_UTF8 + whole[: whole.index(b"\n")], 0),
+        (lambda whole: BOM_UTF8 + whole[: whole.index(b"\n")], 1),
+        (lambda whole: BOM_UTF8 + whole[: whole.index(b"}")], 0),
         (lambda whole: BOM_UTF8, 0),
         (lambda whole: whole + bytes(5000), 3),
         (lambda whole: whole[:-9] + bytes(9), 2),
-        (lambda whole: whole[:-1], 2),
+        (lambda whole: whole[:-1], 3),
+        (lambda whole: whole[:-2], 2),
+        (lambda whole: json.dumps(json.loads(whole[: whole.index(b"\n")]), sort_keys=True).encode(), 1),
         (lambda whole: bytes(len(whole)), 0),
         (lambda whole: whole + b'{"key": "caf\xc3', 3),
         (lambda whole: whole + b'{"custom_id": "\xf0\x9f\x98', 3),
     ],
     ids=[
-        *("line ends of Windows", "byte order mark", "byte order mark and a torn line", "byte order mark alone"),
-        *("zeros after the last line", "zeros for the end of the last line", "no end of the last line"),
+        *("line ends of Windows", "byte order mark", "byte order mark and no end of the line"),
+        *("byte order mark and a torn line", "byte order mark alone", "zeros after the last line"),
+        *("zeros for the end of the last line", "no end of the last line", "a torn last line"),
+        "sorted keys and no end of the line",
         *("zeros for everything", "half of a character", "half of a character in the id of a batch"),
     ],
 )

@@ -26,6 +26,7 @@ from ..question import request_fields
 from ..settings import connected, key_of
 from ..terminal import print_to_stderr
 
+STDIN, STDOUT = "/dev/stdin", "/dev/stdout"  # for ``-``
 EXAMPLES = """\
   chatstream map prompts.jsonl answers.jsonl -m gpt-4.1-mini --concurrency 32
   chatstream map batch_input.jsonl batch_output.jsonl --base-url localhost:8080/v1 -m qwen
@@ -39,8 +40,8 @@ def parser() -> argparse.ArgumentParser:
         "batch file."
     )
     parser = new_parser("map", "[options] IN OUT", description, EXAMPLES)
-    parser.add_argument("source", metavar="IN", help="file of prompts, one JSON object per line")
-    parser.add_argument("out", metavar="OUT", help="file of results; an existing one is continued")
+    parser.add_argument("source", metavar="IN", help="file of prompts, one JSON object per line; - for stdin")
+    parser.add_argument("out", metavar="OUT", help="file of results; an existing one is continued; - for stdout")
     add_server(parser)
     group = parser.add_argument_group("run")
     group.add_argument("--concurrency", metavar="N", type=int, default=8, help="prompts in flight (default: 8)")
@@ -71,10 +72,10 @@ def run(options: argparse.Namespace, out: TextIO) -> None:
             client = stack.enter_context(_client(options))
             results = map_prompts(
                 client,
-                Path(options.source),
+                Path(STDIN if options.source == "-" else options.source),
                 executor=_cluster(options.dask, stack) if options.dask else None,
                 concurrency=options.concurrency,
-                out=options.out,
+                out=STDOUT if options.out == "-" else options.out,
                 progress=True if sys.stderr is not None and sys.stderr.isatty() else None,
                 **fields,
             )
@@ -110,6 +111,7 @@ def _cluster(address: str, stack: ExitStack) -> Executor:
         except ImportError:
             raise ConfigError("--dask needs distributed: pip install 'chatstream-py[dask]'") from None
     try:
+        distributed.comm.resolve_address(address)  # because a client of a malformed one takes a minute to end
         cluster = stack.enter_context(distributed.Client(address, set_as_default=False))
     except (OSError, ValueError) as error:
         raise ConfigError(f"there is no Dask scheduler at {address}: {error}") from None
