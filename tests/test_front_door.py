@@ -125,6 +125,53 @@ def test_an_option_with_a_typo_is_refused_and_both_ways_out_are_named(connect, n
 
 
 @pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("groq_api_key", "api_key"),
+        ("MISTRAL_API_KEY", "api_key"),
+        ("hf_token", "api_key"),
+        ("auth_token", "api_key"),
+        ("Authorization", "api_key"),
+        ("azure_client_secret", "api_key"),
+        ("proxy_password", "api_key"),
+        ("aws_secret_access_key", "api_key"),
+        ("ollama_base_url", "base_url"),
+        ("OPENAI_BASE_URL", "base_url"),
+        ("azure_api_base", "base_url"),
+        ("serverUrl", "base_url"),
+        ("api_endpoint", "base_url"),
+    ],
+)
+def test_another_name_of_a_key_or_of_an_address_is_refused_and_both_ways_out_are_named(connect, name, option):
+    with pytest.raises(
+        ConfigError, match=f"^{name}=.* did you mean {option}\\? If so, {PLACES.of[option][:20]}"
+    ) as caught:
+        connect("http://127.0.0.1/v1").stream("Hi", **{name: "hunter2"})
+    assert str(caught.value).endswith("; if not, send it with extra_body={…}")
+    assert "hunter2" not in str(caught.value) or option != "api_key"
+
+
+@pytest.mark.parametrize("key", [KEY, "sk-or-v1-0123456789abcdef", "Bearer gsk_0123456789abcdef"])
+def test_a_text_that_begins_like_a_key_is_not_sent_in_a_field_that_nobody_knows(connect, key):
+    with pytest.raises(ConfigError, match=r"^my_field=\*\*\* is not a known .* did you mean api_key\?") as caught:
+        connect("http://127.0.0.1/v1").stream("Hi", my_field=key)
+    assert key not in str(caught.value) + locals_of(caught.value)
+
+
+def test_names_that_only_resemble_those_of_keys_and_addresses_are_sent(serve, connect):
+    server = serve(OK)
+    fields = {"eos_token": "</s>", "token_limit": 5, "cache_key": "a1b2", "callback_url": "http://h"}
+    connect(server).stream("Hi", **fields).collect()
+    assert fields.items() <= sent(server).items()
+
+
+def test_the_client_in_place_of_its_method_is_refused_with_the_way_to_call_it(connect):
+    client = connect("http://127.0.0.1/v1")
+    with pytest.raises(ConfigError, match=r"client=<Client> is not a request field: .* client\.stream\(…\)"):
+        chatstream.stream("Hi", model="m1", client=client)
+
+
+@pytest.mark.parametrize(
     ("field", "shown"),
     [
         ({"timeout": 30.5}, "timeout=30.5 "),
