@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import ref
 
-from ._calls.hooks import CallInfo, Hooks, RequestInfo
+from ._calls.hooks import CallInfo, Hooks, RequestInfo, checked_hook
 from ._calls.totals import UsageTotal
 from ._fields import Places, checked_body, checked_timeouts, choices_of, for_call, warn_of_typos, without_secrets
 from ._http.announcing import WaitAnnouncer
@@ -97,7 +97,7 @@ class Client:
         self.deadline = deadline
         self.limits = limits
         self._hooks = Hooks(on_request, on_retry, on_turn)
-        self._on_wait = on_wait
+        self._on_wait = checked_hook("on_wait", on_wait)
         self._is_local = self.provider == Provider.named("local")
         self._session = session
         self.limiter: Limiter | None = checked_limiter(limiter)
