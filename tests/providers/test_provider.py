@@ -17,6 +17,7 @@ from chatstream.errors import ConfigError, MissingEnvVar
 from chatstream.providers import checks
 from chatstream.providers.presets import PRESETS, _toml_reader
 from chatstream.providers.provider import Provider
+from chatstream.providers.resolve import resolve
 
 KEY = "sk-Zq7-the-key"
 URL = "https://api.example.com/v1"
@@ -432,6 +433,21 @@ def test_each_setting_of_each_ready_made_provider_is_the_one_its_server_wants():
             name: value for name, value in values.items() if name not in ADDRESS and value != getattr(defaults, name)
         }
     assert found == SETTINGS
+
+
+@pytest.mark.parametrize(("id", "variable"), [("openai", "OPENAI_BASE_URL"), ("azure", "AZURE_OPENAI_ENDPOINT")])
+@pytest.mark.parametrize("url", ["127.0.0.1:8000/v1", "http://me:hunter2@host/v1", "http://host/v1#hunter2"])
+def test_a_url_in_the_environment_that_cannot_work_is_refused_with_the_name_of_its_variable(
+    monkeypatch, id, variable, url
+):
+    monkeypatch.setenv(variable, url)
+    for make in (Provider.named, resolve):
+        with pytest.raises(
+            ConfigError, match=f"^the environment variable {variable} can't be used: base_url"
+        ) as caught:
+            make(id)
+        assert "hunter2" not in str(caught.value)
+        assert "For another server" not in str(caught.value)
 
 
 def test_openai_base_url_replaces_the_url_of_openai(monkeypatch: pytest.MonkeyPatch):
