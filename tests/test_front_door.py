@@ -360,8 +360,15 @@ def test_extra_headers_replace_those_of_the_provider_whatever_their_case_and_hol
     [
         ([("Authorization", "Bearer hunter2")], "extra_headers must be a dict"),
         ("Authorization: Bearer hunter2", "extra_headers must be a dict"),
-        ({"X-Token": None}, "extra_headers must be a dict .* of printable str"),
-        ({"X-Token": b"hunter2"}, "extra_headers must be a dict .* of printable str"),
+        (
+            {"X-Token": None},
+            r"extra_headers must be a dict .* of printable str.*; that of 'X-Token' is of the type NoneType$",
+        ),
+        (
+            {"X-Token": b"hunter2"},
+            r"extra_headers must be a dict .* of printable str.*; that of 'X-Token' is of the type bytes$",
+        ),
+        ({"X-Token": "hunter2\r\nX: y"}, r"extra_headers must be a dict .*; that of 'X-Token' is not printable$"),
         ({7: "hunter2"}, "extra_headers must be a dict .* of printable str"),
         ({"X Token": "hunter2-hunter2"}, "extra_headers must be valid header names"),
         ({"X-Token": "hunter2-hunter2 "}, "header 'X-Token' in extra_headers must be printable Latin-1"),
@@ -538,8 +545,14 @@ def test_the_messages_of_pydantic_models_are_sent_without_their_empty_fields(ser
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
-        (Dumps(choices=[Dumps(message=1)]), r"whose model_dump\(\) is not a message: .* response.choices\[0\].message"),
-        ([Dumps(type="human", content="Hi")], r"input\[0\] is Dumps .*, whose model_dump\(\) is not a message"),
+        (
+            Dumps(choices=[Dumps(message=1)]),
+            r"whose model_dump\(\) is not a message: .* response.choices\[0\].message;",
+        ),
+        (
+            [Dumps(type="human", content="Hi")],
+            r"input\[0\] is Dumps .* is not a message: .* for LangChain, convert_to_openai_messages\(",
+        ),
         (Dumps, "a prompt must be a str, a list of messages or a Prompt, not type"),
         ([Dumps], r"input\[0\] is type"),
         ([Prompt("Be brief.")], r"input\[0\] is Prompt"),
@@ -668,6 +681,8 @@ def test_the_one_liner_takes_a_url_and_keeps_its_connection(serve):
         (lambda: Client(b"openai"), "provider must be an id, the URL of a server or a Provider, not bytes"),
         (lambda: Client("local", api_key=KEY), "the local server has its own key: leave api_key out"),
         (lambda: Client(api_key=f"{KEY}\n"), "api_key must be a str of visible Latin-1 characters"),
+        (lambda: Client(api_key=""), "^api_key is blank$"),
+        (lambda: Client(api_key=" \n"), "^api_key is blank$"),
         (lambda: Client(api_key=7), "api_key must be a str of visible Latin-1 characters"),
     ],
 )
@@ -781,7 +796,7 @@ async def async_key() -> str:
         (lambda: None, r"the result of api_key\(\) must be a str, not NoneType"),
         (KEY.encode, r"the result of api_key\(\) must be a str, not bytes"),
         (lambda: f"{KEY}\n", r"the result of api_key\(\) must be a str of visible Latin-1 characters"),
-        (lambda: "", r"the result of api_key\(\) must be a str of visible Latin-1 characters"),
+        (lambda: "", r"the result of api_key\(\) is blank"),
         (async_key, "api_key must not be an async function: pass one that returns the key itself"),
     ],
 )
