@@ -32,7 +32,7 @@ from ._secrets import concealed, hidden, hidden_secrets, hidden_table, plain_nam
 from .providers.checks import checked_headers
 from .providers.provider import Provider
 from .providers.resolve import DEFAULT_PROVIDER, resolve
-from .types.limits import Limits
+from .types.limits import Limits, checked_limits
 from .types.prompt import PromptLike, one_prompt
 from .types.usage import ClientUsage
 
@@ -95,7 +95,7 @@ class Client:
         self.model = model
         self.defaults: Mapping[str, Any] = PLACES.checked_defaults(defaults)
         self.deadline = deadline
-        self.limits = limits
+        self.limits: Limits = checked_limits(limits)
         self._hooks = Hooks(on_request, on_retry, on_turn)
         self._on_wait = checked_hook("on_wait", on_wait)
         self._is_local = self.provider == Provider.named("local")

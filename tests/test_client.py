@@ -82,7 +82,17 @@ def test_n_requests_several_choices(serve, connect):
 
 
 @pytest.mark.parametrize(
-    "fields", [{"n": -1}, {"n": "2"}, {"heartbeat": 0}, {"heartbeat": "1"}, {"deadline": 0}], ids=repr
+    "fields",
+    [
+        {"n": -1},
+        {"n": "2"},
+        {"heartbeat": 0},
+        {"heartbeat": "1"},
+        {"deadline": 0},
+        {"deadline": True},
+        {"heartbeat": True},
+    ],
+    ids=repr,
 )
 def test_an_invalid_argument_raises_config_error_before_anything_is_sent(serve, connect, fields):
     server = serve(OK)

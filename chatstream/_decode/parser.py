@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import ChatStreamError, StreamTruncated
 from ..types.events import Completed, ResponseEvent
-from ..types.limits import Limits
+from ..types.limits import Limits, checked_limits
 from .aggregate import Collector
 from .chunk import Chunk, Payload
 from .chunks import ChunkReader
@@ -125,10 +125,11 @@ def read_events(
     of pieces of bytes.
 
     ``choices`` is the number of choices requested (``n``); without it each index is a choice. ``limits``: size limits.
-    Raises the errors of a live stream (`StreamError` or a subclass, with ``partial``), and `ConfigError` for a source
-    or ``choices`` of another type; closes nothing.
+    Raises the errors of a live stream (`StreamError` or a subclass, with ``partial``), and `ConfigError` for
+    arguments of other types; closes nothing.
     """
-    return _checked_events(EventParser(checked_choices(choices), limits), pieces_of(source))
+    parser = EventParser(checked_choices(choices), checked_limits(limits))
+    return _checked_events(parser, pieces_of(source))
 
 
 def _checked_events(parser: EventParser, pieces: Iterable[bytes]) -> Iterator[ResponseEvent]:
