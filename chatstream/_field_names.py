@@ -146,4 +146,5 @@ def _is_typo(one: str, other: str) -> bool:
     same = next((at for at in range(shorter) if one[at] != other[at]), shorter)
     one, other = one[same:], other[same:]
     swapped = one[1::-1] + one[2:] == other
-    return swapped or one[1:] == other[1:] or one[1:] == other or one == other[1:]
+    too_many = same > 0 and one[1:] == other  # "context" is no typo of "on_text"
+    return swapped or too_many or one[1:] == other[1:] or one == other[1:]

@@ -160,7 +160,7 @@ def test_a_text_that_begins_like_a_key_is_not_sent_in_a_field_that_nobody_knows(
 
 def test_names_that_only_resemble_those_of_keys_and_addresses_are_sent(serve, connect):
     server = serve(OK)
-    fields = {"eos_token": "</s>", "token_limit": 5, "cache_key": "a1b2", "callback_url": "http://h"}
+    fields = {"eos_token": "</s>", "token_limit": 5, "cache_key": "a1b2", "context": "c", "callback_url": "http://h"}
     connect(server).stream("Hi", **fields).collect()
     assert fields.items() <= sent(server).items()
 
@@ -274,6 +274,7 @@ def test_names_that_differ_in_two_letters_are_no_typo():
     assert typo_of("", KNOWN) is None
     assert typo_of("o", KNOWN) is None
     assert typo_of("nn", KNOWN) is None
+    assert typo_of("context", PLACES.names) is None
 
 
 @pytest.mark.parametrize("value", [0, 0.5, "0.5", "hot", None], ids=repr)
