@@ -527,6 +527,7 @@ def test_the_usual_port_of_a_server_names_the_server(port):
         ("http://127.0.0.1/v1", ConnectionRefusedError(), "is 80 its port?"),
         ("https://[::1]/v1", ConnectionRefusedError(), "is 443 its port?"),
         ("http://api.localhost:1/v1", ConnectionRefusedError(), "is the server running"),
+        ("http://0.0.0.0:8000/v1", ConnectionRefusedError(), "is the server running? 8000 is the usual port of vLLM"),
         ("http://example.org/v1", ConnectionResetError(), ""),
         ("http://example.org:80/v1", ConnectionResetError(), ""),
         ("https://example.org/v1", ConnectionResetError(), ""),

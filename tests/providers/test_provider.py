@@ -338,7 +338,15 @@ def test_a_key_over_plain_http_warns_once_per_host():
 
 @pytest.mark.parametrize(
     "base_url",
-    ["https://h", "http://localhost:1", "http://a.localhost", "http://127.9.9.9/v1", "http://[::1]:8080"],
+    [
+        "https://h",
+        "http://localhost:1",
+        "http://a.localhost",
+        "http://127.9.9.9/v1",
+        "http://[::1]:8080",
+        "http://0.0.0.0:8000/v1",
+        "http://[::]",
+    ],
 )
 def test_over_https_or_on_loopback_no_warning_is_emitted(base_url: str):
     with warnings.catch_warnings():
