@@ -5,6 +5,7 @@ Both are what people write as ``stream(…, name=value)``. The second table has 
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 # OpenAI's reference of Chat Completions, then what other servers add to it, each name once.
@@ -48,29 +49,39 @@ _PLACES = {
         "base_url api_base azure_endpoint endpoint host openai_api_base url websocket_base_url"
     ),
     'pass the key to a client, Client(api_key="…"), or put it into the environment variable of its provider': (
-        "api_key admin_api_key api_token azure_ad_token azure_ad_token_provider bearer_token credentials "
-        "key openai_api_key password token"
+        "api_key admin_api_key api_token azure_ad_async_token_provider azure_ad_token azure_ad_token_provider bearer "
+        "bearer_token credentials key openai_api_key password secret token workload_identity"
     ),
     "deadline=… limits the whole call, stream_idle_timeout=… the time between two events (both in seconds)": (
-        "timeout idle_timeout read_timeout request_timeout stream_timeout time_limit timeouts"
+        "timeout idle_timeout read_timeout request_timeout stream_chunk_timeout stream_timeout time_limit timeouts "
+        "total_timeout"
     ),
     "retries are settings of the provider, Client(Provider(…, request_max_retries=…, stream_max_retries=…))": (
-        "backoff backoff_factor max_retries max_retry_delay num_retries retries retry retry_delay retry_policy"
+        "backoff backoff_factor max_retries max_retry_delay num_retries retries retry retry_count retry_delay "
+        "retry_policy retry_strategy"
     ),
     "headers of one call are extra_headers={…}, those of all calls Provider(…, http_headers={…})": (
-        "headers custom_headers default_headers http_headers user_agent"
+        "headers custom_headers default_headers http_headers set_default_headers user_agent"
     ),
     'it is a header, Provider(…, http_headers={"OpenAI-Organization": …, "OpenAI-Project": …})': (
         "organization openai_organization organization_id project"
     ),
     "parameters of the URL belong to the provider, Provider(…, query_params={…})": (
-        "extra_query api_version default_query params"
+        "extra_query api_version default_query openai_api_version params set_default_query"
     ),
     "proxies, certificates and the like belong to a requests.Session, Client(session=…)": (
-        "http_client allow_redirects auth cert cookies event_hooks follow_redirects http2 max_redirects mounts proxies "
-        "openai_proxy proxy ssl_context ssl_verify transport trust_env verify verify_ssl"
+        "http_client allow_redirects auth ca_bundle cert cookies event_hooks follow_redirects hooks http1 http2 "
+        "http_async_client http_proxy http_socket_options https_proxy local_address max_redirects mounts openai_proxy "
+        "proxies proxy shared_session socket_options ssl_context ssl_verify transport trust_env uds verify verify_ssl"
     ),
-    "fields are keyword arguments of the call, and others are sent with extra_body={…}": "data json model_kwargs",
+    "fields are keyword arguments of the call, and others are sent with extra_body={…}": (
+        "data _extra_kwargs json model_kwargs"
+    ),
+    "it is the client whose method stream is called, client.stream(…)": "client async_client root_client",
+    "a rate limit belongs to the client, Client(limiter=Limiter(…))": "rate_limit rate_limiter rpm tpm",
+    "the schema of an answer is response_format=…": (
+        "output_schema output_type response_model response_schema text_format"
+    ),
     "instructions are part of the prompt, Prompt(instructions, input)": (
         "instructions system system_instruction system_message system_prompt"
     ),
@@ -80,9 +91,12 @@ _PLACES = {
     'images and files are parts of a message, Message("user", ["What is this?", InputImage(url)])': (
         "attachments file files image image_url image_urls images"
     ),
-    "the name of the model is model=…": "azure_deployment deployment deployment_id engine model_id model_name",
+    "the name of the model is model=…": (
+        "azure_deployment deployment deployment_id deployment_name engine model_id model_name"
+    ),
     "there are no callbacks, so loop over the stream: for event in client.stream(…)": (
-        "callback callbacks event_handler on_chunk on_event on_text on_token stream_callback"
+        "callback callbacks event_handler on_chunk on_complete on_done on_end on_error on_event on_finish on_text "
+        "on_token stream_callback"
     ),
     "it belongs to chatstream.map_prompts(client, prompts, concurrency=…, executor=…, out=…)": (
         "client concurrency executor max_concurrency max_workers n_jobs num_workers ordered out progress prompts "
@@ -93,10 +107,25 @@ _PLACES = {
     'it is an argument of Client("groq") or of chatstream.stream(…, provider="groq")': (
         "provider api_type custom_llm_provider"
     ),
-    "chatstream has no such option, so leave it out": "_strict_response_validation webhook_secret",
+    "chatstream has no such option, so leave it out": (
+        "_enforce_credentials _strict_response_validation data_residency default_encoding webhook_secret"
+    ),
     "log lines go to the logger named chatstream": "debug logger verbose",
 }
 PLACE_OF = {name: place for place, names in _PLACES.items() for name in names.split()}
+
+# How other names of a key or of an address end, as in groq_api_key or OLLAMA_BASE_URL: sent to the wrong server, a key
+# is no secret any more, and neither is a prompt that was meant for the server at that address.
+_ENDINGS = re.compile(
+    "(?P<api_key>(api|access|secret|private)key|(access|api|auth|hf|id|refresh|session)token|secret|password|passwd|"
+    "authorization)$|(?P<base_url>(base|api|server)url|apibase|(api|azure)endpoint)$"
+)
+
+
+def option_by_ending(name: str) -> str | None:
+    """``api_key`` or ``base_url``, if a name ends as the other names of a key or of an address do."""
+    found = _ENDINGS.search(plain(name))
+    return found and found.lastgroup
 
 
 @lru_cache(512)
@@ -121,4 +150,5 @@ def _is_typo(one: str, other: str) -> bool:
     same = next((at for at in range(shorter) if one[at] != other[at]), shorter)
     one, other = one[same:], other[same:]
     swapped = one[1::-1] + one[2:] == other
-    return swapped or one[1:] == other[1:] or one[1:] == other or one == other[1:]
+    too_many = same > 0 and one[1:] == other  # "context" is no typo of "on_text"
+    return swapped or too_many or one[1:] == other[1:] or one == other[1:]

@@ -15,8 +15,8 @@ from dataclasses import fields as fields_of
 from dataclasses import replace
 from typing import Any
 
-from ._field_names import ALWAYS_STREAMED, KNOWN, PLACE_OF, plain, typo_of
-from ._secrets import MASK, Hidden, is_secret, looks_like_key, masked
+from ._field_names import ALWAYS_STREAMED, KNOWN, PLACE_OF, option_by_ending, plain, typo_of
+from ._secrets import MASK, Hidden, has_key_prefix, is_secret, looks_like_key, masked
 from .errors import ConfigError
 from .providers import checks
 from .providers.provider import Provider
@@ -58,8 +58,8 @@ class Places:
                 name == "provider" and isinstance(value, (str, Provider))
             ):  # OpenRouter's is a dict
                 continue
-            meant = name if name in self.of else typo_of(name, self.names, 6)
-            if meant is None or (meant != name and typo_of(name, KNOWN)):
+            meant = name if name in self.of else self._meant(name, value)
+            if meant is None:
                 continue
             if plain(meant) == plain(name):
                 raise ConfigError(f"{name}={shown(meant, value)} is not a request field: {self.of[meant]}")
@@ -68,6 +68,14 @@ class Places:
                 f"If so, {self.of[meant]}; if not, send it with extra_body={{…}}"
             )
         _check_values(given)
+
+    def _meant(self, name: str, value: Any) -> str | None:
+        """The option that an unknown name may stand for; None if it is that of a field."""
+        if meant := typo_of(name, self.names, 6):
+            return None if typo_of(name, KNOWN) else meant
+        if isinstance(value, str) and has_key_prefix(value):
+            return "api_key"
+        return option_by_ending(name)
 
     def checked_defaults(self, defaults: Any) -> dict[str, Any]:
         """A copy of the fields of all calls. Raises `ConfigError` as `check_fields`, and for an option of a call."""

@@ -181,7 +181,13 @@ class ResponseStream:
 _ANSWER = "loop over stream.text(), or use stream.collect().text"
 explain_missing(
     ResponseStream,
-    {"choices": _ANSWER, "content": _ANSWER, "output_text": _ANSWER, "usage": "use stream.turn.token_usage"},
+    {
+        **dict.fromkeys(("choices", "content", "output_text", "text_stream"), _ANSWER),
+        **dict.fromkeys(("get_final_completion", "get_final_message", "get_final_response"), "use stream.collect()"),
+        "finish_reason": "use stream.turn.finish_reason",
+        "status_code": "use stream.status",
+        "usage": "use stream.turn.token_usage",
+    },
 )
 
 

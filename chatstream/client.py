@@ -17,12 +17,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import ref
 
-from ._calls.hooks import CallInfo, Hooks, RequestInfo
+from ._calls.hooks import CallInfo, Hooks, RequestInfo, checked_hook
 from ._calls.totals import UsageTotal
 from ._fields import Places, checked_body, checked_timeouts, choices_of, for_call, warn_of_typos, without_secrets
 from ._http.announcing import WaitAnnouncer
 from ._http.cancel_scope import CancelScope, checked_seconds
-from ._missing import explain_missing
+from ._missing import explain_missing, refuse_changes
 from ._recording.option import begin_recording
 from ._requirements import check_installed
 from ._retries.limiter import Limiter, checked_limiter
@@ -32,7 +32,7 @@ from ._secrets import concealed, hidden, hidden_secrets, hidden_table, plain_nam
 from .providers.checks import checked_headers
 from .providers.provider import Provider
 from .providers.resolve import DEFAULT_PROVIDER, resolve
-from .types.limits import Limits
+from .types.limits import Limits, checked_limits
 from .types.prompt import PromptLike, one_prompt
 from .types.usage import ClientUsage
 
@@ -95,9 +95,9 @@ class Client:
         self.model = model
         self.defaults: Mapping[str, Any] = PLACES.checked_defaults(defaults)
         self.deadline = deadline
-        self.limits = limits
+        self.limits: Limits = checked_limits(limits)
         self._hooks = Hooks(on_request, on_retry, on_turn)
-        self._on_wait = on_wait
+        self._on_wait = checked_hook("on_wait", on_wait)
         self._is_local = self.provider == Provider.named("local")
         self._session = session
         self.limiter: Limiter | None = checked_limiter(limiter)
@@ -177,10 +177,10 @@ class Client:
         return CancelScope(self.deadline if deadline is None else deadline)
 
     def _checked_fields(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """The fields of a call and those of all calls."""
-        PLACES.check_fields(fields)
+        """The fields of a call and those of all calls, which may have been changed since they were checked."""
+        PLACES.check_fields(merged := {**self.defaults, **fields})
         warn_of_typos(fields)
-        return {**self.defaults, **fields}
+        return merged
 
     def models(self, *, deadline: float | None = None) -> list[str]:
         """The ids of the models that the server lists, in its order. ``deadline`` replaces the client's (seconds).
@@ -288,6 +288,7 @@ def _running(sleep: Callable[[float], object]) -> Provider:
 
 _CALL = "use client.stream(messages, model=…)"
 explain_missing(Client, {"chat": _CALL, "completions": _CALL, "create": _CALL, "responses": _CALL})
+refuse_changes(Client, ("base_url", "api_key", "session", "on_request", "on_retry", "on_turn", "on_wait"))
 
 PLACES = Places(
     client=("provider", *(Client.__init__.__kwdefaults__ or ())), call=("prompt", *(Client.stream.__kwdefaults__ or ()))

@@ -82,7 +82,17 @@ def test_n_requests_several_choices(serve, connect):
 
 
 @pytest.mark.parametrize(
-    "fields", [{"n": -1}, {"n": "2"}, {"heartbeat": 0}, {"heartbeat": "1"}, {"deadline": 0}], ids=repr
+    "fields",
+    [
+        {"n": -1},
+        {"n": "2"},
+        {"heartbeat": 0},
+        {"heartbeat": "1"},
+        {"deadline": 0},
+        {"deadline": True},
+        {"heartbeat": True},
+    ],
+    ids=repr,
 )
 def test_an_invalid_argument_raises_config_error_before_anything_is_sent(serve, connect, fields):
     server = serve(OK)
@@ -212,6 +222,40 @@ def test_chatstream_stream_calls_openai_if_no_provider_is_given(serve, monkeypat
 
 
 # ── copies, pickles and reprs ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("option", ["base_url", "api_key", "session", "on_request", "on_retry", "on_turn", "on_wait"])
+def test_an_option_that_is_set_on_a_client_afterwards_is_refused_because_it_would_change_nothing(
+    serve, connect, option
+):
+    client = connect(serve(text_answer("fine")))
+    with pytest.raises(AttributeError, match=rf"^{option} of a Client can't be changed: .* Client\(…, {option}=…\)$"):
+        setattr(client, option, KEY)
+    assert KEY not in repr(vars(client))
+    assert client.stream("Hi").collect().text == "fine"
+
+
+def test_a_subclass_of_client_may_have_attributes_with_the_names_of_options():
+    class Tenant(Client):
+        def __init__(self, url: str) -> None:
+            super().__init__(url)
+            self.base_url = url
+
+    assert Tenant("http://127.0.0.1/v1").base_url == "http://127.0.0.1/v1"
+
+
+def test_defaults_that_are_changed_later_are_checked_as_those_given_to_the_client(serve, connect):
+    server = serve(text_answer("fine"))
+    client = connect(server, defaults={"temperature": 0})
+    client.defaults["api_key"] = "hunter2"
+    with pytest.raises(ConfigError, match=r"^api_key=\*\*\* is not a request field: pass the key to a client"):
+        client.stream("Hi")
+    client.defaults = {"timeout": 5}
+    with pytest.raises(ConfigError, match=r"^timeout=5 is not a request field"):
+        client.stream("Hi")
+    client.defaults = {"temperature": 1}
+    assert client.stream("Hi").collect().text == "fine"
+    assert [request.json["temperature"] for request in server.requests] == [1]
 
 
 @pytest.mark.parametrize("make_copy", [copy.copy, copy.deepcopy])

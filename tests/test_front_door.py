@@ -125,6 +125,53 @@ def test_an_option_with_a_typo_is_refused_and_both_ways_out_are_named(connect, n
 
 
 @pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("groq_api_key", "api_key"),
+        ("MISTRAL_API_KEY", "api_key"),
+        ("hf_token", "api_key"),
+        ("auth_token", "api_key"),
+        ("Authorization", "api_key"),
+        ("azure_client_secret", "api_key"),
+        ("proxy_password", "api_key"),
+        ("aws_secret_access_key", "api_key"),
+        ("ollama_base_url", "base_url"),
+        ("OPENAI_BASE_URL", "base_url"),
+        ("azure_api_base", "base_url"),
+        ("serverUrl", "base_url"),
+        ("api_endpoint", "base_url"),
+    ],
+)
+def test_another_name_of_a_key_or_of_an_address_is_refused_and_both_ways_out_are_named(connect, name, option):
+    with pytest.raises(
+        ConfigError, match=f"^{name}=.* did you mean {option}\\? If so, {PLACES.of[option][:20]}"
+    ) as caught:
+        connect("http://127.0.0.1/v1").stream("Hi", **{name: "hunter2"})
+    assert str(caught.value).endswith("; if not, send it with extra_body={…}")
+    assert "hunter2" not in str(caught.value) or option != "api_key"
+
+
+@pytest.mark.parametrize("key", [KEY, "sk-or-v1-0123456789abcdef", "Bearer gsk_0123456789abcdef"])
+def test_a_text_that_begins_like_a_key_is_not_sent_in_a_field_that_nobody_knows(connect, key):
+    with pytest.raises(ConfigError, match=r"^my_field=\*\*\* is not a known .* did you mean api_key\?") as caught:
+        connect("http://127.0.0.1/v1").stream("Hi", my_field=key)
+    assert key not in str(caught.value) + locals_of(caught.value)
+
+
+def test_names_that_only_resemble_those_of_keys_and_addresses_are_sent(serve, connect):
+    server = serve(OK)
+    fields = {"eos_token": "</s>", "token_limit": 5, "cache_key": "a1b2", "context": "c", "callback_url": "http://h"}
+    connect(server).stream("Hi", **fields).collect()
+    assert fields.items() <= sent(server).items()
+
+
+def test_the_client_in_place_of_its_method_is_refused_with_the_way_to_call_it(connect):
+    client = connect("http://127.0.0.1/v1")
+    with pytest.raises(ConfigError, match=r"client=<Client> is not a request field: .* client\.stream\(…\)"):
+        chatstream.stream("Hi", model="m1", client=client)
+
+
+@pytest.mark.parametrize(
     ("field", "shown"),
     [
         ({"timeout": 30.5}, "timeout=30.5 "),
@@ -227,6 +274,7 @@ def test_names_that_differ_in_two_letters_are_no_typo():
     assert typo_of("", KNOWN) is None
     assert typo_of("o", KNOWN) is None
     assert typo_of("nn", KNOWN) is None
+    assert typo_of("context", PLACES.names) is None
 
 
 @pytest.mark.parametrize("value", [0, 0.5, "0.5", "hot", None], ids=repr)
@@ -313,8 +361,15 @@ def test_extra_headers_replace_those_of_the_provider_whatever_their_case_and_hol
     [
         ([("Authorization", "Bearer hunter2")], "extra_headers must be a dict"),
         ("Authorization: Bearer hunter2", "extra_headers must be a dict"),
-        ({"X-Token": None}, "extra_headers must be a dict .* of printable str"),
-        ({"X-Token": b"hunter2"}, "extra_headers must be a dict .* of printable str"),
+        (
+            {"X-Token": None},
+            r"extra_headers must be a dict .* of printable str.*; that of 'X-Token' is of the type NoneType$",
+        ),
+        (
+            {"X-Token": b"hunter2"},
+            r"extra_headers must be a dict .* of printable str.*; that of 'X-Token' is of the type bytes$",
+        ),
+        ({"X-Token": "hunter2\r\nX: y"}, r"extra_headers must be a dict .*; that of 'X-Token' is not printable$"),
         ({7: "hunter2"}, "extra_headers must be a dict .* of printable str"),
         ({"X Token": "hunter2-hunter2"}, "extra_headers must be valid header names"),
         ({"X-Token": "hunter2-hunter2 "}, "header 'X-Token' in extra_headers must be printable Latin-1"),
@@ -491,8 +546,14 @@ def test_the_messages_of_pydantic_models_are_sent_without_their_empty_fields(ser
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
-        (Dumps(choices=[Dumps(message=1)]), r"whose model_dump\(\) is not a message: .* response.choices\[0\].message"),
-        ([Dumps(type="human", content="Hi")], r"input\[0\] is Dumps .*, whose model_dump\(\) is not a message"),
+        (
+            Dumps(choices=[Dumps(message=1)]),
+            r"whose model_dump\(\) is not a message: .* response.choices\[0\].message;",
+        ),
+        (
+            [Dumps(type="human", content="Hi")],
+            r"input\[0\] is Dumps .* is not a message: .* for LangChain, convert_to_openai_messages\(",
+        ),
         (Dumps, "a prompt must be a str, a list of messages or a Prompt, not type"),
         ([Dumps], r"input\[0\] is type"),
         ([Prompt("Be brief.")], r"input\[0\] is Prompt"),
@@ -621,6 +682,8 @@ def test_the_one_liner_takes_a_url_and_keeps_its_connection(serve):
         (lambda: Client(b"openai"), "provider must be an id, the URL of a server or a Provider, not bytes"),
         (lambda: Client("local", api_key=KEY), "the local server has its own key: leave api_key out"),
         (lambda: Client(api_key=f"{KEY}\n"), "api_key must be a str of visible Latin-1 characters"),
+        (lambda: Client(api_key=""), "^api_key is blank$"),
+        (lambda: Client(api_key=" \n"), "^api_key is blank$"),
         (lambda: Client(api_key=7), "api_key must be a str of visible Latin-1 characters"),
     ],
 )
@@ -734,7 +797,7 @@ async def async_key() -> str:
         (lambda: None, r"the result of api_key\(\) must be a str, not NoneType"),
         (KEY.encode, r"the result of api_key\(\) must be a str, not bytes"),
         (lambda: f"{KEY}\n", r"the result of api_key\(\) must be a str of visible Latin-1 characters"),
-        (lambda: "", r"the result of api_key\(\) must be a str of visible Latin-1 characters"),
+        (lambda: "", r"the result of api_key\(\) is blank"),
         (async_key, "api_key must not be an async function: pass one that returns the key itself"),
     ],
 )

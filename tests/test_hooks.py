@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import gc
 import os
 import pickle
@@ -149,10 +150,22 @@ def test_an_exception_of_on_request_before_a_restart_ends_the_call(connect_to, k
     assert connect_to.server.client_closed()
 
 
-def test_a_hook_that_is_no_function_is_refused(serve):
-    for name in ("on_request", "on_retry", "on_turn"):
-        with pytest.raises(ConfigError, match=f"{name} must be a function with one parameter, not str"):
-            Client("openai", **{name: "print"})
+HOOKS = ["on_request", "on_retry", "on_turn", "on_wait"]
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_a_hook_that_is_no_function_is_refused(name):
+    with pytest.raises(ConfigError, match=f"{name} must be a function with one parameter, not str"):
+        Client("openai", **{name: "print"})
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_an_async_hook_is_refused_because_nobody_would_await_it(name):
+    async def hook(info: object, more: object = None) -> None: ...
+
+    for given in (hook, functools.partial(hook, more=1)):
+        with pytest.raises(ConfigError, match=f"^{name} is async, but hooks are called synchronously"):
+            Client("openai", **{name: given})
 
 
 # ── on_turn ─────────────────────────────────────────────────────────────────────────────────────────────────────

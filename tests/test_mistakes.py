@@ -273,6 +273,26 @@ OTHER_HABITS: dict[str, tuple[Callable[[Any, Any], object], type[Exception], str
         AttributeError,
         "'ResponseStream' object has no attribute 'choices': loop over stream.text(), or use stream.collect().text",
     ),
+    "the text of Anthropic's stream": (
+        lambda _, stream: list(stream.text_stream),
+        AttributeError,
+        "'ResponseStream' object has no attribute 'text_stream': loop over stream.text(), or use stream.collect().text",
+    ),
+    "the last message of another stream": (
+        lambda _, stream: stream.get_final_message(),
+        AttributeError,
+        "'ResponseStream' object has no attribute 'get_final_message': use stream.collect()",
+    ),
+    "the finish reason of a stream": (
+        lambda _, stream: stream.finish_reason,
+        AttributeError,
+        "'ResponseStream' object has no attribute 'finish_reason': use stream.turn.finish_reason",
+    ),
+    "the status of a response of requests": (
+        lambda _, stream: stream.status_code,
+        AttributeError,
+        "'ResponseStream' object has no attribute 'status_code': use stream.status",
+    ),
     "an attribute that nobody has": (
         lambda _, stream: next(stream).shape,
         AttributeError,

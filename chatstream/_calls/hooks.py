@@ -12,12 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import field
-from typing import Any, Protocol
+from inspect import iscoroutinefunction
+from typing import Any, Protocol, TypeVar
 
 from .._dataclass import frozen
 from .._retries.retry import RetryInfo
 from ..errors import Attempt, ConfigError
 from ..types.turn import Timing, Turn
+
+H = TypeVar("H")
 
 
 @frozen
@@ -71,6 +74,15 @@ class Observer(Protocol):
     def on_turn(self, info: CallInfo) -> object: ...
 
 
+def checked_hook(name: str, hook: H) -> H:
+    """``hook``, which may be None. Raises `ConfigError` if it can't be called, or would have to be awaited."""
+    if hook is not None and not callable(hook):
+        raise ConfigError(f"{name} must be a function with one parameter, not {type(hook).__name__}")
+    if iscoroutinefunction(hook):
+        raise ConfigError(f"{name} is async, but hooks are called synchronously: pass a function that is not async")
+    return hook
+
+
 class Hooks:
     """The hooks of one client. ``observer`` may be set, and replaced, at any time."""
 
@@ -80,12 +92,9 @@ class Hooks:
         on_retry: Callable[[RetryInfo], object] | None = None,
         on_turn: Callable[[CallInfo], object] | None = None,
     ) -> None:
-        for name, hook in (("on_request", on_request), ("on_retry", on_retry), ("on_turn", on_turn)):
-            if hook is not None and not callable(hook):
-                raise ConfigError(f"{name} must be a function with one parameter, not {type(hook).__name__}")
-        self.on_request = on_request
-        self.on_retry = on_retry
-        self.on_turn = on_turn
+        self.on_request = checked_hook("on_request", on_request)
+        self.on_retry = checked_hook("on_retry", on_retry)
+        self.on_turn = checked_hook("on_turn", on_turn)
         self.observer: Observer | None = None
 
     def before_request(self) -> list[Callable[[RequestInfo], object]]:

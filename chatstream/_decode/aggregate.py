@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import groupby
-from typing import Any, Union
+from typing import Any, Union, get_args
 
-from ..errors import ChatStreamError, StreamTruncated
+from ..errors import ChatStreamError, ConfigError, StreamTruncated
 from ..types.events import (
     ChoiceEnd,
     Completed,
@@ -31,6 +31,8 @@ from ..types.items import CustomToolCall, FunctionCall, Message, Reasoning, Resp
 from ..types.parts import ContentPart, OutputText, Refusal
 from ..types.turn import Timing, Turn
 
+WANTED = "collect and aggregate need events, such as those of read_events(…) or a ResponseStream"
+EVENTS = get_args(ResponseEvent)
 ToolCall = Union[FunctionCall, CustomToolCall]
 
 
@@ -148,12 +150,15 @@ class Collector:
     def whole_items(self, events: Iterable[ResponseEvent]) -> Iterator[ResponseEvent]:
         """Take all events (heartbeats pass through), then yield whole items in order, and ``Completed``.
 
-        Raises `StreamTruncated` if they end without it.
+        Raises `StreamTruncated` if they end without it, and `ConfigError` if they are no events.
         """
+        event: Any = None
         for event in events:
             self.add(event)
             if event.__class__ is Heartbeat:
                 yield event
+        if not (event is None or isinstance(event, EVENTS)):
+            raise ConfigError(f"{WANTED}, not values of the type {type(event).__name__}")
         if self.completed is None:
             raise StreamTruncated("the events ended without a Completed event")
         for index in self._indexes(()):

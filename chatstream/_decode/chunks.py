@@ -33,7 +33,7 @@ class ChunkReader:
     """Reads chunks out of payloads. ``seen`` counts the payloads, ``skipped`` those that were no JSON, where skipping
     them is allowed."""
 
-    __slots__ = ("_containers", "_fast_path", "_most_containers", "_newest", "_skip_undecodable", "seen", "skipped")
+    __slots__ = ("_containers", "_fast_path", "_most_containers", "_skip_undecodable", "newest", "seen", "skipped")
 
     def __init__(self, skip_undecodable: bool = False, limits: Limits | None = None) -> None:
         self.seen = 0
@@ -41,14 +41,14 @@ class ChunkReader:
         self._skip_undecodable = skip_undecodable
         self._most_containers = (limits or Limits()).json_containers
         self._containers = 0  # lists and objects that are kept of the whole answer
-        self._newest = ""
+        self.newest = ""
         self._fast_path = FastPath(self._decode)
 
     @property
     def raw(self) -> dict[str, Any] | None:
         """The JSON object of the newest chunk, decoded when it is asked for; None if there was none."""
         try:
-            return only_object(all_without_surrogates(load(self._newest.strip())))
+            return only_object(all_without_surrogates(load(self.newest.strip())))
         except (ValueError, RecursionError):
             return None
 
@@ -66,7 +66,7 @@ class ChunkReader:
         else:
             chunk = self._word(payload, data.strip())
         if chunk is not None and chunk is not _DONE and not chunk.undecodable:
-            self._newest = data
+            self.newest = data
         return chunk
 
     def _object(self, payload: Payload, data: str) -> Chunk | None:
@@ -89,10 +89,10 @@ class ChunkReader:
         if data.startswith("["):  # Gemini: an error comes as a list of one
             try:
                 found = self._load(data)
-                if body := only_object(found):
-                    return self._kept(read_any(body), body, data)
                 if found and (foreign := self._foreign("", found[0])):  # Gemini's own stream is a list
                     return foreign
+                if body := only_object(found):
+                    return self._kept(read_any(body), body, data)
             except (ValueError, RecursionError):
                 pass
         return self._undecodable(data, "not a JSON object")
@@ -115,7 +115,7 @@ class ChunkReader:
 
     def _foreign(self, name: str, body: Any) -> Chunk | None:
         """The end of an answer that begins as one of another interface; None where chunks came before."""
-        sentence = "" if self._newest else other_wire(name, body)
+        sentence = "" if self.newest else other_wire(name, body)
         return Chunk(undecodable=sentence) if sentence else None
 
     def _undecodable(self, data: str, reason: str) -> Chunk | None:

@@ -133,10 +133,11 @@ class Machine:
                 self.done = True
                 return
 
-    def close(self) -> Iterator[ResponseEvent]:
-        """The last events, `Completed` at the end. Raises `StreamTruncated` if the answer is not over."""
+    def close(self, newest: str = "") -> Iterator[ResponseEvent]:
+        """The last events, `Completed` at the end. Raises `StreamTruncated` if the answer is not over; its message
+        quotes ``newest``, the newest JSON of the server, if no choice arrived."""
         if not self._choices or not (self.finished or self.done or self._eof_completes):
-            raise StreamTruncated(_truncation(self._choices, self._asked, self._note))
+            raise StreamTruncated(_truncation(self._choices, self._asked, self._note or newest))
         last = [event for choice in self._in_order() for event in choice.close()]
         yield from self._after_created([*last, self.snapshot()])
 

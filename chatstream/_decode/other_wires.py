@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ..errors import ProtocolViolation, excerpt
@@ -40,6 +41,7 @@ NAMES: dict[str, Wire] = {
     **dict.fromkeys(("stream-start", "text-generation", "stream-end"), COHERE),
 }
 
+GLUED_LINES = re.compile(rb"data:[^\r\n]*[}\]]data:")
 CHAT_KEYS = ("delta", "message")
 
 
@@ -89,10 +91,20 @@ def _has_text_alone(choices: Any) -> bool:
     return isinstance(first, dict) and bool(str_or_empty(first.get("text"))) and first.keys().isdisjoint(CHAT_KEYS)
 
 
+ROOT_OF_API = "does base_url end with the root of the API, often /v1?"
+
+
 def not_a_stream(kind: str, body: bytes) -> ProtocolViolation:
     """The error for an answer that is not an event stream, with the beginning of it."""
     text = excerpt(body.decode("utf-8", "replace").strip())
     return ProtocolViolation(
-        f"the response is {kind}, not an event stream; does base_url end with the root of the API, often /v1? "
-        f"The response begins with: {text!r}"
+        f"the response is {kind}, not an event stream; {ROOT_OF_API} The response begins with: {text!r}"
     )
+
+
+def refuse_glued_lines(body: bytes) -> None:
+    """Raise `ProtocolViolation` for events whose line ends were taken away, as ``iter_lines`` of requests does."""
+    if GLUED_LINES.match(body):
+        raise ProtocolViolation(
+            "there are no line ends between the events; pass response.iter_content(None), and not iter_lines()"
+        )

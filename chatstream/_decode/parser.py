@@ -13,16 +13,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from ..errors import ChatStreamError
+from ..errors import ChatStreamError, StreamTruncated
 from ..types.events import Completed, ResponseEvent
-from ..types.limits import Limits
+from ..types.limits import Limits, checked_limits
 from .aggregate import Collector
 from .chunk import Chunk, Payload
 from .chunks import ChunkReader
 from .machine import Machine
-from .sources import BinaryFile, as_bytes, pieces_of
+from .other_wires import ROOT_OF_API
+from .sources import BinaryFile, as_bytes, checked_choices, pieces_of
 from .sse import BodyDecoder
 from .think_tags import ThinkTags
+
+EMPTY_BODY = f"the answer ended before any content arrived: its body is empty; {ROOT_OF_API}"
 
 
 class EventParser:
@@ -56,7 +59,9 @@ class EventParser:
         if not self._machine.done:
             yield from self._machine.read(self._chunks(self._body.close()))
             yield from self._release_held()
-        yield from self._machine.close()
+        if not self._body.size:
+            raise StreamTruncated(EMPTY_BODY)
+        yield from self._machine.close(self._reader.newest.strip())
 
     def abort(self) -> Iterator[ResponseEvent]:
         """What was held back, for the caller of a stream that broke off. The answer does not complete."""
@@ -120,10 +125,11 @@ def read_events(
     of pieces of bytes.
 
     ``choices`` is the number of choices requested (``n``); without it each index is a choice. ``limits``: size limits.
-    Raises the errors of a live stream (`StreamError` or a subclass, with ``partial``), and `ConfigError` for a source
-    of another type; closes nothing.
+    Raises the errors of a live stream (`StreamError` or a subclass, with ``partial``), and `ConfigError` for
+    arguments of other types; closes nothing.
     """
-    return _checked_events(EventParser(choices, limits), pieces_of(source))
+    parser = EventParser(checked_choices(choices), checked_limits(limits))
+    return _checked_events(parser, pieces_of(source))
 
 
 def _checked_events(parser: EventParser, pieces: Iterable[bytes]) -> Iterator[ResponseEvent]:

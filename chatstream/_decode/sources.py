@@ -41,6 +41,13 @@ def pieces_of(source: Any) -> Iterable[bytes]:
     return source  # type: ignore[no-any-return]
 
 
+def checked_choices(choices: Any) -> int | None:
+    """``choices``, which may be None. Raises `ConfigError` if it can't be a number of choices."""
+    if choices is None or (isinstance(choices, int) and choices > 0 and choices is not True):
+        return choices
+    raise ConfigError(f"choices must be an integer of at least 1, not {choices!r:.60}")
+
+
 def _read_file(file: Any) -> Iterator[bytes]:
     """What a file has. ``read1`` does not wait for a whole piece, where there is one."""
     read = getattr(file, "read1", None) or file.read

@@ -22,7 +22,7 @@ from ..errors import MAX_EXCERPT, StreamTooLarge
 from ..types.limits import Limits
 from .chunk import DONE_WORDS, BodyPayload, Payload, PlainPayload
 from .lenient import check_containers
-from .other_wires import not_a_stream, other_wire_of_line
+from .other_wires import not_a_stream, other_wire_of_line, refuse_glued_lines
 
 BOM = b"\xef\xbb\xbf"
 BLANK = b" \t\r\n" + BOM
@@ -154,12 +154,12 @@ class SSEDecoder:
 class BodyDecoder:
     """Decodes the body of one answer: an event stream, or one JSON text where the server did not stream."""
 
-    __slots__ = ("_blank", "_body", "_dispatched", "_head", "_is_page", "_limits", "_read", "_size", "sse")
+    __slots__ = ("_blank", "_body", "_dispatched", "_head", "_is_page", "_limits", "_read", "size", "sse")
 
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
         self.sse = SSEDecoder(self._limits)
-        self._size = 0
+        self.size = 0  # bytes so far
         self._blank = b""
         self._body: bytearray | None = None  # of an answer that is no event stream
         self._is_page = False
@@ -169,8 +169,8 @@ class BodyDecoder:
 
     def feed(self, piece: bytes) -> Iterable[Payload]:
         """The payloads that ``piece`` completes. Raises `StreamTooLarge`."""
-        self._size += len(piece)
-        if self._size > self._limits.stream_bytes:
+        self.size += len(piece)
+        if self.size > self._limits.stream_bytes:
             raise StreamTooLarge(f"the stream is longer than {self._limits.stream_bytes} bytes (Limits.stream_bytes)")
         return self._read(piece)
 
@@ -277,6 +277,8 @@ class BodyDecoder:
 
     def _check_kind(self) -> None:
         head = self._head.lstrip(BLANK)
+        if not self._dispatched:
+            refuse_glued_lines(head)
         name = re.split(rb"[:\r\n]", head, maxsplit=1)[0]
         cut_in_name = name == head and any(field.startswith(name) for field in FIELDS)
         if not (self._dispatched or name in FIELDS or cut_in_name):

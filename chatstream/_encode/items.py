@@ -58,7 +58,7 @@ def _of_model(value: object, index: int) -> Item:
         return item
     raise ConfigError(
         f"input[{index}] is {type_name(value)}, whose model_dump() is not a message: pass only the message "
-        "(for openai-python, response.choices[0].message)"
+        "(for openai-python, response.choices[0].message; for LangChain, convert_to_openai_messages(messages))"
     )
 
 

@@ -1,15 +1,10 @@
-"""A failure to connect → what its user may look at: the port, the scheme of the URL, the proxy."""
+"""A failure to connect → what its user may look at: the port, the scheme of the URL."""
 
 from __future__ import annotations
 
-import os
 import ssl
 from collections.abc import Sequence
-from contextlib import suppress
-from typing import Any
 from urllib.parse import urlsplit
-
-import requests
 
 from .._runtime.loopback import is_loopback
 from .descriptions import lacks_tls
@@ -51,16 +46,3 @@ def _refused(url: str) -> str:
         return f"; is the server running? {port} is the usual port of {SERVERS[port]}"
     usual = ", ".join(f"{each} {server.partition(' (')[0]}" for each, server in SERVERS.items())
     return f"; is the server running, and is {port} its port? Usual ports: {usual}"
-
-
-def proxy_of(session: Any, url: str) -> str:
-    """The proxy that a session uses for ``url``, without its password, and what names it; empty if there is none."""
-    with suppress(Exception):  # whatever a strange session raises, the error that is being described matters more
-        settings = session.merge_environment_settings(url, {}, None, None, None)
-        proxy = requests.utils.select_proxy(url, settings["proxies"]) or ""
-        scheme, _, address = proxy.rpartition("://")
-        names = [name for name, value in os.environ.items() if name.lower().endswith("_proxy") and value == proxy]
-        if proxy:
-            named_by = names[0] if names else "the session or the system"
-            return f"{scheme or 'http'}://{address.rpartition('@')[2].rstrip('/')}, named by {named_by}"
-    return ""

@@ -220,7 +220,7 @@ class SocketHolder:
 
 def checked_seconds(name: str, seconds: float) -> float:
     """The option of this name if it is a time. Raises `ConfigError`."""
-    if not (isinstance(seconds, (int, float)) and seconds > 0):
+    if not (isinstance(seconds, (int, float)) and seconds > 0) or seconds is True:
         raise ConfigError(f"{name} must be a number of seconds above 0, not {seconds!r}")
     return seconds
 

@@ -50,6 +50,11 @@ ALERTS = {  # a part of the reason that OpenSSL gives → what it means
     "PROTOCOL": "{peer} and this machine have no version of TLS in common",
     "UNRECOGNIZED_NAME": "{peer} does not recognize this host name",
 }
+FILES = {  # a part of OpenSSL's message about a file of this machine → what is wrong with it
+    "NO_CERTIFICATE_OR_CRL_FOUND": "the file has no certificates; check REQUESTS_CA_BUNDLE and session.verify",
+    "PEM lib": "the file has no certificate with its private key, in PEM format; check session.cert",
+    "KEY_VALUES_MISMATCH": "the private key is not that of the certificate; check session.cert",
+}
 OTHER_PROTOCOLS = (  # how the first line of an answer begins, raw or as a repr, that is not HTTP/1.1
     (re.compile(r"'?(\\x15|\x15)(\\x03|\x03)"), "its port speaks TLS; write https:// in base_url"),
     (re.compile(r"'?(\\x00|\0){2}.{1,4}(\\x04|\x04)(\\x00|\0)"), "it supports only HTTP/2"),
@@ -115,6 +120,12 @@ def _tls_words(reason: str) -> str:
         return "its port does not speak TLS"
     known = next((words for part, words in ALERTS.items() if part in reason), "")
     return known or reason.replace("_", " ").lower()
+
+
+def unusable_file(causes: Sequence[BaseException]) -> str:
+    """What is wrong with a file of certificates that was to be loaded; empty if nothing is."""
+    text = str(causes[-1]) if isinstance(causes[-1], ssl.SSLError) else ""
+    return next((words for part, words in FILES.items() if part in text), "")
 
 
 def _cut_words(error: http.client.IncompleteRead) -> str:

@@ -30,7 +30,7 @@ from ..errors import (
 )
 from .advice import advice
 from .callers import causes_of, raised_by, raised_by_signal_handler, raised_while_reading
-from .descriptions import describe, lacks_tls, plain, rejection
+from .descriptions import describe, lacks_tls, plain, rejection, unusable_file
 from .response import Exchange
 
 UNSENDABLE: Sequence[tuple[Any, str]] = (
@@ -96,6 +96,8 @@ def _unsendable(error: BaseException, host: str) -> ConfigError | None:
             return ConfigError(f"the request to {host!r} can't be sent: {reason}")
     if type(error) is OSError:  # raised by requests for a CA bundle that does not exist
         return ConfigError(f"TLS can't be set up: {plain(error)}; check REQUESTS_CA_BUNDLE and session.verify")
+    if wrong := unusable_file(causes_of(error)):
+        return ConfigError(f"TLS can't be set up: {wrong}")
     return None
 
 

@@ -12,7 +12,9 @@ Rules:
 from __future__ import annotations
 
 import logging
+import os
 import socket
+from contextlib import suppress
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -114,6 +116,26 @@ def own_session(url: str, direct: bool) -> requests.Session:
     for prefix in list(session.adapters):
         session.mount(prefix, HTTPAdapter(pool_maxsize=POOL_SIZE))
     return session
+
+
+def settings_of(session: Any, url: str | None) -> dict[str, Any]:
+    """The proxies and certificates of a request to ``url``. Those that the owner of the session has set win over those
+    of the environment; requests prefers the environment (requests#2018, requests#3829)."""
+    verify = None if session.verify is True else session.verify
+    found: dict[str, Any] = session.merge_environment_settings(url, dict(session.proxies or {}), True, verify, None)
+    return found
+
+
+def proxy_of(session: Any, url: str) -> str:
+    """The proxy that a session uses for ``url``, without its password, and what names it; empty if there is none."""
+    with suppress(Exception):  # whatever a strange session raises, the error that is being described matters more
+        proxy = requests.utils.select_proxy(url, settings_of(session, url)["proxies"]) or ""
+        scheme, _, address = proxy.rpartition("://")
+        names = [name for name, value in os.environ.items() if name.lower().endswith("_proxy") and value == proxy]
+        if proxy:
+            named_by = names[0] if names else "the session or the system"
+            return f"{scheme or 'http'}://{address.rpartition('@')[2].rstrip('/')}, named by {named_by}"
+    return ""
 
 
 def is_replaced(session: requests.Session, method: str) -> bool:

@@ -25,7 +25,6 @@ from .._runtime.locks import ForkSafeLock
 from .._secrets import HiddenQuery
 from ..errors import ConfigError, ConnectionFailed, ProtocolViolation
 from . import exceptions
-from .advice import proxy_of
 from .cancel_scope import CancelScope
 from .reply import Reply
 from .response import Exchange, current_exchange
@@ -38,7 +37,9 @@ from .session import (
     is_replaced,
     keep_unauthorized,
     own_session,
+    proxy_of,
     response_hooks,
+    settings_of,
 )
 
 MAX_LOCATION = 8192  # bytes of a URL: servers and proxies refuse longer ones
@@ -133,7 +134,7 @@ class Transport:
             )
         prepared = self._prepare(request, session)
         prepared.hooks["response"].append(hook)
-        return lent.send(prepared, **options, **session.merge_environment_settings(prepared.url, {}, True, None, None))
+        return lent.send(prepared, **options, **settings_of(session, prepared.url))
 
     def _prepare(self, request: Request, session: requests.Session) -> requests.PreparedRequest:
         unprepared = requests.Request(request.method, request.url, dict(request.headers), data=request.body)

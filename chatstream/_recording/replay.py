@@ -34,7 +34,7 @@ from ..errors import (
     StreamTruncated,
 )
 from ..providers.provider import Provider
-from ..types.limits import Limits
+from ..types.limits import Limits, checked_limits
 from .format import Exchange
 from .load import load
 from .recorder import PARSER_SETTINGS
@@ -71,7 +71,7 @@ def replay(
         raise ConfigError(f"{os.fspath(path)} is a damaged recording: {error}") from None
     scope = CancelScope(None)
     replayed = Call("replay", _model_of(exchange) or "recorded", {}, scope, provider, extra_body=_body_of(exchange))
-    limits = limits or Limits()
+    limits = checked_limits(limits)
     sender = Sender(provider, RecordedTransport(exchange, speed), limits)  # type: ignore[arg-type]
     try:
         reply = sender.send(replayed)

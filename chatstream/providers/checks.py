@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from .._runtime.imports import imports
-from .._secrets import has_key_prefix, looks_like_key
+from .._secrets import has_key_prefix, looks_like_key, masked
 from ..errors import ConfigError
 
 TEXTS = ("name", "base_url", "key_header", "path")
@@ -80,6 +80,8 @@ def checked_key(key: object, source: str) -> str:
     """``key``, which was read from ``source``. Raises `ConfigError` if a header can't carry it."""
     if isinstance(key, str) and re.fullmatch(_KEY, key):
         return key
+    if isinstance(key, str) and not key.strip():
+        raise ConfigError(f"{source} is blank")
     raise ConfigError(f"{source} must be a str of visible Latin-1 characters: no space, line end or typographic quote")
 
 
@@ -144,7 +146,8 @@ def _check_table(name: str, value: Any) -> None:
     _require(isinstance(value, Mapping), message)
     for key, text in value.items():
         _require(isinstance(key, str) and key.isprintable() and key, message)
-        _require(isinstance(text, str) and text.isprintable(), message)
+        wrong = "not printable" if isinstance(text, str) else f"of the type {type(text).__name__}"
+        _require(isinstance(text, str) and text.isprintable(), f"{message}; that of {masked(key)!r} is {wrong}")
 
 
 # ── single fields ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -153,6 +153,9 @@ PRESETS: dict[str, Fields] = {
 }
 
 
+URL_VARIABLES = {"openai": "OPENAI_BASE_URL", "azure": "AZURE_OPENAI_ENDPOINT"}  # they name another URL
+
+
 def ready_made(id: str, environ: Mapping[str, str]) -> Fields:
     """The fields of the built-in provider ``id``, its URL changed by the variables of ``environ``.
 
@@ -160,13 +163,12 @@ def ready_made(id: str, environ: Mapping[str, str]) -> Fields:
     `ConfigError` for an unknown id, and `MissingEnvVar` for ``azure`` without its endpoint.
     """
     fields: Fields = {"name": str(id), **lookup(PRESETS, id, "built-in provider")}
-    if id == "openai":
-        fields["base_url"] = environ.get("OPENAI_BASE_URL", "").strip() or fields["base_url"]
+    if id in URL_VARIABLES:
+        fields["base_url"] = environ.get(URL_VARIABLES[id], "").strip() or fields["base_url"]
     if id == "azure":
-        fields["base_url"] = environ.get("AZURE_OPENAI_ENDPOINT", "").strip()
         fields["query_params"] = {"api-version": environ.get("OPENAI_API_VERSION", "").strip() or AZURE_API_VERSION}
         if not fields["base_url"]:
-            raise MissingEnvVar("AZURE_OPENAI_ENDPOINT", AZURE_HINT)
+            raise MissingEnvVar(URL_VARIABLES[id], AZURE_HINT)
     return fields
 
 

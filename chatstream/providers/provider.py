@@ -149,6 +149,8 @@ class Provider:
         try:
             return Provider(**presets.ready_made(id, os.environ if environ is None else environ))
         except ConfigError as error:
+            if str(error).startswith("base_url"):
+                error = ConfigError(f"the environment variable {presets.URL_VARIABLES[id]} can't be used: {error}")
             raise without_frames(error) from None
 
     @overload

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from .._secrets import has_key_prefix, looks_like_key, without_frames
-from ..errors import ConfigError, MissingEnvVar
+from ..errors import ConfigError
+from .presets import PRESETS
 from .provider import Provider
 
 DEFAULT_PROVIDER = "openai"
@@ -51,9 +52,9 @@ def _provider(given: object) -> Provider:
         return _at(given)
     try:
         return Provider.named(given)
-    except MissingEnvVar:
-        raise
     except ConfigError as error:
+        if given in PRESETS:  # what is wrong is in the environment
+            raise
         raise ConfigError(f"{error}. {HINT}") from None
 
 

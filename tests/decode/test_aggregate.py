@@ -12,7 +12,7 @@ import pytest
 from chatstream import Prompt, aggregate, collect, read_events
 from chatstream._decode.aggregate import Collector
 from chatstream._encode.body import request_body
-from chatstream.errors import ChatStreamError, ProviderError, StreamTruncated
+from chatstream.errors import ChatStreamError, ConfigError, ProviderError, StreamTruncated
 from chatstream.types.events import (
     ChoiceEnd,
     Completed,
@@ -244,6 +244,15 @@ def test_events_that_end_without_completed_raise_stream_truncated(take):
     assert caught.value.partial is not None
     assert caught.value.partial.text == "Hello"
     assert caught.value.partial.status == "incomplete"
+
+
+@pytest.mark.parametrize("take", [lambda events: list(aggregate(events)), collect], ids=["aggregate", "collect"])
+@pytest.mark.parametrize("values", [b"data: {}", "Hello", ["Hel", "lo"], [{"choices": []}]], ids=repr)
+def test_values_that_are_no_events_raise_a_config_error_that_says_what_is_needed(take, values):
+    with pytest.raises(
+        ConfigError, match=r"need events, such as those of read_events\(…\) .* of the type (int|str|dict)$"
+    ):
+        take(values)
 
 
 def test_a_call_that_was_never_reported_as_done_is_incomplete_even_with_valid_arguments():

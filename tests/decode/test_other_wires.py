@@ -67,6 +67,7 @@ WIRES = {
     ),
     "Gemini": (unnamed(*GEMINI), "Gemini's own API", "/v1beta/openai"),
     "Gemini, a list": (json.dumps(list(GEMINI)).encode(), "Gemini's own API", "/v1beta/openai"),
+    "Gemini, a list of one": (json.dumps(list(GEMINI[:1])).encode(), "Gemini's own API", "/v1beta/openai"),
     "Gemini, not streamed": (json.dumps(GEMINI[0]).encode(), "Gemini's own API", "/v1beta/openai"),
     "Ollama's chat": (lines(*OLLAMA), "Ollama's own API", "/v1 of the same server"),
     "Ollama's generate": (lines({"response": "Hi", "done": False}), "Ollama's own API", "/v1"),

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from support import WORDS, body, id_of, text_of
 
-from chatstream import ConfigError, OutputTextDelta, StreamTruncated, read_events
+from chatstream import ConfigError, OutputTextDelta, ProtocolViolation, StreamTruncated, read_events
 from chatstream.testing import text_answer
 
 TEXT = "".join(WORDS)
@@ -153,6 +153,18 @@ def test_a_piece_that_is_no_bytes_raises_a_config_error_with_what_was_read_befor
         list(events)
     assert caught.value.partial is not None
     assert caught.value.partial.text == WORDS[0]
+
+
+@pytest.mark.parametrize("data", [RECORDED, RECORDED.replace(b"data: ", b"data:")], ids=["blank", "no blank"])
+def test_lines_without_their_line_ends_are_refused_with_the_way_out(data):
+    with pytest.raises(ProtocolViolation, match=r"no line ends .*iter_content\(None\), and not iter_lines\(\)"):
+        list(read_events(data.splitlines()))
+
+
+@pytest.mark.parametrize("choices", [0, -1, "1", 1.0, True, [1]], ids=repr)
+def test_choices_that_are_no_positive_integer_are_refused_before_anything_is_read(choices):
+    with pytest.raises(ConfigError, match="choices must be an integer of at least 1, not "):
+        read_events(RECORDED, choices=choices)
 
 
 def test_a_file_that_ends_early_is_a_truncated_answer(path):

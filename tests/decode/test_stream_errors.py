@@ -224,6 +224,34 @@ def test_a_lone_sentence_is_quoted_if_the_answer_ends_without_any_choice(body, d
         assert "Second." not in str(answer.error)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"text": "Hi"},  # of an application's own stream
+        {"type": "start"},
+        {"object": "list", "data": [{"id": "gpt-4o"}]},
+        {"jsonrpc": "2.0", "id": 1, "result": {}},
+        {"choices": [], "usage": {"total_tokens": 3}},
+        {},
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("done", [True, False])
+def test_the_newest_json_of_an_answer_without_any_choice_is_quoted(body, done):
+    for data in (sse({"type": "ping"}, body, done=done), bare(body) + (DONE if done else b"")):
+        answer = read(data)
+        assert type(answer.error) is StreamTruncated
+        assert str(answer.error).endswith(f"before any content arrived; the server said: {json.dumps(body)}")
+
+
+def test_an_empty_body_is_a_truncated_answer_with_a_hint_at_the_base_url():
+    answer = read(b"")
+    assert type(answer.error) is StreamTruncated
+    assert str(answer.error).endswith(
+        "ended before any content arrived: its body is empty; does base_url end with the root of the API, often /v1?"
+    )
+
+
 def test_a_lone_sentence_is_not_quoted_once_there_is_a_choice():
     answer = read(sse({"message": "Warming up."}, text("a"), done=False))
     assert type(answer.error) is StreamTruncated

@@ -124,6 +124,18 @@ def certificate(authority: trustme.CA, name: str, start: int, days: int) -> ssl.
     return context
 
 
+def with_files(stage: Stage, **files: str | tuple[str, str]) -> ChatStreamError:
+    """The error of a call whose session has these files of certificates, which are written before."""
+    folder = stage.fixture("tmp_path")
+    (folder / "no.pem").write_text("no certificate")
+    for name in ("one", "other"):
+        made = stage.authority.issue_cert(name)
+        made.private_key_pem.write_to_path(str(folder / f"{name}.key"))
+        made.cert_chain_pems[0].write_to_path(str(folder / f"{name}.pem"))
+    stage.monkeypatch.chdir(folder)
+    return stage.play(tls=stage.fixture("tls"), session=own_session(stage, **files))
+
+
 def self_signed(tmp_path: Path) -> ssl.SSLContext:
     """The context of a server whose certificate is its own authority."""
     authority = trustme.CA()
@@ -272,6 +284,10 @@ TLS: dict[str, Callable[[Stage], ChatStreamError]] = {
     "an expired certificate": lambda s: trusting(s, tls=certificate(s.authority, "127.0.0.1", -9, 5)),
     "a certificate of the future": lambda s: trusting(s, tls=certificate(s.authority, "127.0.0.1", 9, 5)),
     "a client's certificate is wanted": lambda s: trusting(s, tls=wants_certificate(s.authority)),
+    "a bundle without certificates": lambda s: with_files(s, verify="no.pem"),
+    "a client's certificate that is none": lambda s: with_files(s, cert="no.pem"),
+    "a client's certificate without its key": lambda s: with_files(s, cert="one.pem"),
+    "a client's certificate with another key": lambda s: with_files(s, cert=("one.pem", "other.key")),
     "no common cipher": lambda s: trusting(s, tls=old_tls(s.authority, s)),
 }
 PROXIES: dict[str, Callable[[Stage], ChatStreamError]] = {
@@ -420,6 +436,10 @@ CASES: dict[str, tuple[str, ...]] = {
     "a certificate of the future": ("not valid yet", "clock"),
     "a client's certificate is wanted": ("session.cert",),
     "no certificate bundle": ("REQUESTS_CA_BUNDLE", "session.verify"),
+    "a bundle without certificates": ("TLS can't be set up: ", "REQUESTS_CA_BUNDLE", "session.verify"),
+    "a client's certificate that is none": ("TLS can't be set up: ", "in PEM format", "session.cert"),
+    "a client's certificate without its key": ("TLS can't be set up: ", "with its private key", "session.cert"),
+    "a client's certificate with another key": ("TLS can't be set up: the private key is not", "session.cert"),
     "a refused proxy": ("the proxy for model.invalid failed: the connection was refused", "named by ALL_PROXY"),
     "a refused proxy for http": ("named by ALL_PROXY",),
     "a tunnel that wants a password": ("407", "user:password@", "named by ALL_PROXY"),
@@ -507,6 +527,7 @@ def test_the_usual_port_of_a_server_names_the_server(port):
         ("http://127.0.0.1/v1", ConnectionRefusedError(), "is 80 its port?"),
         ("https://[::1]/v1", ConnectionRefusedError(), "is 443 its port?"),
         ("http://api.localhost:1/v1", ConnectionRefusedError(), "is the server running"),
+        ("http://0.0.0.0:8000/v1", ConnectionRefusedError(), "is the server running? 8000 is the usual port of vLLM"),
         ("http://example.org/v1", ConnectionResetError(), ""),
         ("http://example.org:80/v1", ConnectionResetError(), ""),
         ("https://example.org/v1", ConnectionResetError(), ""),

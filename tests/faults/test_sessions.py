@@ -234,6 +234,31 @@ def test_what_the_owner_changes_on_a_session_between_two_calls_is_respected(serv
     assert proxy.requests[0].headers["X-Own"] == "mine"
 
 
+def test_what_the_owner_sets_on_a_session_wins_over_the_environment(serve, connect, session, tls, monkeypatch):
+    server, proxy = serve(FINE, tls=tls), serve(FINE)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", requests.certs.where())
+    monkeypatch.setenv("HTTP_PROXY", server.url)
+    assert connect(server, session=session).stream("?").collect().text == "Fine."
+    session.proxies = {"http": f"http://127.0.0.1:{proxy.port}"}
+    plain = connect("http://api.invalid/v1", session=session, api_key=None)
+    assert plain.stream("?").collect().text == "Fine."
+    session.verify = False
+    with pytest.warns(urllib3.exceptions.InsecureRequestWarning):
+        assert connect(server, session=session).stream("?").collect().text == "Fine."
+
+
+def test_a_session_of_the_owner_without_settings_has_those_of_the_environment(
+    serve, connect, tls, trusted, monkeypatch
+):
+    server, proxy = serve(FINE, tls=tls), serve(FINE)
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+    with requests.Session() as session:
+        assert connect(server, session=session).stream("?").collect().text == "Fine."
+        plain = connect("http://api.invalid/v1", session=session, api_key=None)
+        assert plain.stream("?").collect().text == "Fine."
+    assert len(proxy.requests) == 1
+
+
 def test_settings_that_the_owner_changes_on_a_plain_adapter_hold_from_the_next_call_on(serve, connect, session):
     adapter = session.get_adapter("http://a")
     server = serve(FINE)

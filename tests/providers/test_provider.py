@@ -17,6 +17,7 @@ from chatstream.errors import ConfigError, MissingEnvVar
 from chatstream.providers import checks
 from chatstream.providers.presets import PRESETS, _toml_reader
 from chatstream.providers.provider import Provider
+from chatstream.providers.resolve import resolve
 
 KEY = "sk-Zq7-the-key"
 URL = "https://api.example.com/v1"
@@ -337,7 +338,15 @@ def test_a_key_over_plain_http_warns_once_per_host():
 
 @pytest.mark.parametrize(
     "base_url",
-    ["https://h", "http://localhost:1", "http://a.localhost", "http://127.9.9.9/v1", "http://[::1]:8080"],
+    [
+        "https://h",
+        "http://localhost:1",
+        "http://a.localhost",
+        "http://127.9.9.9/v1",
+        "http://[::1]:8080",
+        "http://0.0.0.0:8000/v1",
+        "http://[::]",
+    ],
 )
 def test_over_https_or_on_loopback_no_warning_is_emitted(base_url: str):
     with warnings.catch_warnings():
@@ -432,6 +441,21 @@ def test_each_setting_of_each_ready_made_provider_is_the_one_its_server_wants():
             name: value for name, value in values.items() if name not in ADDRESS and value != getattr(defaults, name)
         }
     assert found == SETTINGS
+
+
+@pytest.mark.parametrize(("id", "variable"), [("openai", "OPENAI_BASE_URL"), ("azure", "AZURE_OPENAI_ENDPOINT")])
+@pytest.mark.parametrize("url", ["127.0.0.1:8000/v1", "http://me:hunter2@host/v1", "http://host/v1#hunter2"])
+def test_a_url_in_the_environment_that_cannot_work_is_refused_with_the_name_of_its_variable(
+    monkeypatch, id, variable, url
+):
+    monkeypatch.setenv(variable, url)
+    for make in (Provider.named, resolve):
+        with pytest.raises(
+            ConfigError, match=f"^the environment variable {variable} can't be used: base_url"
+        ) as caught:
+            make(id)
+        assert "hunter2" not in str(caught.value)
+        assert "For another server" not in str(caught.value)
 
 
 def test_openai_base_url_replaces_the_url_of_openai(monkeypatch: pytest.MonkeyPatch):
