@@ -99,7 +99,7 @@ _PLACES = {
         "on_token stream_callback"
     ),
     "it belongs to chatstream.map_prompts(client, prompts, concurrency=…, executor=…, out=…)": (
-        "client concurrency executor max_concurrency max_workers n_jobs num_workers ordered out progress prompts "
+        "concurrency executor max_concurrency max_workers n_jobs num_workers ordered out progress prompts "
         "resume workers"
     ),
     "chatstream.fallback([client, …]) tries several clients in order": "fallback fallbacks",
