@@ -81,6 +81,7 @@ ANSWERS = {
     "max_tokens": ("howto/set-the-parameters",),
     "reasoning": ("howto/show-the-reasoning",),
     "thinking": ("howto/show-the-reasoning",),
+    "429": ("errors",),  # numbers are found only as entries of the index
     "thread-safe": ("howto/ask-in-a-thread-pool", "reliability"),
 }
 
