@@ -26,7 +26,6 @@ import os
 import ssl
 import threading
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Any
 
 from .._recording.load import load
@@ -150,9 +149,7 @@ class ChatServer:
     def __enter__(self) -> ChatServer:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _add(self, answer: MakeScript) -> None:

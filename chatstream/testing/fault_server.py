@@ -33,7 +33,6 @@ import socket
 import ssl
 import threading
 from contextlib import suppress
-from types import TracebackType
 
 from .scripts import Script, read_nothing, status
 from .wire import ReceivedRequest, ScriptEnded, Wire
@@ -88,9 +87,7 @@ class FaultServer:
     def __enter__(self) -> FaultServer:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _accept(self) -> None:
