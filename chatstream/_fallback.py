@@ -15,11 +15,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
-from weakref import ref
 
 from ._calls.call import joined
 from ._decode.error_body import QUOTA_CODES
-from ._http.cancel_scope import CancelScope
+from ._http.cancel_scope import CancelScope, RunningCalls
 from ._recording.option import with_one_recorder
 from .client import Client
 from .errors import (
@@ -82,7 +81,7 @@ class Fallback:
     def __init__(self, clients: Sequence[Client], when: Callable[[ChatStreamError], bool]) -> None:
         self.clients: tuple[Client, ...] = tuple(clients)
         self._when = when
-        self._scopes: set[ref[CancelScope]] = set()  # of running calls
+        self._running = RunningCalls()
 
     def stream(
         self,
@@ -103,14 +102,13 @@ class Fallback:
         if deadline is None:
             deadline = min((each.deadline for each in self.clients if each.deadline is not None), default=None)
         scope = CancelScope(deadline)
-        self._scopes.add(ref(scope, self._scopes.discard))
+        self._running.add(scope)
         options = {"prompt": prompt, "messages": messages, "deadline": scope, **with_one_recorder(options)}
         return _Route(self.clients, self._when, scope, options).open()
 
     def cancel(self) -> None:
         """Cancel every running call of this object, from any thread; threads that wait for one raise `Cancelled`."""
-        for scope in filter(None, [running() for running in self._scopes.copy()]):
-            scope.cancel()
+        self._running.cancel()
 
     def close(self) -> None:
         """Close the connections that the clients keep for reuse."""
@@ -178,5 +176,5 @@ class _Route:
         if following is None:
             raise error
         log.warning("%s", printable(f"{self._client.provider.name}: {error}; trying {following.provider.name} next"))
-        self._client._scopes.discard(ref(self._scope))
+        self._client._running.discard(self._scope)
         self._client, self._error, self._attempts = following, error, error.attempts

@@ -14,13 +14,12 @@ from copy import copy
 from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any, NoReturn
-from weakref import ref
 
 from ._calls.hooks import CallInfo, Hooks, RequestInfo
 from ._calls.totals import UsageTotal
 from ._fields import Places, checked_body, checked_timeouts, choices_of, for_call, warn_of_typos, without_secrets
 from ._http.announcing import WaitAnnouncer
-from ._http.cancel_scope import CancelScope, checked_seconds
+from ._http.cancel_scope import CancelScope, RunningCalls, checked_seconds
 from ._missing import explain_missing
 from ._recording.option import begin_recording
 from ._requirements import check_installed
@@ -104,8 +103,7 @@ class Client:
         self._sender: Sender | None = None
         self._lock = ForkSafeLock()
         self._total = UsageTotal()
-        self._scopes: set[ref[CancelScope]] = set()  # of running calls; a WeakSet can't be listed while others add
-        self._runs: set[ref[Client]] = set()  # clients of `_for_run`
+        self._running = RunningCalls()  # its own, and clients of `_for_run` with theirs
         CancelScope(deadline)  # refuses a wrong deadline now
 
     def stream(
@@ -148,7 +146,7 @@ class Client:
         scope = self._scope_of(deadline)
         if self._on_wait is not None:
             scope.waits = WaitAnnouncer(scope.started, self._on_wait, heartbeat or WAIT_INTERVAL)
-        self._scopes.add(ref(scope, self._scopes.discard))
+        self._running.add(scope)
         with imports():
             check_installed()
             from ._calls.attempt import OpenAttempt
@@ -188,7 +186,7 @@ class Client:
         `StreamError` if the response is not a list of models.
         """
         scope = CancelScope(self.deadline if deadline is None else deadline)
-        self._scopes.add(ref(scope, self._scopes.discard))
+        self._running.add(scope)
         with imports():
             check_installed()
             from ._calls.call import Call
@@ -208,7 +206,7 @@ class Client:
             from ._calls.sender import Sender
             from ._http.transport import Transport
 
-        provider = _running(sleep) if self._is_local else self.provider
+        provider = _local_provider(sleep) if self._is_local else self.provider
         with self._lock.current:
             if self._sender is None or self._sender.provider != provider:
                 self._transport = self._transport or Transport(self._session, direct=self._is_local)
@@ -225,10 +223,7 @@ class Client:
 
         A thread that waits for such a call raises `Cancelled` at once. To end one stream, call its ``cancel``.
         """
-        for scope in filter(None, [running() for running in self._scopes.copy()]):
-            scope.cancel()
-        for run in filter(None, [made() for made in self._runs.copy()]):
-            run.cancel()
+        self._running.cancel()
 
     def close(self) -> None:
         """Close the connections kept for reuse. The client may be used again."""
@@ -266,8 +261,8 @@ class Client:
         provider = self._open().provider
         made = object.__new__(Client)
         limiter = checked_limiter(limiter) or self.limiter or Limiter()
-        vars(made).update(vars(self), _scopes=set(), _runs=set(), model=self.model or provider.model, limiter=limiter)
-        self._runs.add(ref(made, self._runs.discard))
+        vars(made).update(vars(self), _running=RunningCalls(), model=self.model or provider.model, limiter=limiter)
+        self._running.add(made)
         return made
 
     def _like(self, provider: Provider) -> Client:
@@ -276,7 +271,7 @@ class Client:
         return made
 
 
-def _running(sleep: Callable[[float], object]) -> Provider:
+def _local_provider(sleep: Callable[[float], object]) -> Provider:
     with imports():
         from .providers.local import local_provider
 

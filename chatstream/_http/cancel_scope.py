@@ -19,7 +19,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, Protocol
+from weakref import ref
 
 from .._runtime import process
 from .._runtime.clock import monotonic
@@ -216,6 +217,34 @@ class SocketHolder:
         """Close this process's descriptor, and nothing above it: a parent's thread may hold its locks."""
         if self._socket is not None and (descriptor := _with_method(self._socket, "detach").detach()) >= 0:
             os.close(descriptor)
+
+
+class Cancellable(Protocol):
+    """A `CancelScope`, or a client with calls of its own."""
+
+    def cancel(self) -> None: ...
+
+
+class RunningCalls:
+    """The calls that run now, so that all of them can be cancelled. Does not keep them alive. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._references: set[ref[Cancellable]] = set()  # a WeakSet can't be listed while other threads add to it
+
+    def __len__(self) -> int:
+        return len(self._references)
+
+    def add(self, call: Cancellable) -> None:
+        self._references.add(ref(call, self._references.discard))
+
+    def discard(self, call: Cancellable) -> None:
+        self._references.discard(ref(call))
+
+    def cancel(self) -> None:
+        """Cancel every call, from any thread."""
+        for call in [reference() for reference in self._references.copy()]:
+            if call is not None:
+                call.cancel()
 
 
 def checked_seconds(name: str, seconds: float) -> float:
