@@ -145,7 +145,7 @@ class _Probe:
         scope = CancelScope()
         scope.set_timeout(TIMEOUT, IdleTimeout)
         try:
-            reply = self._transport.post(request, scope)
+            reply = self._transport.send(request, scope)
         except ChatStreamError as error:
             error.redact(self._secrets.redact)
             raise error  # a bare raise restores the dropped frames in Python 3.10

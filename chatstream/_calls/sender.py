@@ -100,9 +100,9 @@ class Sender:
         seconds: float = getattr(provider, setting)
         scope.set_timeout(seconds, partial(idle_timeout, seconds, setting))
         try:
-            reply = self.transport.post(request, scope)
+            reply = self.transport.send(request, scope)
             seconds = scope.elapsed - started
-            if self.transport.given is not None:
+            if self.transport.callers_session is not None:
                 self._find_secrets(call, request, reply)
             call.redact_headers(reply)
             call.answered(reply)
@@ -127,17 +127,17 @@ class Sender:
         url = provider.endpoint(call.listing) if call.listing else provider.url(checked_model(call.model))
         body, own = (b"", LISTING_HEADERS) if call.listing else (self._body(call), OWN_HEADERS)
         headers = provider.headers()
-        given = {name.lower() for name in headers}
-        headers |= {name: value for name, value in own.items() if name.lower() not in given}
+        present = {name.lower() for name in headers}
+        headers |= {name: value for name, value in own.items() if name.lower() not in present}
         key = provider.auth_header()
-        call.secrets = secrets_of(url, headers, key, call.values(), self.transport.given)
+        call.secrets = secrets_of(url, headers, key, call.values(), self.transport.callers_session)
         provider.warn_if_plain()
         return Request(url, headers, body, key, provider.connect_timeout, "GET" if call.listing else "POST")
 
     def _find_secrets(self, call: Call, request: Request, reply: Reply) -> None:
         """Find the secrets again, with what the auth, the parameters and the cookies of a session have added."""
         url, headers = reply.sent_url or request.url, reply.sent_headers or request.headers
-        call.secrets = secrets_of(url, headers, request.key, call.values(), self.transport.given)
+        call.secrets = secrets_of(url, headers, request.key, call.values(), self.transport.callers_session)
 
     def _body(self, call: Call) -> bytes:
         settings = body_settings(call.provider)
@@ -162,14 +162,14 @@ class Sender:
         refusal = kind(reply.status, body, message, detail.code, wait if ever else None)
         refusal.retryable = ever and kind is UnexpectedStatus and is_retryable(reply.status, reply.headers)
         refusal.request_id = reply.request_id
-        given = self.transport.given
-        refusal.hint = hint_of(refusal, request, self.provider, model=model, headers=reply.headers, session=given)
+        session = self.transport.callers_session
+        refusal.hint = hint_of(refusal, request, self.provider, model=model, headers=reply.headers, session=session)
         return refusal
 
     def _usage_refused(self, error: ChatStreamError, call: Call) -> bool:
         """Whether the server has just rejected ``stream_options``, for the first time, and this library added it."""
-        given = "stream_options" in call.fields or "stream_options" in call.extra_body
-        if self.refuses_usage or call.listing or given or not self.provider.stream_usage:
+        by_caller = "stream_options" in call.fields or "stream_options" in call.extra_body
+        if self.refuses_usage or call.listing or by_caller or not self.provider.stream_usage:
             return False
         if not isinstance(error, UnexpectedStatus) or error.status not in (400, 422):
             return False

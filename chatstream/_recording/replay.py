@@ -101,13 +101,13 @@ def calls_of(exchanges: list[Exchange]) -> list[list[Exchange]]:
 class RecordedTransport:
     """Gives the recorded answer in the place of `Transport`."""
 
-    given = None
+    callers_session = None
 
     def __init__(self, exchange: Exchange, speed: float) -> None:
         self._exchange = exchange
         self._speed = speed
 
-    def post(self, request: Request, scope: CancelScope) -> RecordedReply:
+    def send(self, request: Request, scope: CancelScope) -> RecordedReply:
         """The answer, once the time of its headers has come. Raises the error of a request without one."""
         reply = RecordedReply(self._exchange, self._speed, scope)
         if self._exchange.status is None:

@@ -42,7 +42,7 @@ def forward(request: ReceivedRequest, client: Client, recording: CallRecording) 
     secrets = secrets_of(sent.url, headers, key)
     recording.request(_info(sent, provider, model), provider, secrets)
     try:
-        reply = sender.transport.post(sent, CancelScope(SECONDS))
+        reply = sender.transport.send(sent, CancelScope(SECONDS))
     except ChatStreamError as error:
         error.redact(secrets.redact)
         raise
