@@ -4,7 +4,7 @@ Rules:
 - The key is a secret, and so is every header value from the environment. A header or a parameter of the query that is
   written out is one if `is_secret` says so: by its name, or because its value is no ordinary text.
 - A secret is hidden in reprs, in pickles, and so in the frames of a traceback, which tools print with their variables.
-- A text that looks like a key, given in the place of a name, is hidden or refused.
+- A text that looks like a key, passed in place of a name, is hidden or rejected.
 """
 
 from __future__ import annotations

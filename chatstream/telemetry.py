@@ -115,7 +115,7 @@ class CallTracer:
 
 
 def error_type(error: BaseException) -> str:
-    """The value of ``error.type``: the HTTP status of a refusal, otherwise the name of the exception's class."""
+    """The value of ``error.type``: the HTTP status of an error response, else the name of the exception's class."""
     return str(error.status) if isinstance(error, UnexpectedStatus) else type(error).__qualname__
 
 

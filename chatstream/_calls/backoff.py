@@ -21,10 +21,10 @@ from ..providers.provider import Provider
 from ..types.text import printable
 from .call import Call
 
-MOST_REFUSALS = 25  # of one call by a rate limit: a server that names tiny waits for ever does not keep it for long
+MOST_RATE_LIMITS = 25  # for one call, so that a server which names tiny waits for ever does not keep it for long
 BUDGET_SPENT = "the client's retry budget is exhausted"
 RATE_LIMIT_LASTS = "the rate limit lasts longer than rate_limit_timeout"
-REFUSED_OFTEN = f"the call was rate-limited {MOST_REFUSALS} times"
+RATE_LIMITED_OFTEN = f"the call was rate-limited {MOST_RATE_LIMITS} times"
 log = logging.getLogger("chatstream")
 log.addHandler(logging.NullHandler())
 
@@ -43,11 +43,11 @@ class Backoff:
         if not call.attempts:
             self.wait_for_rate_limit(call)
 
-    def answered(self, call: Call, refusal: UnexpectedStatus | None, headers: Mapping[str, str]) -> None:
-        """The server has answered the latest request of the call."""
+    def answered(self, call: Call, error: UnexpectedStatus | None, headers: Mapping[str, str]) -> None:
+        """The server has answered the latest request of the call, with an ``error`` or with status 200."""
         if call.limiter is not None:
             call.limiter.observe(headers)
-        if refusal is None or not is_rate_limit(refusal):
+        if error is None or not is_rate_limit(error):
             self._limit_of(call).admitted(call.sent_at)
 
     def _limit_of(self, call: Call) -> RateLimit:
@@ -96,13 +96,13 @@ class Backoff:
     def _retry_after_limit(self, call: Call, error: ChatStreamError, wanted: float, limit: int) -> RetryInfo:
         """The retry, which does not count as one, after a rate limit that lasts ``wanted`` seconds."""
         made = len(call.attempts)
-        if made > limit:  # a server that says 0 each time is not asked at once for ever
+        if made > limit:  # a server that always says 0 gets no endless run of requests at once
             wanted = max(wanted, min(backoff(made - limit), LONGEST_INTERVAL))
         self._limit_of(call).pause(wanted, call.sent_at)
         if call.limited + wanted >= self._provider.rate_limit_timeout:
             raise _last_error(error, RATE_LIMIT_LASTS)
-        if made >= MOST_REFUSALS:
-            raise _last_error(error, REFUSED_OFTEN)
+        if made >= MOST_RATE_LIMITS:
+            raise _last_error(error, RATE_LIMITED_OFTEN)
         return RetryInfo(made, None, wanted, str(error), getattr(error, "status", None))
 
     def wait_for_rate_limit(self, call: Call) -> None:
@@ -122,7 +122,7 @@ class Backoff:
 
 
 def is_rate_limit(error: ChatStreamError) -> bool:
-    """Whether a server refused because of too many requests, before or inside a stream, and will answer later."""
+    """Whether a server reports too many requests, before or inside a stream, and will answer later."""
     if not error.retryable:
         return False
     if isinstance(error, UnexpectedStatus):
@@ -131,7 +131,7 @@ def is_rate_limit(error: ChatStreamError) -> bool:
 
 
 def _last_error(error: ChatStreamError, reason: str | None = None) -> ChatStreamError:
-    """The same refusal, as the last of several; an error without a status keeps its class."""
+    """``error`` as the one that ends the call: `RetryLimit` for a status, which has a ``reason``; else itself."""
     if type(error) is UnexpectedStatus:
         last = RetryLimit(error.status, error.body, error.message, error.code, error.retry_after)
         last.request_id, last.hint = error.request_id, error.hint

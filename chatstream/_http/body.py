@@ -92,10 +92,10 @@ def _is_consumed(response: Any) -> bool:
 
 def _read_kept(response: Any) -> Read1:
     """Read what ``response.text`` or ``response.content`` has kept."""
-    return _refuse if response._content is False else io.BytesIO(response.content or b"").read1
+    return _raise_consumed if response._content is False else io.BytesIO(response.content or b"").read1
 
 
-def _refuse(size: int) -> bytes:
+def _raise_consumed(size: int) -> bytes:
     raise ProtocolViolation("a response hook of the session has consumed or closed the body")
 
 

@@ -49,7 +49,7 @@ class Exchange:
         self._released = threading.Lock()
 
     def acquire(self, connection: HTTPConnection) -> None:
-        """Own a connection for one request: more than one where a session answers a refusal itself (digest)."""
+        """Own a connection for one request: more than one where a session answers a 401 itself (digest)."""
         self._connection = connection
         self.connecting = False
         self.sending = True
@@ -152,7 +152,7 @@ class ScopedFile(io.RawIOBase):
 
 
 class ScopedResponse(http.client.HTTPResponse):
-    """A response read from a `ScopedFile`; it refuses framing that http.client takes unchecked.
+    """A response read from a `ScopedFile`; it rejects framing that http.client takes unchecked.
 
     ``bare_chunks`` says that its body comes in chunks and is not compressed: then `read1` alone reads it.
     """

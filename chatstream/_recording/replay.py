@@ -169,7 +169,7 @@ class RecordedReply:
         self._receive = receive
 
     def read_body(self, limit: int, seconds: float) -> bytes:
-        """The body of a refusal."""
+        """The body of an error response."""
         return self._exchange.body[:limit]
 
     def drain(self) -> None:

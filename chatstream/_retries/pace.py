@@ -1,19 +1,19 @@
 """How fast requests may be sent to a server with a rate limit: what it answers → requests per second.
 
-    admitted · refused · tokens used · x-ratelimit-* headers ─▶ Pace.interval, the seconds between two requests
+    admitted · rejected · tokens used · x-ratelimit-* headers ─▶ Pace.interval, the seconds between two requests
 
 Rules:
-- Until a refusal there is no pace, but for the ceilings that the caller gives. The first refusal sets it to what the
-  server has admitted until it admits again.
-- Each later refusal lowers it by a fifth. The pace then returns to where it was refused, fast at first and slowly near
-  that point, and leaves it the faster the longer there is no refusal: the limit has probably risen. This is the rule of
-  CUBIC (RFC 9438) with a square in place of the cube.
-- A server that refuses everything for long has windows of time. The pace is then what it has admitted on average, and
-  returns as slowly as they follow each other.
+- A rejection is a response that says that there are too many requests (status 429). Until the first one there is no
+  pace, except the ceilings of the caller. It sets the pace to what the server has admitted until it admits again.
+- Each later rejection lowers the pace by a fifth. The pace then returns to where it was rejected, fast at first and
+  slowly near that point, and leaves it the faster the longer there is no rejection: the limit has probably risen. This
+  is the rule of CUBIC (RFC 9438) with a square in place of the cube.
+- A server that rejects everything for long counts in windows of time. The pace is then what it has admitted on average,
+  and returns as slowly as they follow each other.
 - A pace that nobody waits for is not raised, because it says nothing about the limit.
 - Headers count where little is left: requests go out as fast as the server says that its limit fills up, and the more
   slowly the less is left, so that several processes share it.
-- Pure: every method is given the time.
+- Pure: the time is an argument of each method that needs it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ import math
 import re
 from collections.abc import Mapping
 
-DECREASE = 0.2  # of the pace, by a refusal. Two processes out of four may lower theirs, and the sum is within 15 %
-RETURN = 15.0  # seconds until the pace is where it was refused; it has doubled after three times that, in a minute
+DECREASE = 0.2  # of the pace, by a rejection. Two processes out of four may lower theirs, and the sum is within 15 %
+RETURN = 15.0  # seconds until the pace is where it was rejected; it has doubled after three times that, in a minute
 LONGEST_RETURN = 60.0  # seconds, where a server was closed for long: most windows last a minute at most
-STEP = 0.2  # seconds that an answer counts at most: 75 answers for a return, so that fewer than 3 % are refused
+STEP = 0.2  # seconds that an answer counts at most: 75 answers for a return, so that fewer than 3 % are rejected
 FIRST = 1.0  # seconds of the first return and of the first average, which may be far from the limit; then they double
 WEIGHT = 4.0  # requests at the present pace that an average counts besides, because a few answers say little
 LOW, SLOWEST = 0.1, 0.25  # of a limit: headers count below it; of its rate when nothing is left, for four processes
@@ -42,11 +42,11 @@ class Pace:
         self._tokens = math.inf if tokens is None else tokens / 60
         self._tokens_per_call = USUAL_TOKENS
         self._low: dict[str, float] = {}  # requests and tokens per second, where headers say that little is left
-        self._limit = math.inf  # requests per second: where the server is thought to refuse
+        self._limit = math.inf  # requests per second: where the server is thought to reject
         self._return = FIRST  # seconds until the pace is there
         self._returned = 1.0  # part of that time, above 1 after it
         self._opened = [(-math.inf, 0, 0.0)]  # when the server began to admit, with the two below: the last two times
-        self._admitted, self._closed = 0, 0.0  # requests, and seconds in which the server refused all
+        self._admitted, self._closed = 0, 0.0  # requests, and seconds in which the server rejected all
         self._latest = self._closed_at = -math.inf
         self._is_closed = self._is_held = self._is_known = False
 
@@ -71,7 +71,7 @@ class Pace:
         self._is_held = True
 
     def admitted(self, now: float, late: bool = False) -> None:
-        """A request was answered; ``late`` if it was sent before the latest refusal."""
+        """A request was answered; ``late`` if it was sent before the latest rejection."""
         self._begin(now)
         if not late:
             if self._is_closed:
@@ -83,15 +83,15 @@ class Pace:
             self._latest, self._is_held = now, False
         self._admitted += 1
 
-    def refused(self, now: float) -> None:
-        """A request that was sent at the present pace was refused."""
+    def rejected(self, now: float) -> None:
+        """A request that was sent at the present pace was rejected."""
         self._begin(now)
         if not self._is_closed:
             self._limit = self._learned if self._is_known else 1.0  # until it admits again
             self._is_closed, self._closed_at, self._returned = True, now, 0.0
 
     def _begin(self, now: float) -> None:
-        """Until the first refusal, the averages leave out what is long ago."""
+        """Until the first rejection, the averages leave out what is long ago."""
         if not self._is_known and not self._is_closed and now - self._opened[-1][0] > RETURN:
             was_idle = now - self._latest > RETURN
             self._opened = [*([] if was_idle else self._opened[-1:]), (now, self._admitted, 0.0)]

@@ -5,7 +5,7 @@
 Rules:
 - A failed call is a result with its error. Only what ends a program (`SystemExit`, Ctrl-C) is raised.
 - A worker makes one client of each pickle that it gets, so that its tasks share connections, budget and limiter.
-- A key does not travel: a worker reads it from its own environment. What is secret in headers and fields is refused.
+- A key does not travel: a worker reads it from its own environment. A secret in headers or fields is an error.
 """
 
 from __future__ import annotations

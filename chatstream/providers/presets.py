@@ -67,7 +67,7 @@ PRESETS: dict[str, Fields] = {
         "https://openrouter.ai/api/v1",
         "OPENROUTER_API_KEY",
         "https://openrouter.ai/keys",
-        # Anthropic and Gemini behind it refuse tool loops without these entries (OpenRouter, "Reasoning Tokens").
+        # Anthropic and Gemini behind it reject tool loops without these entries (OpenRouter, "Reasoning Tokens").
         echo_reasoning="reasoning_details",
     ),
     "groq": _hosted(
@@ -116,7 +116,7 @@ PRESETS: dict[str, Fields] = {
         "https://api.cerebras.ai/v1",
         "CEREBRAS_API_KEY",
         "https://cloud.cerebras.ai",
-        # The SDK's assistant message has `reasoning` (cerebras-cloud-sdk 1.91); the server refuses `reasoning_content`.
+        # The SDK's assistant message has `reasoning` (cerebras-cloud-sdk 1.91); the server rejects `reasoning_content`.
         **_echo_in_turn("reasoning"),
     ),
     # Gemini's thought signatures are part of the tool calls, which are sent back complete (its "Thought signatures").

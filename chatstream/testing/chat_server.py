@@ -174,12 +174,12 @@ class ChatServer:
             answer = self._answers[number - 1] if number <= len(self._answers) else None
         asked = json_of(request.body)
         if not isinstance(asked, Mapping):
-            return _refusal(f"the body of the request is not a JSON object: {request.body[:80]!r}")
+            return _rejection(f"the body of the request is not a JSON object: {request.body[:80]!r}")
         if answer is None:
             known = json.dumps(text_of(asked), ensure_ascii=False)
-            return _refusal(f"the test has no answer left for request {number}: {known}")
+            return _rejection(f"the test has no answer left for request {number}: {known}")
         return answer(asked)
 
 
-def _refusal(message: str) -> Script:
+def _rejection(message: str) -> Script:
     return status(400, {"error": {"message": message, "type": "invalid_request_error"}}, NO_RETRY)

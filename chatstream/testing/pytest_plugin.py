@@ -71,7 +71,7 @@ SERVERS: pytest.StashKey[list[RecordingServer]] = pytest.StashKey()
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """Fail a test with what has changed, whatever its program has made of the refusal."""
+    """Fail a test with what has changed, whatever its program has made of the status 400."""
     try:
         return (yield)
     finally:

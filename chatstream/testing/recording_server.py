@@ -102,7 +102,7 @@ class RecordingServer:
             with self._recording:
                 script = self._record(request, wire)
         else:
-            script = self._refusal(request)
+            script = self._rejection(request)
         for step in script:
             step(wire)
 
@@ -118,7 +118,7 @@ class RecordingServer:
         self._given.add(number)
         return self._known[number]
 
-    def _refusal(self, request: ReceivedRequest) -> Script:
+    def _rejection(self, request: ReceivedRequest) -> Script:
         asked = _asked(request)
         what = f"{request.method} {request.path} is not in the recording {self.path.name}"
         if not self._known:
