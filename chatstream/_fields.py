@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from ._field_names import ALWAYS_STREAMED, KNOWN, PLACE_OF, plain, typo_of
-from ._secrets import MASK, Hidden, is_secret, looks_like_key, masked
+from ._secrets import MASK, Hidden, is_secret, looks_like_key, masked_if_key
 from .errors import ConfigError
 from .providers import checks
 from .providers.provider import Provider
@@ -64,7 +64,7 @@ class Places:
             if plain(meant) == plain(name):
                 raise ConfigError(f"{name}={shown(meant, value)} is not a request field: {self.of[meant]}")
             raise ConfigError(
-                f"{masked(name)}={shown(meant, value)} is not a known request field: did you mean {meant}? "
+                f"{masked_if_key(name)}={shown(meant, value)} is not a known request field: did you mean {meant}? "
                 f"If so, {self.of[meant]}; if not, send it with extra_body={{…}}"
             )
         _check_values(given)
@@ -90,14 +90,14 @@ class Places:
                 place = f"it is a field of a call, Client(…, defaults={{{name!r}: …}}) or client.stream(…, {name}=…)"
             else:
                 place = self.of.get(name, f"its options are {', '.join(self.client)}")
-            raise ConfigError(f"{masked(name)}={shown(meant, value)} is not an option of Client: {place}")
+            raise ConfigError(f"{masked_if_key(name)}={shown(meant, value)} is not an option of Client: {place}")
 
 
 def warn_of_typos(names: Iterable[str]) -> None:
     """Emit a `UserWarning` for each name that is nearly that of a known field, at the line that called the library."""
     for name in names:
         if meant := typo_of(name, KNOWN):
-            message = f"the unknown field {masked(name)} is sent unchanged: did you mean {meant}?"
+            message = f"the unknown field {masked_if_key(name)} is sent unchanged: did you mean {meant}?"
             warnings.warn(message, UserWarning, stacklevel=_depth_of_caller())
 
 

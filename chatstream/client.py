@@ -26,7 +26,7 @@ from ._requirements import check_installed
 from ._retries.limiter import Limiter, checked_limiter
 from ._runtime.imports import imports
 from ._runtime.locks import ForkSafeLock
-from ._secrets import concealed, hidden, hidden_secrets, hidden_table, plain_name
+from ._secrets import hidden, hidden_if_key, hidden_secrets, hidden_table, name_for_pickle
 from .providers.checks import checked_headers
 from .providers.provider import Provider
 from .providers.resolve import DEFAULT_PROVIDER, resolve
@@ -85,7 +85,7 @@ class Client:
         limits: Limits = Limits(),  # noqa: B008  # frozen
         **unknown: NoReturn,  # no value has this type, so a type checker refuses all; `Places` says where each belongs
     ) -> None:
-        provider, model = hidden(provider), concealed(model)  # either may be a key, passed by mistake
+        provider, model = hidden(provider), hidden_if_key(model)  # either may be a key, passed by mistake
         base_url, api_key, defaults = hidden(base_url), hidden(api_key), hidden_table(defaults)
         unknown.update(hidden_secrets(unknown))
         PLACES.refuse(unknown)
@@ -134,7 +134,7 @@ class Client:
         Raises `ConfigError` before sending and, if no answer begins, `ConnectionFailed`, `UnexpectedStatus` or a
         subclass of it, `IdleTimeout`, `ProtocolViolation`, `DeadlineExceeded` or `Cancelled`.
         """
-        model, fields = concealed(model), hidden_secrets(fields)
+        model, fields = hidden_if_key(model), hidden_secrets(fields)
         extra_headers, extra_body = hidden_table(extra_headers), hidden_table(extra_body)
         prompt = one_prompt(prompt, messages)
         if heartbeat is not None:
@@ -248,7 +248,7 @@ class Client:
 
     def __reduce__(self) -> tuple[Callable[..., Client], tuple[Any, ...]]:
         """Pickling drops the key, the session and the hooks."""
-        kept = {"model": plain_name(self.model), "defaults": without_secrets(self.defaults)}
+        kept = {"model": name_for_pickle(self.model), "defaults": without_secrets(self.defaults)}
         options = {**self._options(), **kept}
         return partial(Client, **options), (self.provider,)
 

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from .._http.transport import Request
-from .._secrets import is_secret, masked
+from .._secrets import is_secret, masked_if_key
 from ..errors import UnexpectedStatus
 from ..providers.provider import Provider
 
@@ -50,7 +50,7 @@ def hint_of(
     if status == 400 and TLS_PORT.search(f"{error.message} {error.body[:2000]}"):
         return "The port speaks TLS: write https:// in base_url."
     if status in (400, 404) and model and _names_unknown_model(error, model):
-        return f"The server may not have the model {masked(model)!r}; client.models() lists its models."
+        return f"The server may not have the model {masked_if_key(model)!r}; client.models() lists its models."
     return " ".join(filter(None, (_intermediary_hint(error, headers), _status_hint(error, request, provider, session))))
 
 
@@ -112,12 +112,12 @@ def _key_hint(request: Request, provider: Provider, session: Any) -> str:
     names = ("authorization", provider.key_header.lower())
     for name, variable in provider.env_http_headers.items():
         if name.lower() in names and name in request.headers:
-            return f"The key came from the environment variable {masked(variable)}, in the header {name}."
+            return f"The key came from the environment variable {masked_if_key(variable)}, in the header {name}."
     if any(name.lower() in names for name in provider.http_headers):
         return "The key came from http_headers."
     if request.key is not None:
         if provider.api_key is None and provider.env_key is not None:
-            return f"The key came from the environment variable {masked(provider.env_key)}."
+            return f"The key came from the environment variable {masked_if_key(provider.env_key)}."
         return "The key was passed as api_key."
     if any(is_secret(*each) for each in parse_qsl(urlsplit(request.url).query)):
         return "The key came from the query of the URL."

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .._runtime.loopback import is_loopback
-from .._secrets import Hidden, masked
+from .._secrets import Hidden, masked_if_key
 from ..client import Client
 from ..errors import ConfigError, MissingEnvVar
 from ..providers.presets import PRESETS, load_toml, lookup
@@ -65,7 +65,7 @@ def key_of(variable: str | None) -> str | None:
         return None
     key = Hidden(os.environ.get(variable, "").strip())
     if not key:
-        raise MissingEnvVar(masked(variable))
+        raise MissingEnvVar(masked_if_key(variable))
     return key
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from .._field_names import KNOWN
 from .._runtime.clock import monotonic
 from .._runtime.locks import ForkSafeLock
-from .._secrets import has_key_prefix, is_named_secret, is_secret, masked
+from .._secrets import has_key_prefix, is_named_secret, is_secret, masked_if_key
 from ..client import Client
 from ..errors import ChatStreamError, ConfigError, MissingEnvVar
 from .result import Result
@@ -98,10 +98,10 @@ def check_fields(fields: Mapping[str, Any]) -> None:
     headers, body = (fields.get(name) for name in ("extra_headers", "extra_body"))
     for name, value in (headers if isinstance(headers, Mapping) else {}).items():
         if is_secret(str(name), str(value)):
-            raise ConfigError(f"the header {masked(str(name))} of extra_headers {HEADER_HINT}")
+            raise ConfigError(f"the header {masked_if_key(str(name))} of extra_headers {HEADER_HINT}")
     for name, value in {**fields, **(body if isinstance(body, Mapping) else {})}.items():
         if isinstance(value, str) and (has_key_prefix(value) or (name not in KNOWN and is_named_secret(str(name)))):
-            raise ConfigError(f"the field {masked(str(name))} {HEADER_HINT}")
+            raise ConfigError(f"the field {masked_if_key(str(name))} {HEADER_HINT}")
 
 
 def pickled_task(task: Task) -> bytes:

@@ -83,8 +83,8 @@ def checked_key(key: object, source: str) -> str:
     raise ConfigError(f"{source} must be a str of visible Latin-1 characters: no space, line end or typographic quote")
 
 
-def called_key(key: Any) -> str:
-    """What a function given as ``api_key`` returned. Raises `ConfigError` if it can't be a key."""
+def returned_key(key: Any) -> str:
+    """What a function passed as ``api_key`` returned. Raises `ConfigError` if it can't be a key."""
     if hasattr(key, "__await__"):
         getattr(key, "close", bool)()  # a coroutine that was never begun would warn
         raise ConfigError("api_key must not be an async function: pass one that returns the key itself")

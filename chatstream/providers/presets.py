@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any, TypeVar, cast
 
 from .._runtime.imports import imports
-from .._secrets import concealed
+from .._secrets import hidden_if_key
 from ..errors import ConfigError, MissingEnvVar
 
 Fields = dict[str, Any]
@@ -206,7 +206,7 @@ def table_fields(id: str, table: object, known: Collection[str]) -> Fields:
         raise ConfigError("must be a table")
     for key in table:
         if key not in known:
-            raise ConfigError(f"unknown setting {concealed(key)!r}.{_did_you_mean(key, known)}")
+            raise ConfigError(f"unknown setting {hidden_if_key(key)!r}.{_did_you_mean(key, known)}")
     if "base_url" not in table:
         raise ConfigError("base_url is missing")
     return {"name": id, **table}

@@ -145,7 +145,7 @@ class Provider:
         ``environ`` (default: `os.environ`) may change its URL, and is read now. Raises `ConfigError` for an unknown id,
         and `MissingEnvVar` for ``azure`` if ``AZURE_OPENAI_ENDPOINT`` is unset or blank.
         """
-        id = Hidden(id)  # it may be a key, given by mistake
+        id = Hidden(id)  # it may be a key, passed by mistake
         try:
             return Provider(**presets.ready_made(id, os.environ if environ is None else environ))
         except ConfigError as error:
@@ -180,7 +180,7 @@ class Provider:
         """
         if isinstance(self.api_key, Sealed):
             key: Any = self.api_key.open  # not called here, because the frame may show what it returns
-            return checks.called_key(key()) if self.api_key.is_function else key()
+            return checks.returned_key(key()) if self.api_key.is_function else key()
         if self.env_key is None:
             return None
         value = _variable(self.env_key, environ)
