@@ -267,12 +267,12 @@ def stream(
     with _importing():
         from ._secrets import hidden, hidden_if_key, hidden_secrets, hidden_table
         from ._shared import shared_client
-        from .client import check_fields
+        from .client import PLACES
 
     # Each of them may be a key, passed by mistake, or hold one.
     provider, model, fields = hidden(provider), hidden_if_key(model), hidden_secrets(fields)
     extra_headers, extra_body = hidden_table(extra_headers), hidden_table(extra_body)
-    check_fields(fields)  # before the provider, which may miss what is an option in ``fields``
+    PLACES.check_fields(fields)  # before the provider, which may miss what is an option in ``fields``
     return shared_client(provider).stream(
         prompt,
         messages=messages,

@@ -99,15 +99,15 @@ PLACE_OF = {name: place for place, names in _PLACES.items() for name in names.sp
 def typo_of(name: str, known: frozenset[str], shortest: int = 4) -> str | None:
     """The known name, of at least so many letters, that ``name`` is one typo away from; None if it is itself known.
 
-    A typo is a letter too many, missing or wrong, two letters swapped, or words joined in another way (see `plain`).
+    A typo is a letter too many, missing or wrong, two letters swapped, or words joined in another way.
     """
     if name in known:
         return None
-    near = [each for each in sorted(known) if len(each) >= shortest and _is_typo(plain(name), plain(each))]
-    return min(near, key=lambda each: plain(each) != plain(name), default=None)
+    near = [each for each in sorted(known) if len(each) >= shortest and _is_typo(letters_of(name), letters_of(each))]
+    return min(near, key=lambda each: letters_of(each) != letters_of(name), default=None)
 
 
-def plain(name: str) -> str:
+def letters_of(name: str) -> str:
     """The letters of a name: ``api_key``, ``apiKey`` and ``API-Key`` are one."""
     return name.lower().replace("_", "").replace("-", "")
 

@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ._calls.hooks import CallInfo, Hooks, RequestInfo
 from ._calls.totals import UsageTotal
-from ._fields import Places, checked_body, checked_timeouts, choices_of, for_call, warn_of_typos, without_secrets
+from ._fields import (
+    Places,
+    checked_body,
+    checked_timeouts,
+    choices_of,
+    provider_of_call,
+    warn_of_typos,
+    without_secrets,
+)
 from ._http.announcing import WaitAnnouncer
 from ._http.cancel_scope import CancelScope, RunningCalls, checked_seconds
 from ._missing import explain_missing
@@ -83,12 +91,12 @@ class Client:
         session: requests.Session | None = None,
         limiter: Limiter | None = None,
         limits: Limits = Limits(),  # noqa: B008  # frozen
-        **unknown: NoReturn,  # no value has this type, so a type checker refuses all; `Places` says where each belongs
+        **unknown: NoReturn,  # no value has this type, so a type checker rejects all; `Places` says where each belongs
     ) -> None:
         provider, model = hidden(provider), hidden_if_key(model)  # either may be a key, passed by mistake
         base_url, api_key, defaults = hidden(base_url), hidden(api_key), hidden_table(defaults)
         unknown.update(hidden_secrets(unknown))
-        PLACES.refuse(unknown)
+        PLACES.reject_unknown(unknown)
         self.provider: Provider = resolve(provider, base_url, api_key)
         self.model = model
         self.defaults: Mapping[str, Any] = PLACES.checked_defaults(defaults)
@@ -104,7 +112,7 @@ class Client:
         self._lock = ForkSafeLock()
         self._total = UsageTotal()
         self._running = RunningCalls()  # its own, and clients of `_for_run` with theirs
-        CancelScope(deadline)  # refuses a wrong deadline now
+        CancelScope(deadline)  # raises for a wrong deadline now
 
     def stream(
         self,
@@ -155,10 +163,12 @@ class Client:
             from ._stream import ResponseStream
 
         sender = self._open(scope.sleep)
-        provider = for_call(sender.provider, headers, timeouts)
-        chosen = model or self.model or provider.model or ""
-        more: dict[str, Any] = {"recording": begin_recording(record, choices), "limiter": self.limiter}
-        call = Call(prompt, chosen, fields, scope, provider, self._hooks, body, self._total, **more)
+        provider = provider_of_call(sender.provider, headers, timeouts)
+        model = model or self.model or provider.model or ""
+        recording, limiter = begin_recording(record, choices), self.limiter
+        call = Call(
+            prompt, model, fields, scope, provider, self._hooks, body, self._total, recording=recording, limiter=limiter
+        )
         try:
             reply = sender.send(call)
         except BaseException as error:
@@ -282,10 +292,6 @@ _CALL = "use client.stream(messages, model=…)"
 explain_missing(Client, {"chat": _CALL, "completions": _CALL, "create": _CALL, "responses": _CALL})
 
 PLACES = Places(
-    client=("provider", *(Client.__init__.__kwdefaults__ or ())), call=("prompt", *(Client.stream.__kwdefaults__ or ()))
+    client_options=("provider", *(Client.__init__.__kwdefaults__ or ())),
+    call_options=("prompt", *(Client.stream.__kwdefaults__ or ())),
 )
-
-
-def check_fields(fields: Mapping[str, Any]) -> None:
-    """Raise `ConfigError` if a keyword argument of a call is an option that has another place."""
-    PLACES.check_fields(fields)

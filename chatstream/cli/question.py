@@ -54,7 +54,7 @@ def request_fields(options: argparse.Namespace) -> dict[str, Any]:
         name, equals, value = each.partition("=")
         if not equals or not name:
             raise ConfigError("-o needs KEY=JSON, such as -o seed=1")
-        if name in PLACES.call:
+        if name in PLACES.call_options:
             raise ConfigError(f"-o {name}=… is not a request field: it may be an option of its own (see --help)")
         fields[name] = _json(name, value)
     return fields

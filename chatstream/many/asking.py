@@ -90,7 +90,7 @@ def pickled_client(client: Client) -> bytes:
     return data
 
 
-def check_fields(fields: Mapping[str, Any]) -> None:
+def check_no_secrets(fields: Mapping[str, Any]) -> None:
     """Raise `ConfigError` if the arguments of a call have a secret, which the pickle of a task would show.
 
     The value of a field that servers know is part of a request, as its prompt is, unless it is a vendor's key.
@@ -105,8 +105,8 @@ def check_fields(fields: Mapping[str, Any]) -> None:
 
 
 def pickled_task(task: Task) -> bytes:
-    """The task for a worker. Raises `ConfigError` if it can't be pickled, or as `check_fields` does."""
-    check_fields(task.fields)
+    """The task for a worker. Raises `ConfigError` if it can't be pickled, or as `check_no_secrets` does."""
+    check_no_secrets(task.fields)
     try:
         return pickle.dumps(task)
     except Exception as error:
@@ -128,9 +128,9 @@ def asker(
     client: Client, executor: Executor | None, fields: Mapping[str, Any]
 ) -> tuple[Callable[[Task], tuple[Any, ...]], bool]:
     """A function that makes of a task the arguments for ``executor.submit``, and whether the executor's functions run
-    in this process. ``fields`` are those of all tasks. Raises as `pickled_client` and `check_fields` do."""
+    in this process. ``fields`` are those of all tasks. Raises as `pickled_client` and `check_no_secrets` do."""
     if executor is None or runs_here(executor):
         return lambda task: (ask, client, task), True
-    check_fields(fields)
+    check_no_secrets(fields)
     data = pickled_client(client)
     return lambda task: (ask_elsewhere, data, pickled_task(task)), False
