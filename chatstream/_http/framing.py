@@ -58,7 +58,7 @@ def chunk_size(line: bytes) -> int:
 
 
 def _status(line: bytes) -> int | None:
-    """The code of a status line; None if the peer closed instead."""
+    """The code of a status line; None if the peer closed the connection instead."""
     found = STATUS_LINE.match(line)
     if line and not found:
         raise BadStatusLine(repr(line[:100].decode("latin-1")))

@@ -154,7 +154,7 @@ class Transport:
         framing = reply.headers.get("Transfer-Encoding", "chunked").lower()
         if reply.status == 407:  # through a tunnel it is an exception of requests
             reply.close()
-            raise exceptions.wrong_proxy_password(url, proxy_of(self._session, url))
+            raise exceptions.proxy_password_error(url, proxy_of(self._session, url))
         if reply.status < 200 or reply.status in (204, 205) or framing not in ("chunked", "identity"):
             reply.close()
             what = f"status {reply.status}" if framing == "chunked" else f"Transfer-Encoding: {framing}"
