@@ -181,7 +181,7 @@ def merge(old: dict[str, Any], new: Mapping[str, Any], depth: int = DEPTH) -> bo
     return changed
 
 
-def total(reports: Sequence[Mapping[str, int]]) -> dict[str, int]:
+def sum_of_counts(reports: Sequence[Mapping[str, int]]) -> dict[str, int]:
     """The sum of the counts of reports that count one choice each."""
     names = {name for report in reports for name in report}
     return {name: sum(report.get(name, 0) for report in reports) for name in names}

@@ -21,7 +21,7 @@ from ..types.text import has_surrogates, without_surrogates
 from ..types.usage import TokenUsage
 from .choice import FINISHED, Choice
 from .chunk import ChoiceDelta, Chunk
-from .fields import cost_of, counts_of, joined, merge, total
+from .fields import cost_of, counts_of, joined, merge, sum_of_counts
 
 MOST_NAMED = 10  # choices that an error names
 
@@ -55,7 +55,7 @@ class UsageReports:
 
         ``extra`` is what the server sent beside the choices: some put the cost there.
         """
-        counts = total(self._late) if 2 <= choices == len(self._late) else self._counts
+        counts = sum_of_counts(self._late) if 2 <= choices == len(self._late) else self._counts
         if not counts:
             return None
         return TokenUsage(**counts, raw=joined(self._raw), cost=cost_of({**extra, "usage": self._raw}))
