@@ -34,11 +34,10 @@ from .answers import Answer, answer_of_calls, pieces_of
 from .differences import check_fields, text_of
 from .fault_server import FaultServer
 from .replay_server import script_of
-from .scripts import Script, Step, cut, event, head, reset, stall, status
+from .scripts import NO_RETRY, Script, Step, cut, event, head, reset, stall, status
 from .wire import ReceivedRequest, Wire
 
 MakeScript = Callable[[Mapping[str, Any]], Script]  # the JSON of a request → the steps that answer it
-NO_RETRY = {"x-should-retry": "false"}  # a test that fails does so at once
 
 
 class ChatServer:

@@ -33,10 +33,8 @@ from .fault_server import FaultServer
 from .forwarding import BASE, forward
 from .modes import DEFAULT_MODE, MODES
 from .replay_server import script_of
-from .scripts import Script, chunk, cut, end, head, status
+from .scripts import NO_RETRY, Script, chunk, cut, end, head, status
 from .wire import ReceivedRequest, Wire
-
-NO_RETRY = {"x-should-retry": "false"}  # a test that fails does so at once
 
 
 class RecordingServer:
