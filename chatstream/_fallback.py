@@ -51,26 +51,26 @@ def fallback(clients: Sequence[Client], *, when: Callable[[ChatStreamError], boo
     by default it is tried if the provider caused the error, but not if the request, the settings or the deadline did.
     Raises `ConfigError` for an argument that is not a client.
     """
-    given = as_list(clients, "clients")
-    if not given:
+    listed = as_list(clients, "clients")
+    if not listed:
         raise ConfigError("fallback needs at least one client: fallback([Client(…), Client(…)])")
-    for each in given:
+    for each in listed:
         if not isinstance(each, Client):
             raise ConfigError(f"fallback needs clients, not {type(each).__name__}: fallback([Client(…), Client(…)])")
-    return Fallback(given, is_of_provider if when is None else when)
+    return Fallback(listed, is_fault_of_provider if when is None else when)
 
 
-def is_of_provider(error: ChatStreamError) -> bool:
+def is_fault_of_provider(error: ChatStreamError) -> bool:
     """Whether the provider is at fault, so that another one may answer the same request."""
     if isinstance(error, UnexpectedStatus):
-        return isinstance(error, RetryLimit) or _is_of_provider(error.status)
+        return isinstance(error, RetryLimit) or _is_failure_status(error.status)
     if isinstance(error, ProviderError):
         named = f"{error.code} {error.type}".lower()
-        return error.retryable or _is_of_provider(error.code) or any(each in named for each in CODES)
+        return error.retryable or _is_failure_status(error.code) or any(each in named for each in CODES)
     return isinstance(error, (ConnectionFailed, StreamError)) and not isinstance(error, StreamTooLarge)
 
 
-def _is_of_provider(status: str | int | None) -> bool:
+def _is_failure_status(status: str | int | None) -> bool:
     number = int(status) if str(status).isdecimal() else 0  # type: ignore[arg-type]  # not None then
     return number in STATUSES or 500 <= number < 600
 
@@ -171,8 +171,8 @@ class _Route:
     def _go_on(self, error: ChatStreamError) -> None:
         """Choose the next client, or raise ``error`` if there is none that may be tried."""
         error.__cause__ = error.__cause__ or self._error
-        is_callers = error is self._scope.waits.raised
-        following = None if is_callers or not self._when(error) else next(self._rest, None)
+        from_on_wait = error is self._scope.waits.raised
+        following = None if from_on_wait or not self._when(error) else next(self._rest, None)
         if following is None:
             raise error
         log.warning("%s", printable(f"{self._client.provider.name}: {error}; trying {following.provider.name} next"))

@@ -74,8 +74,8 @@ class Backoff:
     def _next_retry(self, call: Call, error: ChatStreamError, counted: int, limit: int) -> RetryInfo:
         """The retry that follows ``error``. Raises the error that ends the call if there is to be none."""
         wanted = error.retry_after if isinstance(error, (UnexpectedStatus, ProviderError)) else None
-        is_callers = error is call.scope.waits.raised
-        if is_callers or not error.retryable or (wanted or 0) > self._provider.max_retry_after:
+        from_on_wait = error is call.scope.waits.raised
+        if from_on_wait or not error.retryable or (wanted or 0) > self._provider.max_retry_after:
             raise error
         limited = is_rate_limit(error)
         if limited and wanted is None and call.limiter is not None:
@@ -99,19 +99,20 @@ class Backoff:
         if made > limit:  # a server that always says 0 gets no endless run of requests at once
             wanted = max(wanted, min(backoff(made - limit), LONGEST_INTERVAL))
         self._limit_of(call).pause(wanted, call.sent_at)
-        if call.limited + wanted >= self._provider.rate_limit_timeout:
+        if call.rate_limit_seconds + wanted >= self._provider.rate_limit_timeout:
             raise _last_error(error, RATE_LIMIT_LASTS)
         if made >= MOST_RATE_LIMITS:
             raise _last_error(error, RATE_LIMITED_OFTEN)
         return RetryInfo(made, None, wanted, str(error), getattr(error, "status", None))
 
     def wait_for_rate_limit(self, call: Call) -> None:
-        """Wait, if the server has said so to another call of the client. The turn that a limiter gives is waited for as
-        long as that takes."""
+        """Wait while a rate limit that any call of the client has met lasts, or until a limiter lets the call send: for
+        that, as long as it takes."""
         if call.limiter is not None:
             call.limiter.rate_limit.wait(call.scope, math.inf)
         else:
-            call.limited += self._rate_limit.wait(call.scope, self._provider.rate_limit_timeout - call.limited)
+            most = self._provider.rate_limit_timeout - call.rate_limit_seconds
+            call.rate_limit_seconds += self._rate_limit.wait(call.scope, most)
 
     def _notify(self, call: Call, info: RetryInfo) -> None:
         if call.log is not None:

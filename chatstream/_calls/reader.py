@@ -135,7 +135,7 @@ class CallReader:
         if self._error is not None:
             raise self._error.with_traceback(None)  # which would grow with each reading
         if self.attempt.collector.completed is None or self._has_items_left:
-            raise _closed(self)
+            raise _closed_error(self)
 
     def _restart(self, error: ChatStreamError) -> None:
         """Replace a broken attempt, after the wait that `Sender` decides on; raises if there is to be none."""
@@ -194,7 +194,7 @@ def _check_free(call: Call, looping: threading.Thread | None) -> None:
         raise read_elsewhere()
 
 
-def _closed(reader: CallReader) -> StreamClosed:
+def _closed_error(reader: CallReader) -> StreamClosed:
     error = StreamClosed(CLOSED)
     error.partial = reader.turn
     reader.call.annotate(error)

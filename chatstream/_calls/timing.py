@@ -30,7 +30,16 @@ class Arrivals:
     """
 
     __slots__ = (
-        *("_gap", "_last", "bytes", "first_event", "first_text", "headers", "read_at", "reads", "started", "waited"),
+        "_gap",
+        "_last",
+        "bytes",
+        "first_event",
+        "first_text",
+        "headers",
+        "read_at",
+        "reads",
+        "started",
+        "waited",
     )
 
     def __init__(self, started: float) -> None:
