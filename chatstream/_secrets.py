@@ -1,4 +1,4 @@
-"""What nobody may see: which values are secrets, and texts whose repr hides them.
+"""Which values are secrets, and texts whose repr hides them.
 
 Rules:
 - The key is a secret, and so is every header value from the environment. A header or a parameter of the query that is

@@ -1,4 +1,4 @@
-"""Call: what one call of a user sends, what is known of it so far, and who hears of its steps."""
+"""Call: what one call of a user sends, its state, and the notification of its hooks, log and recording."""
 
 from __future__ import annotations
 

@@ -5,11 +5,11 @@
 Rules:
 - A stream that breaks is restarted only while the caller has got nothing; `aggregate` and `collect` hand over nothing
   until the end.
-- Where another provider may be asked, it is asked after the last restart, on the same condition.
+- If there is a fallback provider, it is tried after the last restart, on the same condition.
 - Whatever ends it early, what was received is its ``turn`` and the error's ``partial``.
 - An error is completed once, where it leaves: partial turn, attempts, request id.
 - What is read after the end raises the error that ended it, or `StreamClosed`; after a complete answer, nothing comes.
-- One loop reads a stream at a time. Who finds it taken gets an error, and the loop goes on.
+- One loop reads a stream at a time. A second one gets an error, and the first goes on.
 - A process that inherited the stream closes its own descriptor, and leaves the connection to the one that opened it.
 """
 
@@ -42,7 +42,7 @@ class CallReader:
 
     def __init__(self, attempt: OpenAttempt, call: Call, sender: Sender) -> None:
         self.attempt: OpenAttempt = attempt
-        self.events: Iterator[ResponseEvent] = attempt.read()  # one for all who read: none takes another's events
+        self.events: Iterator[ResponseEvent] = attempt.read()  # one for all loops: none takes another's events
         self.call: Call = call
         self.sender: Sender = sender
         self.total: float | None = None  # seconds from the call until the end
@@ -52,7 +52,7 @@ class CallReader:
         self._restarts = 0
         self.ask_next: AskNext | None = None  # makes the reader adopt the answer of another provider, or raises
         self._closing = threading.Lock()  # acquired once: two threads may end one stream
-        self._looping: threading.Thread | None = None  # which began the loop that reads
+        self._looping: threading.Thread | None = None  # which runs the loop that reads
         self._opened_at = _caller()
         self.ended = False
 
@@ -120,7 +120,7 @@ class CallReader:
             self._looping = threading.current_thread()
 
     def whole_items(self, collector: Collector, events: Iterable[ResponseEvent]) -> Iterator[ResponseEvent]:
-        """Hand over whole items, as long as nobody ends the stream."""
+        """Hand over whole items, until the stream is ended."""
         for event in collector.whole_items(events):
             if self.ended:
                 return

@@ -1,4 +1,4 @@
-"""What `read_events` is given → pieces of bytes.
+"""The source that is passed to `read_events` → pieces of bytes.
 
     bytes · a file opened in binary mode · an iterable of bytes ─pieces_of▶ pieces
 

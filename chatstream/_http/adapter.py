@@ -64,7 +64,7 @@ class ScopedAdapter(HTTPAdapter):
         return manager
 
     def close(self) -> None:
-        """Close the connections kept for reuse, those too whose pool lives on in an answer that somebody holds."""
+        """Close the connections kept for reuse, also those of a pool that an unread answer keeps alive."""
         for manager in (self.poolmanager, *self.proxy_manager.values()):
             for key in manager.pools.keys():  # noqa: SIM118  # it can't be iterated over
                 manager.pools[key].close()

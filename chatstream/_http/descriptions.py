@@ -1,11 +1,11 @@
-"""Exceptions of the network → sentences: what happened, without the names of anybody's classes.
+"""Exceptions of the network → sentences: what happened, without the names of classes.
 
     an exception and its causes ─describe▶ "the connection was refused"
                                 ─rejection▶ "it has expired", if a certificate was rejected
 
 Rules:
-- The innermost cause that has a known meaning is described, in the words of a user and not of a library.
-- What nobody knows is shown as it is, but without class names, numbers of errors, reprs of objects and passwords.
+- The innermost cause that has a known meaning is described, in terms of the user and not of a library.
+- Any other exception is described by its text, without class names, numbers of errors, reprs of objects and passwords.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One request and its answer below HTTP: a socket → the bytes of a body, as they arrive.
 
-    socket ──each recv asks CancelScope.remaining()──▶ ScopedFile ─▶ ScopedResponse ─read1▶ bytes
+    socket ──CancelScope.remaining() before each recv──▶ ScopedFile ─▶ ScopedResponse ─read1▶ bytes
 
 Rules:
 - A limit holds against any trickle of bytes, because it is checked before every single recv.
@@ -35,7 +35,7 @@ CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 
 
 class Exchange:
-    """What is known below HTTP of the request that this thread is making, and who owns the connection."""
+    """The request that this thread is making, as far as it is known below HTTP, and whether it owns its connection."""
 
     def __init__(self, scope: CancelScope, fresh: bool = False) -> None:
         self.scope = scope

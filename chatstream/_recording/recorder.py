@@ -3,8 +3,8 @@
     Call, Reply ─▶ Recorder ─format▶ the file
 
 Rules:
-- Only headers of a list are written, and every text goes through the redaction of the call, the body of the answer
-  included: its secrets can stand in no place that the library knows.
+- Only listed headers are written. Every text is redacted, also the body of the answer: a server may repeat a secret
+  anywhere in it.
 - Whole lines are written at once, unbuffered: what a program has received before it is killed can be replayed.
 - A file that can't be written raises `ConfigError` before anything is sent. If a later write fails, the answer goes on,
   the recording ends, and a `UserWarning` says so.

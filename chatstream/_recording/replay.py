@@ -99,7 +99,7 @@ def calls_of(exchanges: list[Exchange]) -> list[list[Exchange]]:
 
 
 class RecordedTransport:
-    """Gives the recorded answer in the place of `Transport`."""
+    """Returns the recorded answer; it takes the place of a `Transport`."""
 
     callers_session = None
 

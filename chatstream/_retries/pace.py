@@ -10,7 +10,7 @@ Rules:
   is the rule of CUBIC (RFC 9438) with a square in place of the cube.
 - A server that rejects everything for long counts in windows of time. The pace is then what it has admitted on average,
   and returns as slowly as they follow each other.
-- A pace that nobody waits for is not raised, because it says nothing about the limit.
+- A pace that no call waits for is not raised, because it says nothing about the limit.
 - Headers count where little is left: requests go out as fast as the server says that its limit fills up, and the more
   slowly the less is left, so that several processes share it.
 - Pure: the time is an argument of each method that needs it.
