@@ -222,8 +222,8 @@ def checked_path(path: Any) -> str:
     """A path as a str. Raises `ConfigError` for another type."""
     if isinstance(path, (str, os.PathLike)) and isinstance(found := os.fspath(path), str) and found:
         return found
-    given = "an empty text" if path == "" else type(path).__name__
-    raise ConfigError(f"record must be the path of a file or a Recorder, not {given}")
+    shown = "an empty text" if path == "" else type(path).__name__
+    raise ConfigError(f"record must be the path of a file or a Recorder, not {shown}")
 
 
 def json_of(body: bytes) -> Any:

@@ -63,8 +63,8 @@ def replay(
     """
     check_speed(speed)
     exchange = _last_exchange(load(path), call, os.fspath(path))
-    given = exchange.request.get("choices")
-    choices = given if isinstance(given, int) else None
+    recorded = exchange.request.get("choices")
+    choices = recorded if isinstance(recorded, int) else None
     try:
         provider = _provider_of(exchange)
     except ConfigError as error:
@@ -201,8 +201,8 @@ def _last_exchange(exchanges: list[Exchange], call: int, name: str) -> Exchange:
 def _provider_of(exchange: Exchange) -> Provider:
     """A provider with the settings that the recorded answer was read with, and that tries nothing twice."""
     url, name = str(exchange.request.get("url") or ""), str(exchange.request.get("provider") or "")
-    given = exchange.request.get("parser")
-    settings: dict[str, Any] = {name: value for name, value in _dict(given).items() if name in PARSER_SETTINGS}
+    recorded = _dict(exchange.request.get("parser"))
+    settings: dict[str, Any] = {name: value for name, value in recorded.items() if name in PARSER_SETTINGS}
     if isinstance(settings.get("think_tags"), list):
         settings["think_tags"] = tuple(settings["think_tags"])
     return Provider(

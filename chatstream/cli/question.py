@@ -44,8 +44,8 @@ def message_of(question: str, options: argparse.Namespace, added: list[str] | No
 
 def request_fields(options: argparse.Namespace) -> dict[str, Any]:
     """The fields of the request beside the messages. Raises `ConfigError`."""
-    given = {"max_tokens": options.max_tokens, "temperature": options.temperature}
-    fields = {name: value for name, value in given.items() if value is not None}
+    named = {"max_tokens": options.max_tokens, "temperature": options.temperature}
+    fields = {name: value for name, value in named.items() if value is not None}
     if options.schema:
         with imports():
             from .schema import response_format_of
@@ -76,9 +76,9 @@ def _attached(path: str) -> str:
     return f"{Path(path).name}:\n{fence}\n{text.strip(chr(10))}\n{fence}"
 
 
-def _image(given: str) -> Any:
+def _image(source: str) -> Any:
     with imports():
         from ..types.media import InputImage
-    if re.match(r"data:|\w+://", given):
-        return InputImage(given)
-    return InputImage.from_file(given)
+    if re.match(r"data:|\w+://", source):
+        return InputImage(source)
+    return InputImage.from_file(source)

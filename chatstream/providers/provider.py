@@ -109,8 +109,8 @@ class Provider:
         try:
             checks.check_fields({each.name: getattr(self, each.name) for each in fields(self)})
             if self.api_key is not None and not isinstance(self.api_key, Sealed):
-                given = self.api_key if callable(self.api_key) else checks.checked_key(self.api_key, "api_key")
-                object.__setattr__(self, "api_key", Sealed(given))
+                key = self.api_key if callable(self.api_key) else checks.checked_key(self.api_key, "api_key")
+                object.__setattr__(self, "api_key", Sealed(key))
         except ConfigError as error:
             for each in fields(self):  # the frame shows what is left of this provider
                 object.__setattr__(self, each.name, each.default)

@@ -52,14 +52,14 @@ def forward(request: ReceivedRequest, client: Client, recording: CallRecording) 
 
 def _key_of(provider: Provider, request: ReceivedRequest) -> tuple[str, str] | None:
     """The key of the provider, else the one that the client has sent. Raises `ConfigError` if there is none."""
-    sent = request.headers.get("Authorization")
-    given = ("Authorization", Hidden(sent)) if sent else None
+    value = request.headers.get("Authorization")
+    of_client = ("Authorization", Hidden(value)) if value else None
     try:
-        return provider.auth_header() or given
+        return provider.auth_header() or of_client
     except MissingEnvVar:
-        if given is None:
+        if of_client is None:
             raise
-        return given
+        return of_client
 
 
 def _forwarded(headers: Mapping[str, str], key: tuple[str, str] | None) -> dict[str, str]:

@@ -81,7 +81,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
 
 
 def _mode_of(config: pytest.Config) -> str:
-    """The mode that was asked for; ``--record-mode`` is an option of pytest-recording, and holds here as well."""
+    """The mode that the options name; ``--record-mode`` is an option of pytest-recording, and holds here as well."""
     mode = config.getoption("chat_record_mode") or config.getoption("record_mode", None) or DEFAULT_MODE
     return str(mode)
 

@@ -66,7 +66,7 @@ class RecordingServer:
         starts_anew = mode in {"all", "rewrite"}
         self._records = starts_anew or mode == "new_episodes" or (mode == "once" and not exists)
         self._known = load(self.path) if exists and not starts_anew else []
-        self._given: set[int] = set()  # the places in `_known` whose answer was given
+        self._played: set[int] = set()  # the places in `_known` whose answer was sent
         self._speed = speed
         self._client = Client(upstream)
         self._recorder = Recorder(self.path, append=not starts_anew)
@@ -112,8 +112,8 @@ class RecordingServer:
         found = [number for number, each in enumerate(self._known) if _recorded(each, asked["path"]) == asked]
         if not found:
             return None
-        number = next((each for each in found if each not in self._given), found[-1])
-        self._given.add(number)
+        number = next((each for each in found if each not in self._played), found[-1])
+        self._played.add(number)
         return self._known[number]
 
     def _rejection(self, request: ReceivedRequest) -> Script:
@@ -122,7 +122,7 @@ class RecordingServer:
         if not self._known:
             what += ", because there is no such file: record it with --chat-record-mode=once"
         else:
-            left = [each for number, each in enumerate(self._known) if number not in self._given] or self._known
+            left = [each for number, each in enumerate(self._known) if number not in self._played] or self._known
             what += " (--chat-record-mode=rewrite records it anew)\n"
             what += difference(_recorded(left[0], asked["path"]), asked, "recording")
         with self._lock:
