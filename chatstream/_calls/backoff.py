@@ -73,37 +73,37 @@ class Backoff:
 
     def _next_retry(self, call: Call, error: ChatStreamError, counted: int, limit: int) -> RetryInfo:
         """The retry that follows ``error``. Raises the error that ends the call if there is to be none."""
-        wanted = error.retry_after if isinstance(error, (UnexpectedStatus, ProviderError)) else None
+        wait = error.retry_after if isinstance(error, (UnexpectedStatus, ProviderError)) else None
         from_on_wait = error is call.scope.waits.raised
-        if from_on_wait or not error.retryable or (wanted or 0) > self._provider.max_retry_after:
+        if from_on_wait or not error.retryable or (wait or 0) > self._provider.max_retry_after:
             raise error
         limited = is_rate_limit(error)
-        if limited and wanted is None and call.limiter is not None:
-            wanted = backoff(len(call.attempts))
-        if limited and wanted is not None:
-            info = self._retry_after_limit(call, error, wanted, limit)
+        if limited and wait is None and call.limiter is not None:  # with a limiter, no rate limit counts as a failure
+            wait = backoff(len(call.attempts))
+        if limited and wait is not None:
+            info = self._retry_after_limit(call, error, wait, limit)
             if limit:  # otherwise the caller wants no second request
                 return info
         if counted >= limit:
             raise _last_error(error)
         if not (limited and self._limit_of(call).paused_since(call.sent_at)) and not self._budget.take():
             raise _last_error(error, BUDGET_SPENT)
-        delay = backoff(counted + 1) if wanted is None else wanted
+        delay = backoff(counted + 1) if wait is None else wait
         if limited:
             self._limit_of(call).pause(delay, call.sent_at)
         return RetryInfo(counted + 1, limit, delay, str(error), getattr(error, "status", None))
 
-    def _retry_after_limit(self, call: Call, error: ChatStreamError, wanted: float, limit: int) -> RetryInfo:
-        """The retry, which does not count as one, after a rate limit that lasts ``wanted`` seconds."""
+    def _retry_after_limit(self, call: Call, error: ChatStreamError, wait: float, limit: int) -> RetryInfo:
+        """The retry, which does not count as one, after a rate limit that lasts ``wait`` seconds."""
         made = len(call.attempts)
         if made > limit:  # a server that always says 0 gets no endless run of requests at once
-            wanted = max(wanted, min(backoff(made - limit), LONGEST_INTERVAL))
-        self._limit_of(call).pause(wanted, call.sent_at)
-        if call.rate_limit_seconds + wanted >= self._provider.rate_limit_timeout:
+            wait = max(wait, min(backoff(made - limit), LONGEST_INTERVAL))
+        self._limit_of(call).pause(wait, call.sent_at)
+        if call.rate_limit_seconds + wait >= self._provider.rate_limit_timeout:
             raise _last_error(error, RATE_LIMIT_LASTS)
         if made >= MOST_RATE_LIMITS:
             raise _last_error(error, RATE_LIMITED_OFTEN)
-        return RetryInfo(made, None, wanted, str(error), getattr(error, "status", None))
+        return RetryInfo(made, None, wait, str(error), getattr(error, "status", None))
 
     def wait_for_rate_limit(self, call: Call) -> None:
         """Wait while a rate limit that any call of the client has met lasts, or until a limiter lets the call send: for

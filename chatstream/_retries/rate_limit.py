@@ -76,7 +76,7 @@ class RateLimit:
                     self._interval = shorter if shorter >= SHORTEST_INTERVAL else 0.0
 
     def wait(self, scope: CancelScope, most: float) -> float:
-        """Wait until the call of ``scope`` may send, for ``most`` seconds; returns how long it took.
+        """Wait until the call of ``scope`` may send, but at most ``most`` seconds; return how long it took.
 
         Raises `Cancelled`, and `DeadlineExceeded` at once if the deadline comes before the end of the pause.
         """
@@ -109,15 +109,17 @@ class RateLimit:
         """Seconds until the pause ends, and seconds until the call may send or should ask again."""
         with self._lock.current:
             now = monotonic()
-            before = bisect_left(self._waiting, began)
-            first = max(self._paused_until, self._next_at)
-            delay = first + before * self._interval - now
-            late = self._interval
+            calls_before = bisect_left(self._waiting, began)
+            next_at = max(self._paused_until, self._next_at)  # when the first waiting call may send
+            delay = next_at + calls_before * self._interval - now
+            catch_up = self._interval
             if self._pace is not None:
-                late = max(late, CATCH_UP)
+                catch_up = max(catch_up, CATCH_UP)
                 if delay > 0:
                     self._pace.held()
             if delay <= 0:
-                self._next_at = max(first, now - late) + self._interval
+                self._next_at = max(next_at, now - catch_up) + self._interval
             paused = max(self._paused_until - now, 0.0)
-            return paused, min(delay, max(paused, POLL + before * POLL_MORE)) if before else delay
+            if calls_before:  # they may give up, or the interval may change: look again soon
+                delay = min(delay, max(paused, POLL + calls_before * POLL_MORE))
+            return paused, delay
