@@ -242,9 +242,8 @@ class RunningCalls:
 
     def cancel(self) -> None:
         """Cancel every call, from any thread."""
-        for call in [reference() for reference in self._references.copy()]:
-            if call is not None:
-                call.cancel()
+        for call in filter(None, [reference() for reference in self._references.copy()]):
+            call.cancel()
 
 
 def checked_seconds(name: str, seconds: float) -> float:
