@@ -150,7 +150,7 @@ class _Route:
                 stream = self._client.stream(**self._options)
             except ChatStreamError as error:
                 error.attempts = joined(self._attempts, error.attempts)
-                self._go_on(error)
+                self._choose_next(error)
             else:
                 reader = stream._reader
                 reader.call.earlier, reader.ask_next = self._attempts, self._ask_next
@@ -162,14 +162,14 @@ class _Route:
         call.annotate(error)
         call.end(lambda: reader.turn, error)
         try:
-            self._go_on(error)
+            self._choose_next(error)
             reader.adopt(self.open()._reader)
         except ChatStreamError as last:
             call.earlier, call.attempts = last.attempts, []
             raise
 
-    def _go_on(self, error: ChatStreamError) -> None:
-        """Choose the next client, or raise ``error`` if there is none that may be tried."""
+    def _choose_next(self, error: ChatStreamError) -> None:
+        """Make the next client the current one, or raise ``error`` if there is none that may be tried."""
         error.__cause__ = error.__cause__ or self._error
         from_on_wait = error is self._scope.waits.raised
         following = None if from_on_wait or not self._when(error) else next(self._rest, None)

@@ -38,7 +38,7 @@ RESPONSE_HEADERS = (
 RATE_LIMITS = ("x-ratelimit-", "ratelimit")  # what such headers begin with
 PARSER_SETTINGS = ("eof_completes", "skip_undecodable", "think_tags")
 
-_taken: set[str] = set()  # the files that are being written: two calls would spoil each other's recording
+_recorded_paths: set[str] = set()  # of open files: two calls would spoil each other's recording
 _lock = ForkSafeLock()
 
 
@@ -55,7 +55,7 @@ class Recorder:
         self._path = None if hasattr(target, "write") else checked_path(target)
         self._file: Any = target if self._path is None else None
         self._replaces = not append
-        self._taken = ""  # the place in `_taken` while the file is open
+        self._reserved = ""  # the path in `_recorded_paths` while the file is open
         self._call: CallRecording | None = None
         self._lock = ForkSafeLock()
 
@@ -73,7 +73,7 @@ class Recorder:
         """The file, ready for another call. Raises `OSError` and `ValueError`."""
         is_new = self._replaces
         if self._path is not None:
-            self._take(os.path.realpath(self._path))
+            self._reserve(os.path.realpath(self._path))
             self._file = open(self._path, "wb" if is_new else "a+b", buffering=0)  # noqa: SIM115  # closed by `close`
             if not is_new and not (is_new := not self._file.tell()):
                 self._file.seek(0)
@@ -83,17 +83,17 @@ class Recorder:
         _write(self._file, first_line() if is_new else b"\n")
         return self._file
 
-    def _take(self, place: str) -> None:
+    def _reserve(self, path: str) -> None:
         with _lock.current:
-            if place in _taken:
+            if path in _recorded_paths:
                 raise ValueError("another call is being recorded there")
-            _taken.add(place)
-        self._taken = place
+            _recorded_paths.add(path)
+        self._reserved = path
 
     def close(self) -> None:
         """Close the file, if it was opened here."""
-        _taken.discard(self._taken)
-        self._taken = ""
+        _recorded_paths.discard(self._reserved)
+        self._reserved = ""
         if self._path is not None and self._file is not None:
             self._file.close()
 
