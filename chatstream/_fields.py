@@ -8,7 +8,6 @@ Rules:
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import fields as fields_of
@@ -16,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from ._field_names import ALWAYS_STREAMED, KNOWN, PLACE_OF, letters_of, typo_of
+from ._runtime.frames import calling_frame
 from ._secrets import MASK, Hidden, is_secret, looks_like_key, masked_if_key
 from .errors import ConfigError
 from .providers import checks
@@ -98,7 +98,8 @@ def warn_of_typos(names: Iterable[str]) -> None:
     for name in names:
         if meant := typo_of(name, KNOWN):
             message = f"the unknown field {masked_if_key(name)} is sent unchanged: did you mean {meant}?"
-            warnings.warn(message, UserWarning, stacklevel=_depth_of_caller())
+            _, distance = calling_frame()
+            warnings.warn(message, UserWarning, stacklevel=distance)
 
 
 def choices_of(fields: Mapping[str, Any]) -> int:
@@ -174,11 +175,3 @@ def _copy(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _copy(each) for key, each in value.items()}
     return [_copy(each) for each in value] if isinstance(value, list) else value
-
-
-def _depth_of_caller() -> int:
-    """How many frames above `warn_of_typos` the library was called."""
-    depth, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "chatstream":
-        depth, frame = depth + 1, frame.f_back
-    return depth

@@ -15,13 +15,13 @@ Rules:
 
 from __future__ import annotations
 
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 
 from .._decode.aggregate import Collector
 from .._http.cancel_scope import INHERITED
+from .._runtime.frames import calling_line
 from ..errors import ChatStreamError, ConfigError, StreamClosed, StreamError
 from ..types.events import Completed, Heartbeat, ResponseEvent
 from ..types.turn import Timing, Turn
@@ -53,7 +53,7 @@ class CallReader:
         self.ask_next: AskNext | None = None  # makes the reader adopt the answer of another provider, or raises
         self._closing = threading.Lock()  # acquired once: two threads may end one stream
         self._looping: threading.Thread | None = None  # which runs the loop that reads
-        self._opened_at = _caller()
+        self._opened_at = calling_line()
         self.ended = False
 
     @property
@@ -215,11 +215,3 @@ def read_elsewhere() -> ConfigError:
         "another loop is already reading this stream: read it in one loop only, and share the events, for example "
         "through a queue; cancel(), close() and turn may be used from any thread"
     )
-
-
-def _caller() -> str:
-    """Where the library was called from, as ``file:line``."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "chatstream":
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -1,1 +1,1 @@
-"""The process and its machine: the clock, fork-safe locks, imports on first use, the process id, loopback hosts."""
+"""The process and its machine: clock, fork-safe locks, imports on first use, process id, frames, loopback hosts."""
