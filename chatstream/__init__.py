@@ -106,116 +106,46 @@ if TYPE_CHECKING:
 else:
     from importlib import import_module
 
-    _NAMES = {
-        "_decode.aggregate": (
-            "aggregate",
-            "collect",
-        ),
-        "_decode.parser": ("read_events",),
-        "_display.svg": ("SVG",),
-        "_doctor": (
-            "Report",
-            "doctor",
-        ),
-        "_fallback": (
-            "Fallback",
-            "fallback",
-        ),
-        "_calls.hooks": (
-            "CallInfo",
-            "RequestInfo",
-        ),
-        "_retries.limiter": ("Limiter",),
-        "_recording.recorder": ("Recorder",),
-        "_recording.replay": ("replay",),
-        "_retries.retry": ("RetryInfo",),
-        "_stream": ("ResponseStream",),
-        "_tool_loop.loop": (
-            "ToolLoop",
-            "run_tools",
-        ),
-        "client": ("Client",),
+    _NAMES = {  # by module
+        "_calls.hooks": "CallInfo RequestInfo",
+        "_decode.aggregate": "aggregate collect",
+        "_decode.parser": "read_events",
+        "_display.svg": "SVG",
+        "_doctor": "Report doctor",
+        "_fallback": "Fallback fallback",
+        "_recording.recorder": "Recorder",
+        "_recording.replay": "replay",
+        "_retries.limiter": "Limiter",
+        "_retries.retry": "RetryInfo",
+        "_stream": "ResponseStream",
+        "_tool_loop.loop": "ToolLoop run_tools",
+        "client": "Client",
         "errors": (
-            "Attempt",
-            "Cancelled",
-            "ChatStreamError",
-            "ConfigError",
-            "ConnectionFailed",
-            "DeadlineExceeded",
-            "IdleTimeout",
-            "InvalidArguments",
-            "MaxTurnsExceeded",
-            "MissingEnvVar",
-            "ProtocolViolation",
-            "ProviderError",
-            "QuotaExceeded",
-            "RetryLimit",
-            "StreamClosed",
-            "StreamError",
-            "StreamTooLarge",
-            "StreamTruncated",
-            "UnexpectedStatus",
+            "Attempt Cancelled ChatStreamError ConfigError ConnectionFailed DeadlineExceeded IdleTimeout "
+            "InvalidArguments MaxTurnsExceeded MissingEnvVar ProtocolViolation ProviderError QuotaExceeded "
+            "RetryLimit StreamClosed StreamError StreamTooLarge StreamTruncated UnexpectedStatus"
         ),
-        "many.mapping": ("map_prompts",),
-        "many.progress": ("Progress",),
-        "many.result": ("Result",),
-        "providers.provider": ("Provider",),
+        "many.mapping": "map_prompts",
+        "many.progress": "Progress",
+        "many.result": "Result",
+        "providers.provider": "Provider",
         "types.events": (
-            "ChoiceEnd",
-            "Completed",
-            "ContentPartDone",
-            "Created",
-            "FunctionCallDelta",
-            "Heartbeat",
-            "OutputItemDone",
-            "OutputTextDelta",
-            "ReasoningDelta",
-            "RefusalDelta",
-            "ResponseEvent",
-            "event_from_dict",
+            "ChoiceEnd Completed ContentPartDone Created FunctionCallDelta Heartbeat OutputItemDone "
+            "OutputTextDelta ReasoningDelta RefusalDelta ResponseEvent event_from_dict"
         ),
         "types.items": (
-            "CustomToolCall",
-            "CustomToolCallOutput",
-            "FunctionCall",
-            "FunctionCallOutput",
-            "LocalShellCall",
-            "Message",
-            "Reasoning",
-            "ResponseItem",
-            "item_from_dict",
+            "CustomToolCall CustomToolCallOutput FunctionCall FunctionCallOutput LocalShellCall Message Reasoning "
+            "ResponseItem item_from_dict"
         ),
-        "types.limits": ("Limits",),
-        "types.media": (
-            "InputAudio",
-            "InputFile",
-            "InputImage",
-        ),
-        "types.parts": (
-            "InputText",
-            "Other",
-            "OutputImage",
-            "OutputText",
-            "Refusal",
-        ),
-        "types.partial": (
-            "array_items",
-            "partial_json",
-        ),
-        "types.prompt": (
-            "Prompt",
-            "PromptLike",
-        ),
-        "types.structured": ("response_format",),
-        "types.tools": ("Tool",),
-        "types.turn": (
-            "Timing",
-            "Turn",
-        ),
-        "types.usage": (
-            "ClientUsage",
-            "TokenUsage",
-        ),
+        "types.limits": "Limits",
+        "types.media": "InputAudio InputFile InputImage",
+        "types.partial": "array_items partial_json",
+        "types.parts": "InputText Other OutputImage OutputText Refusal",
+        "types.prompt": "Prompt PromptLike",
+        "types.structured": "response_format",
+        "types.tools": "Tool",
+        "types.turn": "Timing Turn",
+        "types.usage": "ClientUsage TokenUsage",
     }
     # Modules that import other packages as soon as they are loaded, and which; () stands for all that a call needs.
     _NEEDS = {
@@ -225,7 +155,7 @@ else:
         "_recording.recorder": (),
         "_stream": (),
     }
-    _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
+    _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
 
     __all__ = ["__version__", "stream", *_MODULE_OF]  # noqa: PLE0604  # all are strings
 
@@ -265,14 +195,14 @@ def stream(
     each, so that connections are reused. Times are in seconds.
     """
     with _importing():
-        from ._secrets import concealed, hidden, hidden_secrets, hidden_table
+        from ._secrets import hidden, hidden_if_key, hidden_secrets, hidden_table
         from ._shared import shared_client
-        from .client import check_fields
+        from .client import PLACES
 
-    # Each of them may be a key, given by mistake, or hold one.
-    provider, model, fields = hidden(provider), concealed(model), hidden_secrets(fields)
+    # Each of them may be a key, passed by mistake, or hold one.
+    provider, model, fields = hidden(provider), hidden_if_key(model), hidden_secrets(fields)
     extra_headers, extra_body = hidden_table(extra_headers), hidden_table(extra_body)
-    check_fields(fields)  # before the provider, which may miss what is an option in ``fields``
+    PLACES.check_fields(fields)  # before the provider, which may miss what is an option in ``fields``
     return shared_client(provider).stream(
         prompt,
         messages=messages,

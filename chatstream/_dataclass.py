@@ -1,4 +1,4 @@
-"""Frozen, slotted dataclasses that cost little to define and little to make.
+"""Frozen, slotted dataclasses that are cheap to define and to create.
 
     class ──frozen──▶ the same, as a frozen and slotted dataclass
 
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 @dataclass_transform(frozen_default=True)
 def frozen(cls: type[T]) -> type[T]:
-    """Make of ``cls`` what ``dataclass(frozen=True, slots=True)`` would make of it."""
+    """The class as ``dataclass(frozen=True, slots=True)`` would return it."""
     own = set(vars(cls))
     made: Any = dataclass(init=False, repr=False, eq=False, slots=True)(cls)
     made.__dataclass_params__.frozen = True  # so that a frozen dataclass may inherit from it
@@ -51,7 +51,7 @@ def _initializer(cls: type[Any]) -> FunctionType:
         names[f"default_{each.name}"] = each.default
         names[f"make_{each.name}"] = each.default_factory
     lines = [f" set_{each.name}(self, {_value(each)})" for each in own]
-    if hasattr(cls, "__post_init__"):  # if it raises, the frame has the values no more: one may be a secret
+    if hasattr(cls, "__post_init__"):  # the values may be secret: if it raises, they are not in the frame
         lines += [f" del {', '.join(each.name for each in own)}", " self.__post_init__()"]
     exec(f"def __init__(self, {', '.join(map(_parameter, own))}):\n" + "\n".join(lines or [" pass"]), names)
     made: FunctionType = names["__init__"]
@@ -76,7 +76,8 @@ class _Methods:
 
     @recursive_repr()
     def __repr__(self: Any) -> str:
-        named = [each.name for each in fields(self) if each.repr and hasattr(self, each.name)]  # all, once it is made
+        # Not every field has a value if `__init__` raised.
+        named = [each.name for each in fields(self) if each.repr and hasattr(self, each.name)]
         shown = [f"{name}={getattr(self, name)!r}" for name in named]
         return f"{type(self).__qualname__}({', '.join(shown)})"
 

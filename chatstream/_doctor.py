@@ -24,7 +24,7 @@ from ._http.cancel_scope import CancelScope
 from ._http.reply import Reply
 from ._http.transport import Request, Transport
 from ._redaction import Secrets, secrets_of
-from ._secrets import HiddenQuery, concealed, hidden, without_query
+from ._secrets import HiddenQuery, hidden, hidden_if_key, without_query
 from .errors import ChatStreamError, IdleTimeout
 from .providers.provider import Provider
 from .types.limits import Limits
@@ -101,7 +101,7 @@ def doctor(base_url: str, *, model: str | None = None, api_key: str | None = Non
     ``model`` defaults to the name ``default``, which servers with a single model accept. Raises `ConfigError` for an
     invalid URL or key, and `ConnectionFailed` or another `ChatStreamError` if a request gets no response.
     """
-    base_url, api_key, model = HiddenQuery(base_url), hidden(api_key), concealed(model)
+    base_url, api_key, model = HiddenQuery(base_url), hidden(api_key), hidden_if_key(model)
     provider = Provider("doctor", base_url, api_key=api_key, model=model)
     with _Probe(provider) as probe:
         report = Report(without_query(base_url))
@@ -145,7 +145,7 @@ class _Probe:
         scope = CancelScope()
         scope.set_timeout(TIMEOUT, IdleTimeout)
         try:
-            reply = self._transport.post(request, scope)
+            reply = self._transport.send(request, scope)
         except ChatStreamError as error:
             error.redact(self._secrets.redact)
             raise error  # a bare raise restores the dropped frames in Python 3.10

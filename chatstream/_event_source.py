@@ -26,8 +26,8 @@ DONE = b"data: [DONE]\n\n"
 class EventSourceBody:
     """The body of a response of type ``text/event-stream``: bytes, for ``for`` and for ``async for``.
 
-    WSGI servers call its ``close``, which gives up the connection to the model. Neither the function given for that nor
-    ``events`` may refer to this object: that would keep it from being dropped.
+    WSGI servers call its ``close``, which gives up the connection to the model. The parameters ``close`` and
+    ``events`` must not refer to this object: that would keep it from being dropped.
     """
 
     def __init__(self, events: Iterable[ResponseEvent], close: Callable[[], None]) -> None:

@@ -14,13 +14,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
-from weakref import ref
 
 from ._calls.call import joined
 from ._decode.error_body import QUOTA_CODES
-from ._http.cancel_scope import CancelScope
+from ._http.cancel_scope import CancelScope, RunningCalls
 from ._recording.option import with_one_recorder
 from .client import Client
 from .errors import (
@@ -53,26 +51,26 @@ def fallback(clients: Sequence[Client], *, when: Callable[[ChatStreamError], boo
     by default it is tried if the provider caused the error, but not if the request, the settings or the deadline did.
     Raises `ConfigError` for an argument that is not a client.
     """
-    given = as_list(clients, "clients")
-    if not given:
+    listed = as_list(clients, "clients")
+    if not listed:
         raise ConfigError("fallback needs at least one client: fallback([Client(…), Client(…)])")
-    for each in given:
+    for each in listed:
         if not isinstance(each, Client):
             raise ConfigError(f"fallback needs clients, not {type(each).__name__}: fallback([Client(…), Client(…)])")
-    return Fallback(given, is_of_provider if when is None else when)
+    return Fallback(listed, is_fault_of_provider if when is None else when)
 
 
-def is_of_provider(error: ChatStreamError) -> bool:
+def is_fault_of_provider(error: ChatStreamError) -> bool:
     """Whether the provider is at fault, so that another one may answer the same request."""
     if isinstance(error, UnexpectedStatus):
-        return isinstance(error, RetryLimit) or _is_of_provider(error.status)
+        return isinstance(error, RetryLimit) or _is_failure_status(error.status)
     if isinstance(error, ProviderError):
         named = f"{error.code} {error.type}".lower()
-        return error.retryable or _is_of_provider(error.code) or any(each in named for each in CODES)
+        return error.retryable or _is_failure_status(error.code) or any(each in named for each in CODES)
     return isinstance(error, (ConnectionFailed, StreamError)) and not isinstance(error, StreamTooLarge)
 
 
-def _is_of_provider(status: str | int | None) -> bool:
+def _is_failure_status(status: str | int | None) -> bool:
     number = int(status) if str(status).isdecimal() else 0  # type: ignore[arg-type]  # not None then
     return number in STATUSES or 500 <= number < 600
 
@@ -83,7 +81,7 @@ class Fallback:
     def __init__(self, clients: Sequence[Client], when: Callable[[ChatStreamError], bool]) -> None:
         self.clients: tuple[Client, ...] = tuple(clients)
         self._when = when
-        self._scopes: set[ref[CancelScope]] = set()  # of running calls
+        self._running = RunningCalls()
 
     def stream(
         self,
@@ -104,14 +102,13 @@ class Fallback:
         if deadline is None:
             deadline = min((each.deadline for each in self.clients if each.deadline is not None), default=None)
         scope = CancelScope(deadline)
-        self._scopes.add(ref(scope, self._scopes.discard))
+        self._running.add(scope)
         options = {"prompt": prompt, "messages": messages, "deadline": scope, **with_one_recorder(options)}
         return _Route(self.clients, self._when, scope, options).open()
 
     def cancel(self) -> None:
         """Cancel every running call of this object, from any thread; threads that wait for one raise `Cancelled`."""
-        for scope in filter(None, [running() for running in self._scopes.copy()]):
-            scope.cancel()
+        self._running.cancel()
 
     def close(self) -> None:
         """Close the connections that the clients keep for reuse."""
@@ -121,9 +118,7 @@ class Fallback:
     def __enter__(self) -> Fallback:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -155,7 +150,7 @@ class _Route:
                 stream = self._client.stream(**self._options)
             except ChatStreamError as error:
                 error.attempts = joined(self._attempts, error.attempts)
-                self._go_on(error)
+                self._choose_next(error)
             else:
                 reader = stream._reader
                 reader.call.earlier, reader.ask_next = self._attempts, self._ask_next
@@ -167,19 +162,19 @@ class _Route:
         call.annotate(error)
         call.end(lambda: reader.turn, error)
         try:
-            self._go_on(error)
+            self._choose_next(error)
             reader.adopt(self.open()._reader)
         except ChatStreamError as last:
             call.earlier, call.attempts = last.attempts, []
             raise
 
-    def _go_on(self, error: ChatStreamError) -> None:
-        """Choose the next client, or raise ``error`` if there is none that may be tried."""
+    def _choose_next(self, error: ChatStreamError) -> None:
+        """Make the next client the current one, or raise ``error`` if there is none that may be tried."""
         error.__cause__ = error.__cause__ or self._error
-        is_callers = error is self._scope.waits.raised
-        following = None if is_callers or not self._when(error) else next(self._rest, None)
+        from_on_wait = error is self._scope.waits.raised
+        following = None if from_on_wait or not self._when(error) else next(self._rest, None)
         if following is None:
             raise error
         log.warning("%s", printable(f"{self._client.provider.name}: {error}; trying {following.provider.name} next"))
-        self._client._scopes.discard(ref(self._scope))
+        self._client._running.discard(self._scope)
         self._client, self._error, self._attempts = following, error, error.attempts

@@ -124,7 +124,7 @@ _ENDINGS = re.compile(
 
 def option_by_ending(name: str) -> str | None:
     """``api_key`` or ``base_url``, if a name ends as the other names of a key or of an address do."""
-    found = _ENDINGS.search(plain(name))
+    found = _ENDINGS.search(letters_of(name))
     return found and found.lastgroup
 
 
@@ -132,15 +132,15 @@ def option_by_ending(name: str) -> str | None:
 def typo_of(name: str, known: frozenset[str], shortest: int = 4) -> str | None:
     """The known name, of at least so many letters, that ``name`` is one typo away from; None if it is itself known.
 
-    A typo is a letter too many, missing or wrong, two letters swapped, or words joined in another way (see `plain`).
+    A typo is a letter too many, missing or wrong, two letters swapped, or words joined in another way.
     """
     if name in known:
         return None
-    near = [each for each in sorted(known) if len(each) >= shortest and _is_typo(plain(name), plain(each))]
-    return min(near, key=lambda each: plain(each) != plain(name), default=None)
+    near = [each for each in sorted(known) if len(each) >= shortest and _is_typo(letters_of(name), letters_of(each))]
+    return min(near, key=lambda each: letters_of(each) != letters_of(name), default=None)
 
 
-def plain(name: str) -> str:
+def letters_of(name: str) -> str:
     """The letters of a name: ``api_key``, ``apiKey`` and ``API-Key`` are one."""
     return name.lower().replace("_", "").replace("-", "")
 

@@ -8,15 +8,15 @@ Rules:
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import fields as fields_of
 from dataclasses import replace
 from typing import Any
 
-from ._field_names import ALWAYS_STREAMED, KNOWN, PLACE_OF, option_by_ending, plain, typo_of
-from ._secrets import MASK, Hidden, has_key_prefix, is_secret, looks_like_key, masked
+from ._field_names import ALWAYS_STREAMED, KNOWN, PLACE_OF, letters_of, option_by_ending, typo_of
+from ._runtime.frames import calling_frame
+from ._secrets import MASK, Hidden, has_key_prefix, is_secret, looks_like_key, masked_if_key
 from .errors import ConfigError
 from .providers import checks
 from .providers.provider import Provider
@@ -33,41 +33,41 @@ IN_DEFAULTS = {  # what may be an option of a call, but has another place if it 
 
 
 class Places:
-    """Where each option belongs: those of `Client`, of its method ``stream`` (``call``), and all that are none here."""
+    """Where each option belongs, by its name: those of `Client`, of its method ``stream`` and of `Provider`, and those
+    that only other libraries have."""
 
-    def __init__(self, client: Iterable[str], call: Iterable[str]) -> None:
-        self.client: tuple[str, ...] = tuple(client)
-        self.call: tuple[str, ...] = tuple(call)
+    def __init__(self, client_options: Iterable[str], call_options: Iterable[str]) -> None:
+        self.client_options: tuple[str, ...] = tuple(client_options)
+        self.call_options: tuple[str, ...] = tuple(call_options)
         settings = [each.name for each in fields_of(Provider) if each.name not in KNOWN]
         found: dict[str, list[str]] = {}
         for names, form in (
-            (self.call, "client.stream(…, {}=…)"),
-            (self.client, "Client(…, {}=…)"),
+            (self.call_options, "client.stream(…, {}=…)"),
+            (self.client_options, "Client(…, {}=…)"),
             (settings, "Client(Provider(…, {}=…))"),
         ):
             for name in names:
                 found.setdefault(name, []).append(form.format(name))
-        self.of: dict[str, str] = {name: f"it belongs to {' or '.join(forms)}" for name, forms in found.items()}
-        self.of |= PLACE_OF
-        self.names: frozenset[str] = frozenset(self.of)
+        self.place_of: dict[str, str] = {name: f"it belongs to {' or '.join(forms)}" for name, forms in found.items()}
+        self.place_of |= PLACE_OF
+        self.names: frozenset[str] = frozenset(self.place_of)
 
-    def check_fields(self, given: Mapping[str, Any]) -> None:
+    def check_fields(self, fields: Mapping[str, Any]) -> None:
         """Raise `ConfigError` for an option, in any spelling, and for what this library can't do."""
-        for name, value in given.items():
-            if name in KNOWN and not (
-                name == "provider" and isinstance(value, (str, Provider))
-            ):  # OpenRouter's is a dict
+        for name, value in fields.items():
+            is_option = name == "provider" and isinstance(value, (str, Provider))  # OpenRouter's field is a dict
+            if name in KNOWN and not is_option:
                 continue
-            meant = name if name in self.of else self._meant(name, value)
+            meant = name if name in self.place_of else self._meant(name, value)
             if meant is None:
                 continue
-            if plain(meant) == plain(name):
-                raise ConfigError(f"{name}={shown(meant, value)} is not a request field: {self.of[meant]}")
+            if letters_of(meant) == letters_of(name):
+                raise ConfigError(f"{name}={shown(meant, value)} is not a request field: {self.place_of[meant]}")
             raise ConfigError(
-                f"{masked(name)}={shown(meant, value)} is not a known request field: did you mean {meant}? "
-                f"If so, {self.of[meant]}; if not, send it with extra_body={{…}}"
+                f"{masked_if_key(name)}={shown(meant, value)} is not a known request field: did you mean {meant}? "
+                f"If so, {self.place_of[meant]}; if not, send it with extra_body={{…}}"
             )
-        _check_values(given)
+        _check_values(fields)
 
     def _meant(self, name: str, value: Any) -> str | None:
         """The option that an unknown name may stand for; None if it is that of a field."""
@@ -80,7 +80,7 @@ class Places:
     def checked_defaults(self, defaults: Any) -> dict[str, Any]:
         """A copy of the fields of all calls. Raises `ConfigError` as `check_fields`, and for an option of a call."""
         checked_body(defaults, "defaults")
-        for name in self.call:
+        for name in self.call_options:
             if name in defaults:
                 raise ConfigError(f"defaults can't have {name}: {IN_DEFAULTS.get(name, 'pass it to each call')}")
         made = {name: _copy(value) for name, value in defaults.items()}
@@ -88,25 +88,26 @@ class Places:
         warn_of_typos(made)
         return made
 
-    def refuse(self, wrong: Mapping[str, Any]) -> None:
+    def reject_unknown(self, arguments: Mapping[str, Any]) -> None:
         """Raise `ConfigError` for arguments that `Client` does not have."""
-        for name, value in wrong.items():
-            meant = typo_of(name, frozenset(self.client)) or name
+        for name, value in arguments.items():
+            meant = typo_of(name, frozenset(self.client_options)) or name
             if meant != name:
                 place = f"did you mean {meant}?"
             elif name in KNOWN:
                 place = f"it is a field of a call, Client(…, defaults={{{name!r}: …}}) or client.stream(…, {name}=…)"
             else:
-                place = self.of.get(name, f"its options are {', '.join(self.client)}")
-            raise ConfigError(f"{masked(name)}={shown(meant, value)} is not an option of Client: {place}")
+                place = self.place_of.get(name, f"its options are {', '.join(self.client_options)}")
+            raise ConfigError(f"{masked_if_key(name)}={shown(meant, value)} is not an option of Client: {place}")
 
 
 def warn_of_typos(names: Iterable[str]) -> None:
     """Emit a `UserWarning` for each name that is nearly that of a known field, at the line that called the library."""
     for name in names:
         if meant := typo_of(name, KNOWN):
-            message = f"the unknown field {masked(name)} is sent unchanged: did you mean {meant}?"
-            warnings.warn(message, UserWarning, stacklevel=_depth_of_caller())
+            message = f"the unknown field {masked_if_key(name)} is sent unchanged: did you mean {meant}?"
+            _, distance = calling_frame()
+            warnings.warn(message, UserWarning, stacklevel=distance)
 
 
 def choices_of(fields: Mapping[str, Any]) -> int:
@@ -117,7 +118,7 @@ def choices_of(fields: Mapping[str, Any]) -> int:
     return choices or 1
 
 
-def for_call(provider: Provider, headers: Mapping[str, str], timeouts: Mapping[str, Any]) -> Provider:
+def provider_of_call(provider: Provider, headers: Mapping[str, str], timeouts: Mapping[str, Any]) -> Provider:
     """The provider with the headers and timeouts of one call, which replace its own."""
     if not headers and not timeouts:
         return provider
@@ -130,25 +131,25 @@ def for_call(provider: Provider, headers: Mapping[str, str], timeouts: Mapping[s
 
 
 def checked_timeouts(**timeouts: float | None) -> dict[str, float]:
-    """The timeouts that are given. Raises `ConfigError` for one that is not a number of seconds."""
+    """The timeouts that are not None. Raises `ConfigError` for one that is not a number of seconds."""
     given = {name: value for name, value in timeouts.items() if value is not None}
     for name, value in given.items():
         checks.check_seconds(name, value)
     return given
 
 
-def checked_body(given: Any, source: str = "extra_body") -> Mapping[str, Any]:
+def checked_body(table: Any, source: str = "extra_body") -> Mapping[str, Any]:
     """The fields that `hidden_table` has made of ``source``. Raises `ConfigError` if it was not a dict."""
-    if isinstance(given, type):
-        raise ConfigError(f"{source} must be a dict of request fields, not {given.__name__}")
-    for name in given:
+    if isinstance(table, type):
+        raise ConfigError(f"{source} must be a dict of request fields, not {table.__name__}")
+    for name in table:
         if not isinstance(name, str):
             raise ConfigError(f"{source} has the key {name!r}, but keys must be strings")
-    return given  # type: ignore[no-any-return]
+    return table  # type: ignore[no-any-return]
 
 
 def without_secrets(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that a pickle may hold, as they were given."""
+    """The fields that a pickle may hold, with their reprs no longer hidden."""
     return {
         name: str(value) if isinstance(value, Hidden) else value
         for name, value in fields.items()
@@ -168,13 +169,13 @@ def shown(name: str, value: object) -> str:
     return repr(text[:MOST_SHOWN]) if isinstance(value, str) else text
 
 
-def _check_values(given: Mapping[str, Any]) -> None:
-    functions = given.get("functions")
+def _check_values(fields: Mapping[str, Any]) -> None:
+    functions = fields.get("functions")
     if isinstance(functions, (list, tuple)) and any(map(callable, functions)):
         raise ConfigError("functions accepts only dicts: use tools=[Tool.from_function(f)]")
-    if given.get("stream", True) is not True:
+    if fields.get("stream", True) is not True:
         raise ConfigError(ALWAYS_STREAMED)
-    choices_of(given)
+    choices_of(fields)
 
 
 def _copy(value: Any) -> Any:
@@ -182,11 +183,3 @@ def _copy(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _copy(each) for key, each in value.items()}
     return [_copy(each) for each in value] if isinstance(value, list) else value
-
-
-def _depth_of_caller() -> int:
-    """How many frames above `warn_of_typos` the library was called."""
-    depth, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "chatstream":
-        depth, frame = depth + 1, frame.f_back
-    return depth

@@ -64,8 +64,8 @@ def _of_session(session: Any) -> Iterator[str]:
         if isinstance(value, str) and is_secret(name, value):
             yield value
     auth = getattr(session, "auth", None)
-    given = auth if isinstance(auth, tuple) and len(auth) == 2 else ()
-    user, password = given or (getattr(auth, "username", ""), getattr(auth, "password", ""))
+    basic = auth if isinstance(auth, tuple) and len(auth) == 2 else ()
+    user, password = basic or (getattr(auth, "username", ""), getattr(auth, "password", ""))
     if password and isinstance(password, str):
         pair = f"{user}:{password}"
         yield from (password, pair, b64encode(pair.encode("latin-1", "replace")).decode())

@@ -1,10 +1,10 @@
-"""What nobody may see: which values are secrets, and texts whose repr hides them.
+"""Which values are secrets, and texts whose repr hides them.
 
 Rules:
 - The key is a secret, and so is every header value from the environment. A header or a parameter of the query that is
   written out is one if `is_secret` says so: by its name, or because its value is no ordinary text.
 - A secret is hidden in reprs, in pickles, and so in the frames of a traceback, which tools print with their variables.
-- A text that looks like a key, given in the place of a name, is hidden or refused.
+- A text that looks like a key, passed in place of a name, is hidden or rejected.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Hidden(str):
 
 
 class Sealed:
-    """A text that only `open` gives, for an attribute that anybody may print, or a function that returns one each time.
-    Copies and pickles as of `Hidden`."""
+    """A secret text, or a function that returns one, for an attribute that anybody may print: only `open` returns the
+    text. It is copied and pickled as `Hidden` is."""
 
     __slots__ = ("_value",)
 
@@ -70,7 +70,7 @@ class Sealed:
         return hidden(self._value if isinstance(self._value, str) else self._value())
 
     def __repr__(self) -> str:
-        return "***"
+        return MASK
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sealed) and other._value == self._value
@@ -94,7 +94,7 @@ class HiddenQuery(Hidden):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return repr(without_query(str(self))) if "://" in self else MASK  # it may be a key, given by mistake
+        return repr(without_query(str(self))) if "://" in self else MASK  # it may be a key, passed by mistake
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         parts = urlsplit(str(self))
@@ -132,13 +132,13 @@ def hidden(value: Any) -> Any:
     return Hidden(value) if isinstance(value, str) else value
 
 
-def concealed(value: Any) -> Any:
+def hidden_if_key(value: Any) -> Any:
     """``value``, with a hidden repr if it is a text that looks like a key."""
     return Hidden(value) if isinstance(value, str) and looks_like_key(value) else value
 
 
-def plain_name(value: str | None) -> str | None:
-    """A name as a pickle may hold it. That of a fine-tuned model may look like a key; None if it begins like one."""
+def name_for_pickle(value: str | None) -> str | None:
+    """The name of a model for a pickle: None if it begins like a key. That of a fine-tuned model may look like one."""
     return None if value is None or has_key_prefix(value) else str(value)
 
 
@@ -148,7 +148,7 @@ def without_frames(error: E) -> E:
     return error
 
 
-def masked(name: str) -> str:
+def masked_if_key(name: str) -> str:
     """``name``, or ``***`` if it looks like a key."""
     return MASK if looks_like_key(name) else name
 
@@ -165,7 +165,7 @@ def has_key_prefix(text: str) -> bool:
 
 
 def looks_like_key(text: str) -> bool:
-    """Whether a text given as a name is rather a key: by its beginning, or 16 letters and digits that are no word."""
+    """Whether a text passed as a name is rather a key: by its beginning, or 16 letters and digits that are no word."""
     runs = re.findall(r"[A-Za-z0-9]{16,}", text)
     return has_key_prefix(text) or any(not _WORD.fullmatch(run) and not run.isupper() for run in runs)
 
@@ -193,7 +193,7 @@ def is_ordinary(value: str) -> bool:
 
 
 def hidden_table(value: Any) -> Any:
-    """A dict given as an option, its secrets hidden; in the place of anything else its type, because there all may be
+    """A dict passed as an option, with its secrets hidden; of any other value only its type, because all of it may be
     secret."""
     if value is None:
         return {}
@@ -203,7 +203,7 @@ def hidden_table(value: Any) -> Any:
 
 
 def hidden_secrets(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a request, those hidden that are secrets: an ``api_key``, given by mistake."""
+    """The fields of a request, with the secrets among them hidden, such as an ``api_key`` passed by mistake."""
     return {
         name: Hidden(value) if isinstance(value, str) and is_secret(str(name), value) else value
         for name, value in fields.items()

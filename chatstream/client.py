@@ -13,22 +13,28 @@ from collections.abc import Callable, Mapping
 from copy import copy
 from functools import partial
 from os import PathLike
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
-from weakref import ref
 
 from ._calls.hooks import CallInfo, Hooks, RequestInfo, checked_hook
 from ._calls.totals import UsageTotal
-from ._fields import Places, checked_body, checked_timeouts, choices_of, for_call, warn_of_typos, without_secrets
+from ._fields import (
+    Places,
+    checked_body,
+    checked_timeouts,
+    choices_of,
+    provider_of_call,
+    warn_of_typos,
+    without_secrets,
+)
 from ._http.announcing import WaitAnnouncer
-from ._http.cancel_scope import CancelScope, checked_seconds
+from ._http.cancel_scope import CancelScope, RunningCalls, checked_seconds
 from ._missing import explain_missing, refuse_changes
 from ._recording.option import begin_recording
 from ._requirements import check_installed
 from ._retries.limiter import Limiter, checked_limiter
 from ._runtime.imports import imports
 from ._runtime.locks import ForkSafeLock
-from ._secrets import concealed, hidden, hidden_secrets, hidden_table, plain_name
+from ._secrets import hidden, hidden_if_key, hidden_secrets, hidden_table, name_for_pickle
 from .providers.checks import checked_headers
 from .providers.provider import Provider
 from .providers.resolve import DEFAULT_PROVIDER, resolve
@@ -85,12 +91,12 @@ class Client:
         session: requests.Session | None = None,
         limiter: Limiter | None = None,
         limits: Limits = Limits(),  # noqa: B008  # frozen
-        **unknown: NoReturn,  # no value has this type, so a type checker refuses all; `Places` says where each belongs
+        **unknown: NoReturn,  # no value has this type, so a type checker rejects all; `Places` says where each belongs
     ) -> None:
-        provider, model = hidden(provider), concealed(model)  # either may be a key, passed by mistake
+        provider, model = hidden(provider), hidden_if_key(model)  # either may be a key, passed by mistake
         base_url, api_key, defaults = hidden(base_url), hidden(api_key), hidden_table(defaults)
         unknown.update(hidden_secrets(unknown))
-        PLACES.refuse(unknown)
+        PLACES.reject_unknown(unknown)
         self.provider: Provider = resolve(provider, base_url, api_key)
         self.model = model
         self.defaults: Mapping[str, Any] = PLACES.checked_defaults(defaults)
@@ -105,9 +111,8 @@ class Client:
         self._sender: Sender | None = None
         self._lock = ForkSafeLock()
         self._total = UsageTotal()
-        self._scopes: set[ref[CancelScope]] = set()  # of running calls; a WeakSet can't be listed while others add
-        self._runs: set[ref[Client]] = set()  # clients of `_for_run`
-        CancelScope(deadline)  # refuses a wrong deadline now
+        self._running = RunningCalls()  # its own, and clients of `_for_run` with theirs
+        CancelScope(deadline)  # raises for a wrong deadline now
 
     def stream(
         self,
@@ -137,7 +142,7 @@ class Client:
         Raises `ConfigError` before sending and, if no answer begins, `ConnectionFailed`, `UnexpectedStatus` or a
         subclass of it, `IdleTimeout`, `ProtocolViolation`, `DeadlineExceeded` or `Cancelled`.
         """
-        model, fields = concealed(model), hidden_secrets(fields)
+        model, fields = hidden_if_key(model), hidden_secrets(fields)
         extra_headers, extra_body = hidden_table(extra_headers), hidden_table(extra_body)
         prompt = one_prompt(prompt, messages)
         if heartbeat is not None:
@@ -149,7 +154,7 @@ class Client:
         scope = self._scope_of(deadline)
         if self._on_wait is not None:
             scope.waits = WaitAnnouncer(scope.started, self._on_wait, heartbeat or WAIT_INTERVAL)
-        self._scopes.add(ref(scope, self._scopes.discard))
+        self._running.add(scope)
         with imports():
             check_installed()
             from ._calls.attempt import OpenAttempt
@@ -158,10 +163,12 @@ class Client:
             from ._stream import ResponseStream
 
         sender = self._open(scope.sleep)
-        provider = for_call(sender.provider, headers, timeouts)
-        chosen = model or self.model or provider.model or ""
-        more: dict[str, Any] = {"recording": begin_recording(record, choices), "limiter": self.limiter}
-        call = Call(prompt, chosen, fields, scope, provider, self._hooks, body, self._total, **more)
+        provider = provider_of_call(sender.provider, headers, timeouts)
+        model = model or self.model or provider.model or ""
+        recording, limiter = begin_recording(record, choices), self.limiter
+        call = Call(
+            prompt, model, fields, scope, provider, self._hooks, body, self._total, recording=recording, limiter=limiter
+        )
         try:
             reply = sender.send(call)
         except BaseException as error:
@@ -189,7 +196,7 @@ class Client:
         `StreamError` if the response is not a list of models.
         """
         scope = CancelScope(self.deadline if deadline is None else deadline)
-        self._scopes.add(ref(scope, self._scopes.discard))
+        self._running.add(scope)
         with imports():
             check_installed()
             from ._calls.call import Call
@@ -209,7 +216,7 @@ class Client:
             from ._calls.sender import Sender
             from ._http.transport import Transport
 
-        provider = _running(sleep) if self._is_local else self.provider
+        provider = _local_provider(sleep) if self._is_local else self.provider
         with self._lock.current:
             if self._sender is None or self._sender.provider != provider:
                 self._transport = self._transport or Transport(self._session, direct=self._is_local)
@@ -226,10 +233,7 @@ class Client:
 
         A thread that waits for such a call raises `Cancelled` at once. To end one stream, call its ``cancel``.
         """
-        for scope in filter(None, [running() for running in self._scopes.copy()]):
-            scope.cancel()
-        for run in filter(None, [made() for made in self._runs.copy()]):
-            run.cancel()
+        self._running.cancel()
 
     def close(self) -> None:
         """Close the connections kept for reuse. The client may be used again."""
@@ -239,9 +243,7 @@ class Client:
     def __enter__(self) -> Client:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -256,7 +258,7 @@ class Client:
 
     def __reduce__(self) -> tuple[Callable[..., Client], tuple[Any, ...]]:
         """Pickling drops the key, the session and the hooks."""
-        kept = {"model": plain_name(self.model), "defaults": without_secrets(self.defaults)}
+        kept = {"model": name_for_pickle(self.model), "defaults": without_secrets(self.defaults)}
         options = {**self._options(), **kept}
         return partial(Client, **options), (self.provider,)
 
@@ -269,8 +271,8 @@ class Client:
         provider = self._open().provider
         made = object.__new__(Client)
         limiter = checked_limiter(limiter) or self.limiter or Limiter()
-        vars(made).update(vars(self), _scopes=set(), _runs=set(), model=self.model or provider.model, limiter=limiter)
-        self._runs.add(ref(made, self._runs.discard))
+        vars(made).update(vars(self), _running=RunningCalls(), model=self.model or provider.model, limiter=limiter)
+        self._running.add(made)
         return made
 
     def _like(self, provider: Provider) -> Client:
@@ -279,7 +281,7 @@ class Client:
         return made
 
 
-def _running(sleep: Callable[[float], object]) -> Provider:
+def _local_provider(sleep: Callable[[float], object]) -> Provider:
     with imports():
         from .providers.local import local_provider
 
@@ -291,10 +293,6 @@ explain_missing(Client, {"chat": _CALL, "completions": _CALL, "create": _CALL, "
 refuse_changes(Client, ("base_url", "api_key", "session", "on_request", "on_retry", "on_turn", "on_wait"))
 
 PLACES = Places(
-    client=("provider", *(Client.__init__.__kwdefaults__ or ())), call=("prompt", *(Client.stream.__kwdefaults__ or ()))
+    client_options=("provider", *(Client.__init__.__kwdefaults__ or ())),
+    call_options=("prompt", *(Client.stream.__kwdefaults__ or ())),
 )
-
-
-def check_fields(fields: Mapping[str, Any]) -> None:
-    """Raise `ConfigError` if a keyword argument of a call is an option that has another place."""
-    PLACES.check_fields(fields)

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from ._calls.hooks import CallInfo, RequestInfo
 from ._runtime.imports import imports
-from ._secrets import masked
+from ._secrets import masked_if_key
 from ._version import __version__
 from .client import Client
 from .errors import ConfigError, UnexpectedStatus
@@ -115,7 +115,7 @@ class CallTracer:
 
 
 def error_type(error: BaseException) -> str:
-    """The value of ``error.type``: the HTTP status of a refusal, otherwise the name of the exception's class."""
+    """The value of ``error.type``: the HTTP status of an error response, else the name of the exception's class."""
     return str(error.status) if isinstance(error, UnexpectedStatus) else type(error).__qualname__
 
 
@@ -127,7 +127,7 @@ def _histogram(meter: Any, name: str, unit: str, description: str, boundaries: l
 
 def _named(info: RequestInfo | CallInfo) -> dict[str, Any]:
     """What a call is: attributes of its span and of all its metrics."""
-    model = {"gen_ai.request.model": masked(str(info.model))} if info.model else {}
+    model = {"gen_ai.request.model": masked_if_key(str(info.model))} if info.model else {}
     provider = PROVIDERS.get(info.provider, info.provider)
     return {"gen_ai.operation.name": OPERATION, "gen_ai.provider.name": provider, **model}
 

@@ -454,7 +454,7 @@ def test_the_locals_of_a_traceback_through_an_init_that_raised_show_no_key(kind,
 
 
 def test_a_stream_whose_init_raised_is_forgotten_without_a_trace(serve, connect, monkeypatch):
-    monkeypatch.setattr("chatstream._calls.reader._caller", refuse)
+    monkeypatch.setattr("chatstream._calls.reader.calling_line", refuse)
     with pytest.raises(ConfigError, match="refused"):
         connect(serve(OK)).stream("Hi")
     gc.collect()

@@ -41,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("short_waits")
 OK = text_answer("fine")
 HI = [{"role": "user", "content": "Hi"}]
 PER_CALL = {"deadline", "stream_idle_timeout", "first_event_timeout", "model"}
-SETTINGS = sorted({each.name for each in fields_of(Provider)} | {*PLACES.client} - {"provider"})
+SETTINGS = sorted({each.name for each in fields_of(Provider)} | {*PLACES.client_options} - {"provider"})
 
 
 def sent(server: Any) -> Any:
@@ -64,7 +64,7 @@ def test_the_name_of_an_option_is_refused_as_a_field_and_its_place_is_named(serv
     server = serve(OK)
     with pytest.raises(ConfigError, match=rf"^{name}=3 is not a request field: \w|{name}=\*\*\* is not") as caught:
         connect(server).stream("Hi", **{name: 3})
-    assert PLACES.of[name] in str(caught.value)
+    assert PLACES.place_of[name] in str(caught.value)
     with pytest.raises(ConfigError, match=f"{name}=.* is not a request field"):
         Client(defaults={name: None})
     assert server.connections == 0
@@ -72,9 +72,9 @@ def test_the_name_of_an_option_is_refused_as_a_field_and_its_place_is_named(serv
 
 def test_every_setting_of_provider_and_client_is_an_option():
     assert set(SETTINGS) <= PLACES.names | {"model"}
-    assert PLACES.of["retry_budget"] == "it belongs to Client(Provider(…, retry_budget=…))"
-    assert PLACES.of["on_retry"] == "it belongs to Client(…, on_retry=…)"
-    assert PLACES.of["heartbeat"] == "it belongs to client.stream(…, heartbeat=…)"
+    assert PLACES.place_of["retry_budget"] == "it belongs to Client(Provider(…, retry_budget=…))"
+    assert PLACES.place_of["on_retry"] == "it belongs to Client(…, on_retry=…)"
+    assert PLACES.place_of["heartbeat"] == "it belongs to client.stream(…, heartbeat=…)"
     assert not PLACE_OF.keys() & (KNOWN - {"provider"})
 
 
@@ -98,10 +98,12 @@ def test_an_option_is_refused_before_the_provider_is_looked_up():
 
 @pytest.mark.parametrize("name", ["apiKey", "API_KEY", "api-key", "baseURL", "maxRetries", "time_out", "HTTP_headers"])
 def test_an_option_in_another_spelling_is_refused_with_the_same_place(connect, name):
-    option = next(each for each in PLACES.of if each.replace("_", "") == name.lower().replace("_", "").replace("-", ""))
+    option = next(
+        each for each in PLACES.place_of if each.replace("_", "") == name.lower().replace("_", "").replace("-", "")
+    )
     with pytest.raises(ConfigError, match=f"^{name}=.* is not a request field: ") as caught:
         connect("http://127.0.0.1/v1").stream("Hi", **{name: KEY})
-    assert str(caught.value).endswith(PLACES.of[option])
+    assert str(caught.value).endswith(PLACES.place_of[option])
     assert KEY not in str(caught.value)
 
 
@@ -144,7 +146,7 @@ def test_an_option_with_a_typo_is_refused_and_both_ways_out_are_named(connect, n
 )
 def test_another_name_of_a_key_or_of_an_address_is_refused_and_both_ways_out_are_named(connect, name, option):
     with pytest.raises(
-        ConfigError, match=f"^{name}=.* did you mean {option}\\? If so, {PLACES.of[option][:20]}"
+        ConfigError, match=f"^{name}=.* did you mean {option}\\? If so, {PLACES.place_of[option][:20]}"
     ) as caught:
         connect("http://127.0.0.1/v1").stream("Hi", **{name: "hunter2"})
     assert str(caught.value).endswith("; if not, send it with extra_body={…}")

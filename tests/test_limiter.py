@@ -113,7 +113,7 @@ def refused_once(rate: int = 10, seconds: int = 2) -> Pace:
     pace = Pace()
     for number in range(rate * seconds):
         pace.admitted(number / rate)
-    pace.refused(2.9)
+    pace.rejected(2.9)
     pace.admitted(3.0)
     return pace
 
@@ -129,7 +129,7 @@ def test_the_first_refusal_sets_the_pace_to_what_was_admitted_in_the_time_until_
     pace = Pace()
     for number in range(600):
         pace.admitted(1000 + number / 600)
-    pace.refused(1001.0)
+    pace.rejected(1001.0)
     assert pace.rate < 1, "until then, one request finds out whether it does"
     for _ in range(600):
         pace.admitted(1001.1, late=True)
@@ -142,14 +142,14 @@ def test_the_first_average_leaves_out_what_is_long_ago():
     pace.admitted(0.0)
     for number in range(1000):
         pace.admitted(3600 + number / 10)
-    pace.refused(3700.0)
+    pace.rejected(3700.0)
     pace.admitted(3700.1)
     assert pace.rate == pytest.approx(10, rel=0.1)
 
 
 def test_a_server_that_refuses_the_first_request_is_asked_slowly_at_first():
     pace = Pace()
-    pace.refused(5.0)
+    pace.rejected(5.0)
     pace.admitted(7.0)
     assert pace.rate == 2, "four requests that count, in two seconds"
 
@@ -157,10 +157,10 @@ def test_a_server_that_refuses_the_first_request_is_asked_slowly_at_first():
 def test_refusals_that_follow_each_other_lower_the_pace_once():
     pace = refused_once()
     before = pace.rate
-    pace.refused(6.0)
+    pace.rejected(6.0)
     assert pace.rate == pytest.approx(0.8 * before)
-    pace.refused(6.2)
-    pace.refused(20.0)
+    pace.rejected(6.2)
+    pace.rejected(20.0)
     assert pace.rate == pytest.approx(0.8 * before), "nothing was admitted: the server is closed, and not too slow"
 
 
@@ -168,7 +168,7 @@ def test_a_server_that_was_closed_for_long_sets_the_pace_to_its_average():
     pace = refused_once()
     for number in range(100):
         pace.admitted(3 + number / 10)
-    pace.refused(13.0)
+    pace.rejected(13.0)
     pace.admitted(33.0)
     assert pace.rate == pytest.approx(0.8 * 125 / (33 + 4 / 8))
 
@@ -176,7 +176,7 @@ def test_a_server_that_was_closed_for_long_sets_the_pace_to_its_average():
 def test_a_pace_returns_to_where_it_was_refused_and_leaves_it_the_faster_the_longer_there_is_no_refusal():
     pace = refused_once()
     limit = pace.rate
-    pace.refused(3.1)
+    pace.rejected(3.1)
     paces = []
     for number in range(600):
         pace.held()

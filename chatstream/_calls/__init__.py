@@ -1,1 +1,1 @@
-"""One call: sent until an answer begins, read until it ends, and who hears of its steps."""
+"""One call: it is sent until an answer begins, and read until that ends; hooks and logs are notified of each step."""

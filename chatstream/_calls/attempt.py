@@ -6,8 +6,8 @@ Rules:
 - Nothing is read before it is asked for, and an event is handed over before anything else is done.
 - The timers follow the parser: each payload begins the idle time anew, the last finish reason begins the grace time,
   and so does each event after it.
-- Between two events of one read the deadline and a cancellation are looked at, too: many may be waiting.
-- Only an event puts off a heartbeat: comments, and bytes that are no whole event yet, do not.
+- The deadline and a cancellation are also checked between two events of one read, because many may be waiting.
+- Only an event delays a heartbeat: comments, and bytes that are no whole event yet, do not.
 - After the last finish reason nothing can fail but by an error that the server reports, or a cancellation.
 """
 
@@ -63,8 +63,8 @@ class OpenAttempt:
         self._choices = choices
         self._limits = limits
         self._idle = partial(idle_timeout, provider.stream_idle_timeout, "stream_idle_timeout")
-        self._signs = 0  # of life, until the idle time began
-        self._reports = -1  # of token usage, until the grace time began
+        self._signs = 0  # payloads, and comments if they count, when the idle time began
+        self._reports = -1  # reports of token usage when the grace time began
 
     def again(self, reply: Reply) -> OpenAttempt:
         """An attempt that reads another answer to the same call."""

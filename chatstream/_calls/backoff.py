@@ -21,10 +21,10 @@ from ..providers.provider import Provider
 from ..types.text import printable
 from .call import Call
 
-MOST_REFUSALS = 25  # of one call by a rate limit: a server that names tiny waits for ever does not keep it for long
+MOST_RATE_LIMITS = 25  # for one call, so that a server which names tiny waits for ever does not keep it for long
 BUDGET_SPENT = "the client's retry budget is exhausted"
 RATE_LIMIT_LASTS = "the rate limit lasts longer than rate_limit_timeout"
-REFUSED_OFTEN = f"the call was rate-limited {MOST_REFUSALS} times"
+RATE_LIMITED_OFTEN = f"the call was rate-limited {MOST_RATE_LIMITS} times"
 log = logging.getLogger("chatstream")
 log.addHandler(logging.NullHandler())
 
@@ -43,11 +43,11 @@ class Backoff:
         if not call.attempts:
             self.wait_for_rate_limit(call)
 
-    def answered(self, call: Call, refusal: UnexpectedStatus | None, headers: Mapping[str, str]) -> None:
-        """The server has answered the latest request of the call."""
+    def answered(self, call: Call, error: UnexpectedStatus | None, headers: Mapping[str, str]) -> None:
+        """The server has answered the latest request of the call, with an ``error`` or with status 200."""
         if call.limiter is not None:
             call.limiter.observe(headers)
-        if refusal is None or not is_rate_limit(refusal):
+        if error is None or not is_rate_limit(error):
             self._limit_of(call).admitted(call.sent_at)
 
     def _limit_of(self, call: Call) -> RateLimit:
@@ -73,45 +73,46 @@ class Backoff:
 
     def _next_retry(self, call: Call, error: ChatStreamError, counted: int, limit: int) -> RetryInfo:
         """The retry that follows ``error``. Raises the error that ends the call if there is to be none."""
-        wanted = error.retry_after if isinstance(error, (UnexpectedStatus, ProviderError)) else None
-        is_callers = error is call.scope.waits.raised
-        if is_callers or not error.retryable or (wanted or 0) > self._provider.max_retry_after:
+        wait = error.retry_after if isinstance(error, (UnexpectedStatus, ProviderError)) else None
+        from_on_wait = error is call.scope.waits.raised
+        if from_on_wait or not error.retryable or (wait or 0) > self._provider.max_retry_after:
             raise error
         limited = is_rate_limit(error)
-        if limited and wanted is None and call.limiter is not None:
-            wanted = backoff(len(call.attempts))
-        if limited and wanted is not None:
-            info = self._retry_after_limit(call, error, wanted, limit)
+        if limited and wait is None and call.limiter is not None:  # with a limiter, no rate limit counts as a failure
+            wait = backoff(len(call.attempts))
+        if limited and wait is not None:
+            info = self._retry_after_limit(call, error, wait, limit)
             if limit:  # otherwise the caller wants no second request
                 return info
         if counted >= limit:
             raise _last_error(error)
         if not (limited and self._limit_of(call).paused_since(call.sent_at)) and not self._budget.take():
             raise _last_error(error, BUDGET_SPENT)
-        delay = backoff(counted + 1) if wanted is None else wanted
+        delay = backoff(counted + 1) if wait is None else wait
         if limited:
             self._limit_of(call).pause(delay, call.sent_at)
         return RetryInfo(counted + 1, limit, delay, str(error), getattr(error, "status", None))
 
-    def _retry_after_limit(self, call: Call, error: ChatStreamError, wanted: float, limit: int) -> RetryInfo:
-        """The retry, which does not count as one, after a rate limit that lasts ``wanted`` seconds."""
+    def _retry_after_limit(self, call: Call, error: ChatStreamError, wait: float, limit: int) -> RetryInfo:
+        """The retry, which does not count as one, after a rate limit that lasts ``wait`` seconds."""
         made = len(call.attempts)
-        if made > limit:  # a server that says 0 each time is not asked at once for ever
-            wanted = max(wanted, min(backoff(made - limit), LONGEST_INTERVAL))
-        self._limit_of(call).pause(wanted, call.sent_at)
-        if call.limited + wanted >= self._provider.rate_limit_timeout:
+        if made > limit:  # a server that always says 0 gets no endless run of requests at once
+            wait = max(wait, min(backoff(made - limit), LONGEST_INTERVAL))
+        self._limit_of(call).pause(wait, call.sent_at)
+        if call.rate_limit_seconds + wait >= self._provider.rate_limit_timeout:
             raise _last_error(error, RATE_LIMIT_LASTS)
-        if made >= MOST_REFUSALS:
-            raise _last_error(error, REFUSED_OFTEN)
-        return RetryInfo(made, None, wanted, str(error), getattr(error, "status", None))
+        if made >= MOST_RATE_LIMITS:
+            raise _last_error(error, RATE_LIMITED_OFTEN)
+        return RetryInfo(made, None, wait, str(error), getattr(error, "status", None))
 
     def wait_for_rate_limit(self, call: Call) -> None:
-        """Wait, if the server has said so to another call of the client. The turn that a limiter gives is waited for as
-        long as that takes."""
+        """Wait while a rate limit that any call of the client has met lasts, or until a limiter lets the call send: for
+        that, as long as it takes."""
         if call.limiter is not None:
             call.limiter.rate_limit.wait(call.scope, math.inf)
         else:
-            call.limited += self._rate_limit.wait(call.scope, self._provider.rate_limit_timeout - call.limited)
+            most = self._provider.rate_limit_timeout - call.rate_limit_seconds
+            call.rate_limit_seconds += self._rate_limit.wait(call.scope, most)
 
     def _notify(self, call: Call, info: RetryInfo) -> None:
         if call.log is not None:
@@ -122,7 +123,7 @@ class Backoff:
 
 
 def is_rate_limit(error: ChatStreamError) -> bool:
-    """Whether a server refused because of too many requests, before or inside a stream, and will answer later."""
+    """Whether a server reports too many requests, before or inside a stream, and will answer later."""
     if not error.retryable:
         return False
     if isinstance(error, UnexpectedStatus):
@@ -131,7 +132,7 @@ def is_rate_limit(error: ChatStreamError) -> bool:
 
 
 def _last_error(error: ChatStreamError, reason: str | None = None) -> ChatStreamError:
-    """The same refusal, as the last of several; an error without a status keeps its class."""
+    """``error`` as the one that ends the call: `RetryLimit` for a status, which has a ``reason``; else itself."""
     if type(error) is UnexpectedStatus:
         last = RetryLimit(error.status, error.body, error.message, error.code, error.retry_after)
         last.request_id, last.hint = error.request_id, error.hint

@@ -1,4 +1,4 @@
-"""Call: what one call of a user sends, what is known of it so far, and who hears of its steps."""
+"""Call: what one call of a user sends, its state, and the notification of its hooks, log and recording."""
 
 from __future__ import annotations
 
@@ -47,12 +47,14 @@ def joined(earlier: Sequence[Attempt], later: Sequence[Attempt]) -> tuple[Attemp
 class Call:
     """One call of a user: what to send, its cancel scope, and the attempts made for it.
 
-    ``listing`` is the path of a list that is fetched where no prompt is sent, else empty.
-    ``extra_body`` goes into the body over all else. ``provider`` is that of the client with what the call replaces.
-    ``total`` and ``limiter`` are those of the client. ``earlier`` are the attempts made for other providers before.
-    ``sent_at`` is when the latest attempt began, on the monotonic clock, ``limited`` the seconds waited for rate
-    limits. ``number`` tells the calls of this process apart, ``log`` is None if calls are not logged, ``recording`` if
-    this one is not recorded.
+    - ``provider``: that of the client, with the settings that the call replaces. ``hooks``, ``total``, ``limiter``:
+      those of the client. ``extra_body``: fields of the body that replace all others.
+    - ``listing``: the path of a list that is fetched instead of an answer to a prompt; usually empty.
+    - ``attempts``: those for this provider. ``earlier``: those that a `Fallback` made for other providers before.
+    - ``sent_at``: when the latest attempt began, on the monotonic clock. ``secrets``: those of its request.
+    - ``rate_limit_seconds``: how long the call has waited for rate limits.
+    - ``number``: tells the calls of this process apart. ``log``: None if calls are not logged. ``recording``: None if
+      this one is not recorded. ``is_over``: the recording, the log and the hooks have been notified of the end.
     """
 
     prompt: PromptLike
@@ -68,7 +70,7 @@ class Call:
     is_over: bool = False
     secrets: Secrets = field(default_factory=Secrets)
     sent_at: float = 0.0
-    limited: float = 0.0
+    rate_limit_seconds: float = 0.0
     listing: str = ""
     number: int = field(default_factory=count(1).__next__)
     log: CallLog | None = field(default_factory=CallLog.of_call)

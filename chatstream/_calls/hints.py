@@ -1,4 +1,4 @@
-"""A refusal, and the request that it answers → a hint: what its user may change.
+"""An error response, and the request that it answers → a hint: what the user may change.
 
     UnexpectedStatus + Request + Provider ─hint_of▶ "The request URL was http://127.0.0.1:8000/chat/completions: …"
 
@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from .._http.transport import Request
-from .._secrets import is_secret, masked
+from .._secrets import is_secret, masked_if_key
 from ..errors import UnexpectedStatus
 from ..providers.provider import Provider
 
@@ -40,58 +40,58 @@ Headers = Mapping[str, str]
 
 
 def hint_of(
-    refusal: UnexpectedStatus, request: Request, provider: Provider, *, model: str, headers: Headers, session: Any
+    error: UnexpectedStatus, request: Request, provider: Provider, *, model: str, headers: Headers, session: Any
 ) -> str:
-    """What to do about a refusal; empty if nothing is known.
+    """What to do about an error response; empty if nothing is known.
 
     ``headers`` are those of the answer, ``session`` is the caller's own, which may send a key, too.
     """
-    status = refusal.status
-    if status == 400 and TLS_PORT.search(f"{refusal.message} {refusal.body[:2000]}"):
+    status = error.status
+    if status == 400 and TLS_PORT.search(f"{error.message} {error.body[:2000]}"):
         return "The port speaks TLS: write https:// in base_url."
-    if status in (400, 404) and model and _names_unknown_model(refusal, model):
-        return f"The server may not have the model {masked(model)!r}; client.models() lists its models."
-    return " ".join(filter(None, (_page(refusal, headers), _about(refusal, request, provider, session))))
+    if status in (400, 404) and model and _names_unknown_model(error, model):
+        return f"The server may not have the model {masked_if_key(model)!r}; client.models() lists its models."
+    return " ".join(filter(None, (_intermediary_hint(error, headers), _status_hint(error, request, provider, session))))
 
 
-def _about(refusal: UnexpectedStatus, request: Request, provider: Provider, session: Any) -> str:
+def _status_hint(error: UnexpectedStatus, request: Request, provider: Provider, session: Any) -> str:
     address = request.url.partition("?")[0]  # the query may hold a key
-    if refusal.status in (401, 403):
-        return _key(request, provider, session)
-    if refusal.status == 404:
-        return f"The request URL was {address}: {_wrong_end(provider)}"
-    if refusal.status == 405:
+    if error.status in (401, 403):
+        return _key_hint(request, provider, session)
+    if error.status == 404:
+        return f"The request URL was {address}: {_base_url_hint(provider)}"
+    if error.status == 405:
         return f"{address} does not accept {request.method} requests: {END_OF_BASE}"
-    if refusal.status == 413:
+    if error.status == 413:
         return f"The request has {len(request.body)} bytes: shorten the conversation, or its images and files."
-    if refusal.status == 415:
+    if error.status == 415:
         return f"The request was sent as {request.headers.get('Content-Type')} to {address}."
-    if refusal.status == 429 and not refusal.body and refusal.retry_after is None:
+    if error.status == 429 and not error.body and error.retry_after is None:
         return "The server does not say how long to wait."
     return ""
 
 
-def _page(refusal: UnexpectedStatus, headers: Headers) -> str:
+def _intermediary_hint(error: UnexpectedStatus, headers: Headers) -> str:
     """Who has answered, if it was not the API."""
-    is_page = refusal.body.lstrip()[:1] == "<"
-    name = PROXY.search(f"{headers.get('Server', '')} {refusal.body[-300:]}")
-    is_proxys = is_page or not refusal.body or PROXY_TEXT.search(refusal.body[:2000])
-    if not (name and is_page) and not (refusal.status in GATEWAY and is_proxys and (name or refusal.body)):
+    is_page = error.body.lstrip()[:1] == "<"
+    name = PROXY.search(f"{headers.get('Server', '')} {error.body[-300:]}")
+    is_proxys = is_page or not error.body or PROXY_TEXT.search(error.body[:2000])
+    if not (name and is_page) and not (error.status in GATEWAY and is_proxys and (name or error.body)):
         return ""
     who = f"{name[1].lower()}, a proxy or web server" if name else "a proxy"
     return f"The answer came from {who} in front of the API, and not from the API itself."
 
 
-def _names_unknown_model(refusal: UnexpectedStatus, model: str) -> bool:
-    code = str(refusal.code).lower()
+def _names_unknown_model(error: UnexpectedStatus, model: str) -> bool:
+    code = str(error.code).lower()
     if "model_not_found" in code or code == "deploymentnotfound":  # OpenAI, Groq; Azure
         return True
-    named = re.search(rf"(?<!\w){re.escape(model)}(?!\w)", refusal.message) is not None
-    unknown = UNKNOWN_MODEL.search(refusal.message) is not None
-    return (named or unknown) if refusal.status == 404 else (named and unknown)
+    named = re.search(rf"(?<!\w){re.escape(model)}(?!\w)", error.message) is not None
+    unknown = UNKNOWN_MODEL.search(error.message) is not None
+    return (named or unknown) if error.status == 404 else (named and unknown)
 
 
-def _wrong_end(provider: Provider) -> str:
+def _base_url_hint(provider: Provider) -> str:
     """What may be wrong with a base URL at which nothing was found."""
     base = urlsplit(provider.base_url.partition("?")[0])
     path = base.path.rstrip("/")
@@ -107,17 +107,17 @@ def _wrong_end(provider: Provider) -> str:
     return END_OF_BASE
 
 
-def _key(request: Request, provider: Provider, session: Any) -> str:
+def _key_hint(request: Request, provider: Provider, session: Any) -> str:
     """Which key was sent, by the name of the setting that it came from."""
     names = ("authorization", provider.key_header.lower())
     for name, variable in provider.env_http_headers.items():
         if name.lower() in names and name in request.headers:
-            return f"The key came from the environment variable {masked(variable)}, in the header {name}."
+            return f"The key came from the environment variable {masked_if_key(variable)}, in the header {name}."
     if any(name.lower() in names for name in provider.http_headers):
         return "The key came from http_headers."
     if request.key is not None:
         if provider.api_key is None and provider.env_key is not None:
-            return f"The key came from the environment variable {masked(provider.env_key)}."
+            return f"The key came from the environment variable {masked_if_key(provider.env_key)}."
         return "The key was passed as api_key."
     if any(is_secret(*each) for each in parse_qsl(urlsplit(request.url).query)):
         return "The key came from the query of the URL."

@@ -3,9 +3,10 @@
     Client(on_request=…, on_retry=…, on_turn=…) ─▶ Hooks ─RequestInfo, RetryInfo, CallInfo▶ the caller's functions
 
 Rules:
-- A hook runs in the thread that sends or reads. What it raises ends the call and reaches whoever waits for it.
+- A hook runs in the thread that sends or reads. An exception that it raises ends the call and is passed on.
 - ``on_turn`` is called once for each call, however it ends, after its connection was given back or closed.
-- An observer, such as `chatstream.telemetry`, comes before the functions, so that it also hears of calls that they end.
+- An observer, such as `chatstream.telemetry`, is called before these functions, so that it also receives calls
+  that they end.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class RequestInfo:
 
     - ``call``: the number of the call in this process, the same for all its requests and in its `CallInfo`.
     - ``attempt``: 1 for the first request of the call. ``elapsed``: seconds since the call began.
-    - ``provider``: its name. ``model``: the model requested. ``fields``: the fields of the call, as given.
+    - ``provider``: its name. ``model``: the model requested. ``fields``: the fields of the call, as passed.
     - ``method``, ``url``, ``headers``: of the request, with ``***`` in place of the key and of other secrets. What a
       session of the caller adds is not listed.
     - ``body``: the JSON that is sent, as bytes.
@@ -67,7 +68,7 @@ class CallInfo:
 
 
 class Observer(Protocol):
-    """What hears of the requests and the end of each call of a client."""
+    """Receives the requests and the end of each call of a client."""
 
     def on_request(self, info: RequestInfo) -> object: ...
 

@@ -20,7 +20,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from .._redaction import Secrets
-from .._secrets import masked
+from .._secrets import masked_if_key
 from ..errors import ChatStreamError
 from ..types.text import printable
 from .hooks import CallInfo, RequestInfo
@@ -136,7 +136,7 @@ def _summary(info: CallInfo) -> dict[str, Any]:
     return {
         "call": info.call,
         "provider": info.provider,
-        "model": masked(str(info.model)),
+        "model": masked_if_key(str(info.model)),
         "status": last and last.status,
         "answer": turn.status,
         "finish_reason": ",".join(filter(None, [each.finish_reason for each in turn.choices])) or None,

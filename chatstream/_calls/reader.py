@@ -5,23 +5,23 @@
 Rules:
 - A stream that breaks is restarted only while the caller has got nothing; `aggregate` and `collect` hand over nothing
   until the end.
-- Where another provider may be asked, it is asked after the last restart, on the same condition.
+- If there is a fallback provider, it is tried after the last restart, on the same condition.
 - Whatever ends it early, what was received is its ``turn`` and the error's ``partial``.
 - An error is completed once, where it leaves: partial turn, attempts, request id.
 - What is read after the end raises the error that ended it, or `StreamClosed`; after a complete answer, nothing comes.
-- One loop reads a stream at a time. Who finds it taken gets an error, and the loop goes on.
+- One loop reads a stream at a time. A second one gets an error, and the first goes on.
 - A process that inherited the stream closes its own descriptor, and leaves the connection to the one that opened it.
 """
 
 from __future__ import annotations
 
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 
 from .._decode.aggregate import Collector
 from .._http.cancel_scope import INHERITED
+from .._runtime.frames import calling_line
 from ..errors import ChatStreamError, ConfigError, StreamClosed, StreamError
 from ..types.events import Completed, Heartbeat, ResponseEvent
 from ..types.turn import Timing, Turn
@@ -42,7 +42,7 @@ class CallReader:
 
     def __init__(self, attempt: OpenAttempt, call: Call, sender: Sender) -> None:
         self.attempt: OpenAttempt = attempt
-        self.events: Iterator[ResponseEvent] = attempt.read()  # one for all who read: none takes another's events
+        self.events: Iterator[ResponseEvent] = attempt.read()  # one for all loops: none takes another's events
         self.call: Call = call
         self.sender: Sender = sender
         self.total: float | None = None  # seconds from the call until the end
@@ -52,8 +52,8 @@ class CallReader:
         self._restarts = 0
         self.ask_next: AskNext | None = None  # makes the reader adopt the answer of another provider, or raises
         self._closing = threading.Lock()  # acquired once: two threads may end one stream
-        self._looping: threading.Thread | None = None  # which began the loop that reads
-        self._opened_at = _caller()
+        self._looping: threading.Thread | None = None  # which runs the loop that reads
+        self._opened_at = calling_line()
         self.ended = False
 
     @property
@@ -120,7 +120,7 @@ class CallReader:
             self._looping = threading.current_thread()
 
     def whole_items(self, collector: Collector, events: Iterable[ResponseEvent]) -> Iterator[ResponseEvent]:
-        """Hand over whole items, as long as nobody ends the stream."""
+        """Hand over whole items, until the stream is ended."""
         for event in collector.whole_items(events):
             if self.ended:
                 return
@@ -135,7 +135,7 @@ class CallReader:
         if self._error is not None:
             raise self._error.with_traceback(None)  # which would grow with each reading
         if self.attempt.collector.completed is None or self._has_items_left:
-            raise _closed(self)
+            raise _closed_error(self)
 
     def _restart(self, error: ChatStreamError) -> None:
         """Replace a broken attempt, after the wait that `Sender` decides on; raises if there is to be none."""
@@ -194,7 +194,7 @@ def _check_free(call: Call, looping: threading.Thread | None) -> None:
         raise read_elsewhere()
 
 
-def _closed(reader: CallReader) -> StreamClosed:
+def _closed_error(reader: CallReader) -> StreamClosed:
     error = StreamClosed(CLOSED)
     error.partial = reader.turn
     reader.call.annotate(error)
@@ -215,11 +215,3 @@ def read_elsewhere() -> ConfigError:
         "another loop is already reading this stream: read it in one loop only, and share the events, for example "
         "through a queue; cancel(), close() and turn may be used from any thread"
     )
-
-
-def _caller() -> str:
-    """Where the library was called from, as ``file:line``."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "chatstream":
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

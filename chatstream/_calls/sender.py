@@ -1,11 +1,11 @@
 """The hand-written backoff loop: one call → the first good answer to it.
 
     Sender.send ──▶ attempt ──200──▶ Reply
-                     ▲   │ refused, or no response
+                     ▲   │ rejected, or no response
                      └───┘ wait_to_retry: announced, within the retry budget, interruptible
 
 Rules:
-- At most ``request_max_retries + 1`` sends; a stale pooled connection, a refused ``stream_options`` and a rate limit
+- At most ``request_max_retries + 1`` sends; a stale pooled connection, a rejected ``stream_options`` and a rate limit
   that says how long it lasts do not count.
 - Every attempt is recorded. Whether another one follows, and when, is for `Backoff` to say.
 """
@@ -43,7 +43,7 @@ from .backoff import Backoff
 from .call import Call
 from .hints import hint_of
 
-BODY_SECONDS = 0.8  # how long the body of a refusal may take
+BODY_SECONDS = 0.8  # how long the body of an error response may take
 OWN_HEADERS = {
     "Accept": "text/event-stream",
     "Content-Type": "application/json",
@@ -67,11 +67,11 @@ def body_settings(provider: Provider) -> dict[str, Any]:
 
 
 class Sender:
-    """Sends calls to one provider. ``refuses_usage`` remembers that its server rejects ``stream_options``."""
+    """Sends calls to one provider. ``rejects_usage`` remembers that its server rejects ``stream_options``."""
 
     def __init__(self, provider: Provider, transport: Transport, limits: Limits) -> None:
         self.provider = provider
-        self.refuses_usage: bool = False
+        self.rejects_usage: bool = False
         self.transport: Transport = transport
         self._limits = limits
         self.backoff: Backoff = Backoff(provider)
@@ -87,7 +87,7 @@ class Sender:
             try:
                 return self._attempt(call, request)
             except (UnexpectedStatus, ConnectionFailed, IdleTimeout) as error:
-                if self._usage_refused(error, call):
+                if self._has_just_rejected_usage(error, call):
                     continue
                 retries = self.backoff.wait_to_retry(call, error, retries, self.provider.request_max_retries)
 
@@ -97,16 +97,16 @@ class Sender:
         call.sent_at = monotonic()
         scope.reset()
         setting = "first_event_timeout" if provider.first_event_timeout else "stream_idle_timeout"
-        seconds: float = getattr(provider, setting)
-        scope.set_timeout(seconds, partial(idle_timeout, seconds, setting))
+        timeout: float = getattr(provider, setting)
+        scope.set_timeout(timeout, partial(idle_timeout, timeout, setting))
         try:
-            reply = self.transport.post(request, scope)
+            reply = self.transport.send(request, scope)
             seconds = scope.elapsed - started
-            if self.transport.given is not None:
+            if self.transport.callers_session is not None:
                 self._find_secrets(call, request, reply)
             call.redact_headers(reply)
             call.answered(reply)
-            refusal = None if reply.status == 200 else self._refusal(reply, request, call.model)
+            failure = None if reply.status == 200 else self._status_error(reply, request, call.model)
         except ConfigError as error:
             call.redact(error)
             raise error
@@ -114,12 +114,12 @@ class Sender:
             call.redact(error)
             call.record_attempt(None, None, scope.elapsed - started, error)
             raise error  # a bare raise restores the dropped frames in Python 3.10
-        if refusal is not None:
-            call.redact(refusal)
-        call.record_attempt(reply.status, reply.request_id, seconds, refusal)
-        self.backoff.answered(call, refusal, reply.headers)
-        if refusal is not None:
-            raise refusal
+        if failure is not None:
+            call.redact(failure)
+        call.record_attempt(reply.status, reply.request_id, seconds, failure)
+        self.backoff.answered(call, failure, reply.headers)
+        if failure is not None:
+            raise failure
         return reply
 
     def _request(self, call: Call) -> Request:
@@ -127,25 +127,25 @@ class Sender:
         url = provider.endpoint(call.listing) if call.listing else provider.url(checked_model(call.model))
         body, own = (b"", LISTING_HEADERS) if call.listing else (self._body(call), OWN_HEADERS)
         headers = provider.headers()
-        given = {name.lower() for name in headers}
-        headers |= {name: value for name, value in own.items() if name.lower() not in given}
+        present = {name.lower() for name in headers}
+        headers |= {name: value for name, value in own.items() if name.lower() not in present}
         key = provider.auth_header()
-        call.secrets = secrets_of(url, headers, key, call.values(), self.transport.given)
+        call.secrets = secrets_of(url, headers, key, call.values(), self.transport.callers_session)
         provider.warn_if_plain()
         return Request(url, headers, body, key, provider.connect_timeout, "GET" if call.listing else "POST")
 
     def _find_secrets(self, call: Call, request: Request, reply: Reply) -> None:
         """Find the secrets again, with what the auth, the parameters and the cookies of a session have added."""
         url, headers = reply.sent_url or request.url, reply.sent_headers or request.headers
-        call.secrets = secrets_of(url, headers, request.key, call.values(), self.transport.given)
+        call.secrets = secrets_of(url, headers, request.key, call.values(), self.transport.callers_session)
 
     def _body(self, call: Call) -> bytes:
         settings = body_settings(call.provider)
-        settings["stream_usage"] = call.provider.stream_usage and not self.refuses_usage
+        settings["stream_usage"] = call.provider.stream_usage and not self.rejects_usage
         body = request_body(call.prompt, model=call.model, fields=call.fields, extra_body=call.extra_body, **settings)
         return encode_json(body)
 
-    def _refusal(self, reply: Reply, request: Request, model: str) -> UnexpectedStatus:
+    def _status_error(self, reply: Reply, request: Request, model: str) -> UnexpectedStatus:
         """The error for an answer that is not 200, made from its body and headers, and a hint from its request."""
         body = reply.read_body(self._limits.error_body_bytes, BODY_SECONDS).decode("utf-8", "replace")
         detail = error_of_body(body)
@@ -158,20 +158,20 @@ class Sender:
         if wait is None:
             wait = detail.retry_after
         kind = QuotaExceeded if reply.status in (402, 429) and detail.quota else UnexpectedStatus
-        ever = wait is None or math.isfinite(wait)
-        refusal = kind(reply.status, body, message, detail.code, wait if ever else None)
-        refusal.retryable = ever and kind is UnexpectedStatus and is_retryable(reply.status, reply.headers)
-        refusal.request_id = reply.request_id
-        given = self.transport.given
-        refusal.hint = hint_of(refusal, request, self.provider, model=model, headers=reply.headers, session=given)
-        return refusal
+        ends = wait is None or math.isfinite(wait)
+        error = kind(reply.status, body, message, detail.code, wait if ends else None)
+        error.retryable = ends and kind is UnexpectedStatus and is_retryable(reply.status, reply.headers)
+        error.request_id = reply.request_id
+        session = self.transport.callers_session
+        error.hint = hint_of(error, request, self.provider, model=model, headers=reply.headers, session=session)
+        return error
 
-    def _usage_refused(self, error: ChatStreamError, call: Call) -> bool:
+    def _has_just_rejected_usage(self, error: ChatStreamError, call: Call) -> bool:
         """Whether the server has just rejected ``stream_options``, for the first time, and this library added it."""
-        given = "stream_options" in call.fields or "stream_options" in call.extra_body
-        if self.refuses_usage or call.listing or given or not self.provider.stream_usage:
+        by_caller = "stream_options" in call.fields or "stream_options" in call.extra_body
+        if self.rejects_usage or call.listing or by_caller or not self.provider.stream_usage:
             return False
         if not isinstance(error, UnexpectedStatus) or error.status not in (400, 422):
             return False
-        self.refuses_usage = "stream_options" in error.body or "include_usage" in error.body
-        return self.refuses_usage
+        self.rejects_usage = "stream_options" in error.body or "include_usage" in error.body
+        return self.rejects_usage

@@ -30,7 +30,16 @@ class Arrivals:
     """
 
     __slots__ = (
-        *("_gap", "_last", "bytes", "first_event", "first_text", "headers", "read_at", "reads", "started", "waited"),
+        "_gap",
+        "_last",
+        "bytes",
+        "first_event",
+        "first_text",
+        "headers",
+        "read_at",
+        "reads",
+        "started",
+        "waited",
     )
 
     def __init__(self, started: float) -> None:
@@ -40,7 +49,7 @@ class Arrivals:
         self.first_event: float | None = None
         self.first_text: float | None = None
         self.reads: list[tuple[float, int]] = []  # seconds since the call, and all bytes read by then
-        self.started = started
+        self.started: float = started
         self._last = 0.0  # when the latest event arrived
         self.waited: float = 0.0  # seconds since then
         self._gap: float | None = None

@@ -175,7 +175,7 @@ class Collector:
         self, snapshot: Completed | None = None, timing: Timing | None = None, provider: str | None = None
     ) -> Turn:
         """The turn as collected. ``snapshot`` is what is known of an answer that has not completed."""
-        completed = self.completed  # looked at once, and before the items
+        completed = self.completed  # read once, and before the items, because another thread may be adding
         end = completed or snapshot or Completed()
         ends = {choice.index: choice for choice in end.choices}
         views = tuple(

@@ -33,7 +33,7 @@ from .tool_calls import CallTable, OpenCall
 State = Literal["waiting", "open", "finished"]
 Input = Literal["delta", "finish_reason"]
 TextDelta = Union[type[OutputTextDelta], type[ReasoningDelta], type[RefusalDelta]]
-WAITING: Final = "waiting"  # asked for, and nothing of it has arrived
+WAITING: Final = "waiting"  # requested, but nothing of it has arrived
 OPEN: Final = "open"
 FINISHED: Final = "finished"
 TRANSITIONS: dict[tuple[State, Input], State] = {

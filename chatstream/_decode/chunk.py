@@ -44,7 +44,7 @@ class BodyPayload(NamedTuple):
 class CallDelta(NamedTuple):
     """A fragment of a tool call; None where the server sent nothing.
 
-    ``call_index`` is the server's ``index``: a key, not a position. ``extra`` holds the keys that nobody reads here.
+    ``call_index`` is the server's ``index``: a key, not a position. ``extra`` holds the keys that are not read.
     """
 
     call_index: int | None = None

@@ -21,7 +21,7 @@ from .chunk import DONE_WORDS, BodyPayload, ChoiceDelta, Chunk, Payload
 from .error_body import error_detail, make_detail
 from .fastpath import FastPath
 from .fields import clean_extra
-from .lenient import check_containers, count_containers, load, only_object, refuse_containers
+from .lenient import check_containers, check_count, count_containers, load, only_object
 from .other_wires import other_wire
 from .spelling import read_any, read_fast
 
@@ -46,14 +46,14 @@ class ChunkReader:
 
     @property
     def raw(self) -> dict[str, Any] | None:
-        """The JSON object of the newest chunk, decoded when it is asked for; None if there was none."""
+        """The JSON object of the newest chunk, decoded on each access; None if there was none."""
         try:
             return only_object(all_without_surrogates(load(self.newest.strip())))
         except (ValueError, RecursionError):
             return None
 
     def read(self, payloads: Iterable[Payload]) -> Iterator[Chunk]:
-        """The chunks of ``payloads``, as they are asked for. Raises `StreamTooLarge`."""
+        """The chunks of ``payloads``, one by one on demand. Raises `StreamTooLarge`."""
         return filter(None, map(self._chunk, payloads))
 
     def _chunk(self, payload: Payload) -> Chunk | None:
@@ -64,7 +64,7 @@ class ChunkReader:
         elif data.startswith("{"):
             chunk = self._fast_path.chunk(data) or self._object(payload, data)
         else:
-            chunk = self._word(payload, data.strip())
+            chunk = self._other_data(payload, data.strip())
         if chunk is not None and chunk is not _DONE and not chunk.undecodable:
             self.newest = data
         return chunk
@@ -79,7 +79,7 @@ class ChunkReader:
         self._fast_path.observe(data, chunk)
         return chunk
 
-    def _word(self, payload: Payload, data: str) -> Chunk | None:
+    def _other_data(self, payload: Payload, data: str) -> Chunk | None:
         if data in DONE_WORDS:
             return _DONE
         if not data:
@@ -92,7 +92,7 @@ class ChunkReader:
                 if found and (foreign := self._foreign("", found[0])):  # Gemini's own stream is a list
                     return foreign
                 if body := only_object(found):
-                    return self._kept(read_any(body), body, data)
+                    return self._counted(read_any(body), body, data)
             except (ValueError, RecursionError):
                 pass
         return self._undecodable(data, "not a JSON object")
@@ -130,18 +130,17 @@ class ChunkReader:
 
     def _decode(self, data: str) -> Chunk:
         body = self._load(data)
-        return read_fast(body) or self._foreign("", body) or self._kept(read_any(body), body, data)
+        return read_fast(body) or self._foreign("", body) or self._counted(read_any(body), body, data)
 
-    def _kept(self, chunk: Chunk, body: dict[str, Any], data: str) -> Chunk:
-        """The chunk, once it is known that what the answer keeps of it and those before is not too much."""
-        if chunk.extra or chunk.usage or any(map(_keeps, chunk.choices)):
+    def _counted(self, chunk: Chunk, body: dict[str, Any], data: str) -> Chunk:
+        """The chunk, whose lists and objects are counted if the answer keeps any. Raises `StreamTooLarge`."""
+        if chunk.extra or chunk.usage or any(map(_keeps_more_than_text, chunk.choices)):
             self._containers += max(count_containers(data) - FEW_CONTAINERS, 0)
-            refuse_containers(self._containers, self._most_containers)
+            check_count(self._containers, self._most_containers)
         return _without_halves(chunk, body) if "\\ud" in data or "\\uD" in data else chunk
 
 
-def _keeps(choice: ChoiceDelta) -> bool:
-    """Whether more than text is kept of a choice."""
+def _keeps_more_than_text(choice: ChoiceDelta) -> bool:
     return bool(choice.extra or choice.details or choice.parts or [call for call in choice.calls if call.extra])
 
 

@@ -1,6 +1,6 @@
 """JSON, pages and texts → `ErrorDetail`: every form that servers give to an error.
 
-    the body of a refusal, or an event of a stream ─▶ one sentence, a code, whether waiting helps and how long
+    the body of an error response, or an event of a stream ─▶ one sentence, a code, whether waiting helps and how long
 
 Rules:
 - The sentence is the server's own; where it says nothing ("Provider returned error"), the text under it is added.
@@ -85,7 +85,7 @@ def _has_failed(body: dict[str, Any]) -> bool:
 
 
 def error_detail(body: Any) -> ErrorDetail | None:
-    """The error in the JSON ``body`` of a refusal or an event, in any of the shapes that servers use; else None."""
+    """The error in the JSON ``body`` of a response or an event, in any of the shapes that servers use; else None."""
     if isinstance(body, list) and len(body) == 1:  # Gemini
         body = body[0]
     if not isinstance(body, dict):
@@ -103,7 +103,7 @@ def error_detail(body: Any) -> ErrorDetail | None:
 
 
 def error_of_body(body: str) -> ErrorDetail:
-    """The error in the body of a refusal: JSON in any shape, a page's title, or the text itself."""
+    """The error in the body of an error response: JSON in any shape, a page's title, or the text itself."""
     try:
         found = error_detail(json.loads(body))
     except (ValueError, RecursionError):
@@ -194,7 +194,7 @@ def make_detail(
 
 
 def _bounded(text: str) -> str:
-    """The text as an error shows it: all of it stands in the body of a refusal, or in the event."""
+    """The text as an error shows it: all of it stands in the body of the response, or in the event."""
     text = without_surrogates(text)
     return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "…"
 

@@ -6,7 +6,7 @@
 Rules:
 - The text is read by json's own string scanner, and all around it is compared character by character, so the whole is
   the same value but for that one string.
-- What that string means is not guessed: the slow path is asked once, with a probe in the place of the text.
+- What that string means is not guessed: the slow path reads one such chunk, with a probe in place of the text.
 - Three chunks in a row must begin alike, and two of them have the same frame, before the next is read by it; a stream
   whose chunks never do pays for one look at each.
 """

@@ -3,7 +3,7 @@
     content, images ─read_content▶ text, reasoning, refusal, parts
     delta ─reasoning_of▶ reasoning
     {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 4}, …} ─counts_of▶ input_tokens=9, …
-    keys that nobody else reads ─extra_of▶ ``extra``, as the server sent it, joined over the chunks
+    keys that are not read ─extra_of▶ ``extra``, as the server sent it, joined over the chunks
 
 Rules:
 - The type of a part decides what it is. A part of a type unknown here is kept whole, at its place.
@@ -181,7 +181,7 @@ def merge(old: dict[str, Any], new: Mapping[str, Any], depth: int = DEPTH) -> bo
     return changed
 
 
-def total(reports: Sequence[Mapping[str, int]]) -> dict[str, int]:
+def sum_of_counts(reports: Sequence[Mapping[str, int]]) -> dict[str, int]:
     """The sum of the counts of reports that count one choice each."""
     names = {name for report in reports for name in report}
     return {name: sum(report.get(name, 0) for report in reports) for name in names}
@@ -198,7 +198,7 @@ def extra_of(body: dict[str, Any], read: frozenset[str]) -> dict[str, Any]:
 
 
 class Pieces(list[str]):
-    """A text that comes in pieces, joined by `joined` when it is asked for."""
+    """A text that comes in pieces, which `joined` joins."""
 
 
 def join_extra(old: dict[str, Any], new: Mapping[str, Any], depth: int = DEPTH) -> None:

@@ -5,8 +5,8 @@ Each choice goes through the states of `choice`; all of them share one beginning
 Rules:
 - Pure: no I/O, no clock, no logging. A list of chunks is a full test.
 - A finish reason ends a choice, not the reading: usage and ``[DONE]`` may follow it.
-- The end of the chunks is not success: without ``[DONE]``, every choice asked for must have finished.
-- Where one choice was asked for there is one choice, whatever its index says: some servers number the chunks.
+- The end of the chunks is not success: without ``[DONE]``, every choice requested must have finished.
+- If one choice was requested, there is one choice, whatever its index says: some servers number the chunks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..types.text import has_surrogates, without_surrogates
 from ..types.usage import TokenUsage
 from .choice import FINISHED, Choice
 from .chunk import ChoiceDelta, Chunk
-from .fields import cost_of, counts_of, joined, merge, total
+from .fields import cost_of, counts_of, joined, merge, sum_of_counts
 
 MOST_NAMED = 10  # choices that an error names
 
@@ -55,16 +55,16 @@ class UsageReports:
 
         ``extra`` is what the server sent beside the choices: some put the cost there.
         """
-        counts = total(self._late) if 2 <= choices == len(self._late) else self._counts
+        counts = sum_of_counts(self._late) if 2 <= choices == len(self._late) else self._counts
         if not counts:
             return None
         return TokenUsage(**counts, raw=joined(self._raw), cost=cost_of({**extra, "usage": self._raw}))
 
 
 class Machine:
-    """Reads the chunks of one answer of ``choices`` choices; None if it is not known how many were asked for.
+    """Reads the chunks of one answer; ``choices`` is the number of choices requested, None if it is not known.
 
-    ``finished`` says whether every choice asked for, and every other one that began, has its finish reason; ``done``
+    ``finished`` says whether every choice requested, and every other one that began, has its finish reason; ``done``
     whether the server said that the answer is over.
     """
 
@@ -98,7 +98,7 @@ class Machine:
         self._eof_completes = eof_completes
         self._new_call_id = new_call_id
         self._choices: dict[int, Choice] = {}
-        self._absent = self._asked  # how many choices were asked for and have not begun
+        self._absent = self._asked  # how many of the choices requested have not begun
         self._open = 0  # how many choices began and have not finished
         self._steady: set[int] = set()  # choices that have begun and hold nothing back
         self._created = False  # the caller has got an event

@@ -1,10 +1,10 @@
-"""Bytes → events: the decoder as a whole, fed with bytes and asked for its state.
+"""Bytes → events: the whole decoder, which is fed with bytes, and whose state can be read.
 
     bytes ─BodyDecoder▶ payloads ─ChunkReader▶ chunks ─ThinkTags▶ chunks ─Machine▶ events
 
 Rules:
 - The parser is fed, and never looks for bytes itself: a socket, a file and a list read alike.
-- All it knows can be asked between two pieces; timers belong to whoever feeds it.
+- Its state can be read between two pieces; the code that feeds it sets the timers.
 - `feed` and `close` are lazy: what they return is to be exhausted before the next call.
 """
 
@@ -29,9 +29,10 @@ EMPTY_BODY = f"the answer ended before any content arrived: its body is empty; {
 
 
 class EventParser:
-    """Parses the body of one answer of ``choices`` choices, None if it is not known how many were asked for.
+    """Parses the body of one answer.
 
-    ``eof_completes``, ``skip_undecodable`` and ``think_tags`` are those of the `Provider`.
+    ``choices`` is the number of choices requested, None if it is not known. ``eof_completes``, ``skip_undecodable``
+    and ``think_tags`` are settings of the `Provider`.
     """
 
     __slots__ = ("_body", "_machine", "_reader", "_think_tags")

@@ -1,9 +1,9 @@
-"""What `read_events` is given → pieces of bytes.
+"""The source that is passed to `read_events` → pieces of bytes.
 
     bytes · a file opened in binary mode · an iterable of bytes ─pieces_of▶ pieces
 
 Rules:
-- Text is refused: its bytes were decoded already, perhaps wrongly, and its line ends may have been changed.
+- Text is rejected: its bytes were decoded already, perhaps wrongly, and its line ends may have been changed.
 - Nothing is read before it is asked for, and nothing is closed.
 """
 

@@ -157,7 +157,7 @@ def _call(call: dict[str, Any]) -> CallDelta:
 
 
 def _call_extra(call: dict[str, Any], key: str) -> dict[str, Any]:
-    """What nobody reads here of a call and of its function, to be sent back with it."""
+    """The keys of a call and of its function that are not read, to be sent back with it."""
     inner = {name: each for name, each in dict_or_empty(call.get(key)).items() if name not in READ_FUNCTION_KEYS}
     outer = {name: each for name, each in call.items() if name not in READ_CALL_KEYS}
     if call.get("type") not in READ_CALL_TYPES:  # Moonshot: builtin_function

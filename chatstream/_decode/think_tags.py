@@ -22,7 +22,7 @@ class ThinkTags:
 
     def __init__(self, tags: Sequence[str], only_one: bool = False) -> None:
         self._tags = tags
-        self._only_one = only_one  # one choice was asked for, whatever the indexes say
+        self._only_one = only_one  # one choice was requested, whatever the indexes say
         self._splitters: dict[int, _Splitter] = {}
 
     def split(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:

@@ -1,1 +1,1 @@
-"""Plain values → what a person looks at: lines of text, HTML, pictures. It knows no type of this library."""
+"""Plain values → what a person looks at: lines of text, HTML, pictures; without the types of this library."""

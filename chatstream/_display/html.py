@@ -31,15 +31,15 @@ def code(value: str) -> str:
 
 
 def heading(value: str) -> str:
-    """A line that stands above others."""
+    """A line in bold letters, above others."""
     return f"<div><b>{escape(value)}</b></div>"
 
 
 def folded(title: str, value: str) -> str:
-    """A text that is seen after a click on its title."""
+    """A text that is shown after a click on its title."""
     return f"<details><summary>{escape(title)}</summary>{text(value)}</details>"
 
 
 def note(value: str) -> str:
-    """A line that stands back."""
+    """A line in smaller and fainter letters."""
     return f'<div style="opacity:.7;font-size:90%">{escape(value)}</div>'

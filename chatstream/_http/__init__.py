@@ -1,1 +1,1 @@
-"""A request becomes bytes as they arrive: the only folder that knows requests, urllib3 and http.client."""
+"""A request → the bytes of its answer, as they arrive: the only folder that uses requests and urllib3."""

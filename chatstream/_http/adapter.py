@@ -1,4 +1,4 @@
-"""requests' adapter over connections that ask the scope, with the settings of the adapter that it stands in for."""
+"""The adapter of requests over connections that ask the scope, with the settings of the adapter that it replaces."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ POOLS = {"http": ScopedPool, "https": ScopedTLSPool}
 
 
 class ScopedRetry(Retry):
-    """The retries that the owner of an adapter wants, with waits that the scope limits; none after an exception of a
-    signal handler."""
+    """The retries of the adapter that is replaced, with waits that the scope limits; none after an error of a signal
+    handler."""
 
     def increment(self, *args: Any, **kwargs: Any) -> Any:
         error = kwargs.get("error")
@@ -64,7 +64,7 @@ class ScopedAdapter(HTTPAdapter):
         return manager
 
     def close(self) -> None:
-        """Close the connections kept for reuse, those too whose pool lives on in an answer that somebody holds."""
+        """Close the connections kept for reuse, also those of a pool that an unread answer keeps alive."""
         for manager in (self.poolmanager, *self.proxy_manager.values()):
             for key in manager.pools.keys():  # noqa: SIM118  # it can't be iterated over
                 manager.pools[key].close()

@@ -1,8 +1,8 @@
-"""``on_wait`` of a client: called in the thread that waits, as long as no loop gets heartbeats.
+"""``on_wait`` of a client: called by the thread that waits, until the stream is read, whose loop gets heartbeats.
 
 Rules:
-- Whoever waits does so in shares, and asks `CancelScope.next_wait` for each of them.
-- What ``on_wait`` raises is kept, so that nobody takes it for an error of the network.
+- A wait is split into shares: before each of them the thread asks `CancelScope.next_wait` how long it may be.
+- An exception of ``on_wait`` is kept, so that it is not taken for an error of the network.
 """
 
 from __future__ import annotations
@@ -35,8 +35,10 @@ class WaitAnnouncer:
         self._due_at = monotonic() + self._interval
 
     def share(self, most: float, exclude: Callable[[float], object]) -> float:
-        """How much of a wait of ``most`` seconds ends before the next call. If it is time for one, that comes first;
-        ``exclude`` gets the seconds that it took."""
+        """Seconds of a wait of ``most`` seconds that end before the next call of ``on_wait``.
+
+        If a call is due, it is made first, and ``exclude`` is called with the seconds that it took.
+        """
         began = monotonic()
         if began >= self._due_at and self._on_wait is not None:
             try:

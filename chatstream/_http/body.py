@@ -1,12 +1,12 @@
-"""How the body of a response is read, whoever made the response.
+"""The body of a response → its bytes, as they arrive, whichever adapter made the response.
 
     requests.Response ─▶ read1(size) ─▶ bytes, as soon as any arrive; none at the end
 
 Rules:
-- Connections of this library are read directly where the body is neither compressed nor counted.
-- What a response hook or a cache has read before is taken from the response.
-- Any other response is read as its adapter allows: the scope is asked before and after each read, its socket gets a
-  timeout and is shut down by `cancel`, where there is one.
+- A connection of this library is read directly if the body is chunked and not compressed.
+- A body that a response hook or a cache has read already is taken from the response.
+- Any other response is read as its adapter allows: the scope is checked before and after each read. Its socket, if it
+  can be found, gets a timeout, and `cancel` shuts it down.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..errors import ProtocolViolation
 from .cancel_scope import CancelScope
 from .response import Exchange, ScopedResponse
 
-PIECE_SIZE = 4096  # bytes; one that is not urllib3's may wait until it has so many
+PIECE_SIZE = 4096  # bytes; a response that is not urllib3's may wait until it has as many
 
 Read1 = Callable[[int], bytes]
 
@@ -57,7 +57,7 @@ class UnscopedBody:
             scope.attach(self)  # type: ignore[arg-type]  # it has what the scope calls
 
     def read1(self, size: int) -> bytes:
-        """The next bytes. Late ones are returned too: the scope keeps its error, and the next read raises it."""
+        """The next bytes, even if they come after the limit: the scope keeps its error, and the next read raises it."""
         left = self._scope.remaining()
         if self._has_connection():
             with suppress(OSError):  # closed, and what it sent is read already
@@ -92,10 +92,10 @@ def _is_consumed(response: Any) -> bool:
 
 def _read_kept(response: Any) -> Read1:
     """Read what ``response.text`` or ``response.content`` has kept."""
-    return _refuse if response._content is False else io.BytesIO(response.content or b"").read1
+    return _raise_consumed if response._content is False else io.BytesIO(response.content or b"").read1
 
 
-def _refuse(size: int) -> bytes:
+def _raise_consumed(size: int) -> bytes:
     raise ProtocolViolation("a response hook of the session has consumed or closed the body")
 
 

@@ -38,7 +38,8 @@ def caused_by_signal_handler(error: BaseException) -> bool:
 def raised_by_signal_handler(error: BaseException) -> bool:
     """Whether the exception comes from a handler that is installed, or was until it ran: many set another one first."""
     frames = list(_frames(error))
-    return any(map(_is_given, frames[1:], frames)) or raised_by(error, map(signal.getsignal, signal.valid_signals()))
+    handlers = map(signal.getsignal, signal.valid_signals())
+    return any(map(_has_frame_of, frames[1:], frames)) or raised_by(error, handlers)
 
 
 def raised_by(error: BaseException, functions: Iterable[object]) -> bool:
@@ -56,8 +57,8 @@ def raised_while_reading(error: BaseException, response: HTTPResponse | None) ->
     )
 
 
-def _is_given(frame: FrameType, caller: FrameType) -> bool:
-    """Whether a function got the frame of its caller, as signal handlers do."""
+def _has_frame_of(frame: FrameType, caller: FrameType) -> bool:
+    """Whether a function received the frame of its caller as an argument, as signal handlers do."""
     values = frame.f_locals.values()
     return any(each is caller for value in values for each in (value if type(value) is tuple else (value,)))
 

@@ -1,11 +1,11 @@
 """The deadline, the timeouts and the cancellation of one call.
 
-    connecting · sending · waiting · reading · sleeping ──each asks──▶ CancelScope.remaining()
+    connecting · sending · waiting · reading · sleeping ──before each wait──▶ CancelScope.remaining()
 
 Rules:
-- Whoever waits asks for the remaining time just before it waits, so a slow trickle of bytes extends nothing.
-- The first reason to stop becomes `error`; it is kept, and everyone who asks later gets the same one.
-- `cancel` may be called from any thread; it wakes whoever waits by shutting the socket down.
+- Code that waits asks for the remaining time just before it waits, so a slow trickle of bytes extends no limit.
+- The first reason to stop becomes `error`. It is kept, and is the error that every later check raises.
+- `cancel` may be called from any thread; it wakes the waiting thread by shutting the socket down.
 - Only the monotonic clock counts: the wall clock may jump.
 - A call belongs to the process that began it: a child that inherited it reads nothing and shuts nothing down.
 """
@@ -19,7 +19,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, Protocol
+from weakref import ref
 
 from .._runtime import process
 from .._runtime.clock import monotonic
@@ -27,7 +28,7 @@ from .._runtime.locks import ForkSafeLock
 from ..errors import Cancelled, ChatStreamError, ConfigError, DeadlineExceeded
 from .announcing import WaitAnnouncer
 
-LONGEST_WAIT = 86400.0  # seconds; whoever waits longer asks again, and no poll overflows
+LONGEST_WAIT = 86400.0  # seconds; a longer wait is made in several parts, so that no poll overflows
 INHERITED = "the stream belongs to the process that opened it: open one in each process, after the fork"
 
 MakeError = Callable[[], ChatStreamError]
@@ -129,7 +130,7 @@ class CancelScope:
             raise self._stop(ConfigError(INHERITED))
 
     def check_cancelled(self) -> None:
-        """Raise `Cancelled` after `cancel`; other reasons to stop do not count here."""
+        """Raise `Cancelled` after `cancel`, but nothing for another reason to stop."""
         if self.cancelled:
             raise Cancelled("the stream was cancelled")
 
@@ -207,7 +208,7 @@ class SocketHolder:
             self.replace(None)
 
     def shut_down(self) -> None:
-        """Wake whoever waits for the socket."""
+        """Wake the thread that waits for the socket."""
         with self._lock.current:
             if self._socket is not None:
                 shut_down(self._socket)
@@ -218,6 +219,33 @@ class SocketHolder:
             os.close(descriptor)
 
 
+class Cancellable(Protocol):
+    """A `CancelScope`, or a client with calls of its own."""
+
+    def cancel(self) -> None: ...
+
+
+class RunningCalls:
+    """The calls that run now, so that all of them can be cancelled. Does not keep them alive. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._references: set[ref[Cancellable]] = set()  # a WeakSet can't be listed while other threads add to it
+
+    def __len__(self) -> int:
+        return len(self._references)
+
+    def add(self, call: Cancellable) -> None:
+        self._references.add(ref(call, self._references.discard))
+
+    def discard(self, call: Cancellable) -> None:
+        self._references.discard(ref(call))
+
+    def cancel(self) -> None:
+        """Cancel every call, from any thread."""
+        for call in filter(None, [reference() for reference in self._references.copy()]):
+            call.cancel()
+
+
 def checked_seconds(name: str, seconds: float) -> float:
     """The option of this name if it is a time. Raises `ConfigError`."""
     if not (isinstance(seconds, (int, float)) and seconds > 0) or seconds is True:
@@ -226,8 +254,11 @@ def checked_seconds(name: str, seconds: float) -> float:
 
 
 def shut_down(sock: Any) -> None:
-    """Wake whoever uses the socket. An SSLSocket's own ``shutdown`` forgets the TLS state as well, and a thread that is
-    about to read would get encrypted bytes."""
+    """Wake the thread that uses the socket.
+
+    An SSLSocket's own ``shutdown`` also forgets the TLS state, and a thread that is about to read would get encrypted
+    bytes.
+    """
     sock = _with_method(sock, "shutdown")
     ssl = sys.modules.get("ssl")
     plain: Any = super(ssl.SSLSocket, sock) if ssl is not None and isinstance(sock, ssl.SSLSocket) else sock

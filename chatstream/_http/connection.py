@@ -50,7 +50,7 @@ class ScopedConnection(HTTPConnection):
         exchange.connecting, scope = True, exchange.scope
         if not isinstance(self.timeout, (int, float)):  # the caller's own request, without a timeout
             return super().connect()
-        with scope.limit(self.timeout, partial(_no_connection, self, self.timeout)):
+        with scope.limit(self.timeout, partial(_connect_timeout_error, self, self.timeout)):
             try:
                 super().connect()
             except TimeoutError:
@@ -147,7 +147,7 @@ class ScopedConnection(HTTPConnection):
         return True
 
 
-def _no_connection(connection: ScopedConnection, seconds: float) -> ConnectionFailed:
+def _connect_timeout_error(connection: ScopedConnection, seconds: float) -> ConnectionFailed:
     connected = connection.sock is not None  # and silent, to TLS or to the request for a tunnel
     peer = connection.host if connection.proxy is None else f"the proxy {connection.host}"
     what = f"no answer from {peer}" if connected else f"could not connect to {peer}"
@@ -174,8 +174,8 @@ class ScopedTLSConnection(ScopedConnection, HTTPSConnection):
 
 
 class ConnectionStack:
-    """What a pool keeps its connections in: a `queue.LifoQueue` without the lock that an exception of a signal handler
-    may leave taken, because ``with`` takes it in Python. The next call would wait for it for ever."""
+    """The connections of a pool: a `queue.LifoQueue` without its lock. That is acquired in Python, so an exception of a
+    signal handler may leave it acquired, and the next call would wait for it for ever."""
 
     def __init__(self, maxsize: int) -> None:
         self._kept: list[Any] = []
@@ -216,7 +216,7 @@ class ScopedPool(HTTPConnectionPool):
         return connection
 
     def _wait_for_conn(self, scope: CancelScope) -> Any:
-        """A connection of a pool that makes no more than so many."""
+        """A connection of a pool that blocks when all of its connections are in use."""
         while True:
             try:
                 return super()._get_conn(min(WAKE_SECONDS, scope.next_wait()))

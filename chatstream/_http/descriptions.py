@@ -1,11 +1,11 @@
-"""Exceptions of the network → sentences: what happened, without the names of anybody's classes.
+"""Exceptions of the network → sentences: what happened, without the names of classes.
 
     an exception and its causes ─describe▶ "the connection was refused"
                                 ─rejection▶ "it has expired", if a certificate was rejected
 
 Rules:
-- The innermost cause that has a known meaning is described, in the words of a user and not of a library.
-- What nobody knows is shown as it is, but without class names, numbers of errors, reprs of objects and passwords.
+- The innermost cause that has a known meaning is described, in terms of the user and not of a library.
+- Any other exception is described by its text, without class names, numbers of errors, reprs of objects and passwords.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ MEANINGS: Sequence[tuple[Any, str]] = (
     (BrokenPipeError, "{peer} closed the connection before it had read the request"),
     ((ConnectionResetError, ConnectionAbortedError), "{peer} closed the connection (reset)"),
     ((ssl.SSLEOFError, ssl.SSLZeroReturnError), "{peer} closed the connection in the middle of TLS"),
-    (urllib3.exceptions.NewConnectionError, ""),  # a kind of timeout, to urllib3
+    (urllib3.exceptions.NewConnectionError, ""),  # to urllib3 it is a timeout; its cause says more
     ((TimeoutError, urllib3.exceptions.TimeoutError, requests.exceptions.Timeout), "{peer} took too long"),
     (urllib3.exceptions.InvalidChunkLength, "a chunk has no valid size"),
 )
@@ -78,22 +78,22 @@ NOISE = re.compile(
 
 def describe(causes: Sequence[BaseException], peer: str = "the server") -> str:
     """What the innermost of the ``causes`` that has a known meaning says of ``peer``."""
-    known = next(filter(None, map(_known, reversed(causes))), "")
+    known = next(filter(None, map(_meaning, reversed(causes))), "")
     return known.replace("{peer}", peer) or plain(causes[-1])
 
 
-def _known(cause: BaseException) -> str:
+def _meaning(cause: BaseException) -> str:
     """What an exception means; empty if only its text says that."""
-    for kinds, words in MEANINGS:
+    for kinds, meaning in MEANINGS:
         if isinstance(cause, kinds):
-            return words
+            return meaning
     if isinstance(cause, ssl.SSLError):
-        return _tls_words(_reason(cause))
+        return _tls_meaning(_reason(cause))
     if isinstance(cause, http.client.IncompleteRead):
-        return _cut_words(cause)
+        return _meaning_of_cut(cause)
     if isinstance(cause, http.client.BadStatusLine):
         line = str(cause).strip()
-        other = next((words for begin, words in OTHER_PROTOCOLS if begin.match(line)), "")
+        other = next((meaning for begin, meaning in OTHER_PROTOCOLS if begin.match(line)), "")
         if line == NO_ANSWER:
             return line
         return other or f"its answer begins with {_without_password(line)}"
@@ -115,10 +115,10 @@ def lacks_tls(error: BaseException) -> bool:
     return _reason(error) in NO_TLS
 
 
-def _tls_words(reason: str) -> str:
+def _tls_meaning(reason: str) -> str:
     if reason in NO_TLS:
         return "its port does not speak TLS"
-    known = next((words for part, words in ALERTS.items() if part in reason), "")
+    known = next((meaning for part, meaning in ALERTS.items() if part in reason), "")
     return known or reason.replace("_", " ").lower()
 
 
@@ -128,7 +128,7 @@ def unusable_file(causes: Sequence[BaseException]) -> str:
     return next((words for part, words in FILES.items() if part in text), "")
 
 
-def _cut_words(error: http.client.IncompleteRead) -> str:
+def _meaning_of_cut(error: http.client.IncompleteRead) -> str:
     read = error.partial if isinstance(error.partial, int) else len(error.partial)  # urllib3 keeps only the number
     size = f", after {read} of {read + error.expected} bytes" if error.expected else ""
     return f"{{peer}} closed the connection before the end of the body{size}"
@@ -141,7 +141,7 @@ def rejection(causes: Sequence[BaseException], host: str) -> str:
         if isinstance(cause, ssl.SSLCertVerificationError):
             known = REJECTIONS.get(getattr(cause, "verify_code", 0)) or str(getattr(cause, "verify_message", ""))
             return known.replace("{host}", name) or plain(cause)
-        if type(cause).__name__ == "CertificateError":  # of urllib3, where OpenSSL was told not to compare names
+        if type(cause).__name__ == "CertificateError":  # of urllib3, if OpenSSL does not compare the names
             return OTHER_NAME.replace("{host}", name)
     return ""
 

@@ -49,10 +49,10 @@ UNSENDABLE: Sequence[tuple[Any, str]] = (
     ),
 )
 NETWORK = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError, UnicodeError)  # requests' are OSErrors
-# the last two come of who looks at an answer, as an auth may
+# The last two are raised by code of the caller that checks a response, as an auth may.
 NOT_NETWORK = (ChatStreamError, requests.exceptions.HTTPError, requests.exceptions.InvalidJSONError)
 WRAPPERS = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError)
-CLOSED_MEANWHILE = (ValueError, AttributeError)  # what a read raises whose response another thread closes
+CLOSED_MEANWHILE = (ValueError, AttributeError)  # raised by a read whose response another thread closes
 MISSING_SOCKS = 'a SOCKS proxy needs PySocks: pip install "chatstream-py[socks]"'
 TUNNEL = r"Tunnel connection failed: (.*)"
 RETRYABLE_TUNNEL = ("408", "429", "5")  # any other answer forbids the tunnel, or wants a password
@@ -65,29 +65,29 @@ def map_send_error(
 ) -> BaseException:
     """The error for what failed before the headers of the answer arrived. ``callbacks`` are functions of the caller,
     ``proxy`` is the proxy that was to be used, as `proxy_of` names it."""
-    if decided := _not_of_the_network(error, exchange, callbacks):
-        return decided
+    if unconverted := _unconverted(error, exchange, callbacks):
+        return unconverted
     host = urlsplit(url).netloc
-    if unsendable := _unsendable(error, host):
+    if unsendable := _unsendable_error(error, host):
         return unsendable
     causes = causes_of(error)
-    if _is_of_proxy(error, exchange, proxy):
-        return _proxy_failed(causes, host, proxy)
+    if _has_proxy_failed(error, exchange, proxy):
+        return _proxy_error(causes, host, proxy)
     if rejected := rejection(causes, host):
-        return failed(f"the certificate of {host} was rejected: {rejected}", retryable=False)
+        return connection_failed(f"the certificate of {host} was rejected: {rejected}", retryable=False)
     what = describe(causes) + ("" if proxy else advice(url, causes, exchange.connecting))
     if isinstance(error, requests.exceptions.SSLError):
-        return failed(f"the TLS handshake with {host} failed: {what}", retryable=_closed_by_peer(causes))
+        return connection_failed(f"the TLS handshake with {host} failed: {what}", retryable=_closed_by_peer(causes))
     if _is_not_http(causes):
         return ProtocolViolation(f"{host} does not speak HTTP/1.1: {what}")
     if exchange.sent and isinstance(error, requests.exceptions.ReadTimeout):
         return IdleTimeout()
     if isinstance(causes[-1], TimeoutError) and exchange.sending and not exchange.sent:
         what = "the server did not read the request in time (connect_timeout)"
-    return failed(f"no response from {host}: {what}")
+    return connection_failed(f"no response from {host}: {what}")
 
 
-def _unsendable(error: BaseException, host: str) -> ConfigError | None:
+def _unsendable_error(error: BaseException, host: str) -> ConfigError | None:
     """The error for a request that can't be sent as it is, without what it holds; None if it was sent."""
     if isinstance(error, requests.exceptions.InvalidSchema) and "SOCKS" in str(error):
         return ConfigError(MISSING_SOCKS)
@@ -101,14 +101,14 @@ def _unsendable(error: BaseException, host: str) -> ConfigError | None:
     return None
 
 
-def _is_of_proxy(error: BaseException, exchange: Exchange, proxy: str) -> bool:
+def _has_proxy_failed(error: BaseException, exchange: Exchange, proxy: str) -> bool:
     """Whether a proxy failed, and not the server behind it."""
     if isinstance(error, requests.exceptions.SSLError) or exchange.sent:
         return False
     return isinstance(error, requests.exceptions.ProxyError) or (exchange.connecting and bool(proxy))
 
 
-def _proxy_failed(causes: list[BaseException], host: str, proxy: str) -> ConnectionFailed:
+def _proxy_error(causes: list[BaseException], host: str, proxy: str) -> ConnectionFailed:
     last = causes[-1]
     tunnel = re.search(TUNNEL, str(last))
     retryable = _closed_by_peer(causes) or not (isinstance(last, ssl.SSLError) or _is_not_http(causes))
@@ -122,13 +122,13 @@ def _proxy_failed(causes: list[BaseException], host: str, proxy: str) -> Connect
         what += "; write http:// in its URL"
     if what.startswith("it answered 407") or type(last).__name__ == "SOCKS5AuthError":  # PySocks may be missing
         what, retryable = f"{what}; {PROXY_PASSWORD}", False
-    return failed(f"the proxy for {host} failed: {what}{_named(proxy)}", retryable)
+    return connection_failed(f"the proxy for {host} failed: {what}{_named(proxy)}", retryable)
 
 
-def wrong_proxy_password(url: str, proxy: str) -> ConnectionFailed:
+def proxy_password_error(url: str, proxy: str) -> ConnectionFailed:
     """The error for a 407 that came as an answer."""
     reason = f"it answered 407 Proxy Authentication Required; {PROXY_PASSWORD}"
-    return failed(f"the proxy for {urlsplit(url).netloc} failed: {reason}{_named(proxy)}", retryable=False)
+    return connection_failed(f"the proxy for {urlsplit(url).netloc} failed: {reason}{_named(proxy)}", retryable=False)
 
 
 def _named(proxy: str) -> str:
@@ -137,8 +137,8 @@ def _named(proxy: str) -> str:
 
 def map_read_error(error: BaseException, exchange: Exchange) -> BaseException:
     """The error for what failed in the body of an answer."""
-    if decided := _not_of_the_network(error, exchange):
-        return decided
+    if unconverted := _unconverted(error, exchange):
+        return unconverted
     causes = causes_of(error)
     if isinstance(error, urllib3.exceptions.ReadTimeoutError):
         return IdleTimeout()
@@ -152,35 +152,34 @@ def map_read_error(error: BaseException, exchange: Exchange) -> BaseException:
     return StreamTruncated(f"the connection broke off: {describe(causes)}")
 
 
-def _not_of_the_network(
-    error: BaseException, exchange: Exchange, callbacks: Iterable[object] = ()
-) -> BaseException | None:
-    """The caller's own exception, the error of the scope, or a programming error; None if the network failed."""
+def _unconverted(error: BaseException, exchange: Exchange, callbacks: Iterable[object] = ()) -> BaseException | None:
+    """What is raised as it is: the caller's own exception, the error of the scope, or a programming error; None if the
+    network failed."""
     if exchange.scope.waits.raised is not None:
         return exchange.scope.waits.raised
     causes = causes_of(error)
     if any(raised_while_reading(each, exchange.response) for each in causes):
         callbacks = ()  # the answer failed while a hook was reading it
-    theirs = [
+    callers_own = [
         each
         for each in causes
         if raised_by_signal_handler(each) or raised_by(each, callbacks) or _is_early_timeout(each, exchange)
     ]
-    if theirs:  # urllib3 and requests give the exception that they put around it the same traceback
-        return next((each for each in theirs if not isinstance(each, WRAPPERS)), theirs[-1])
+    if callers_own:  # an exception of urllib3 or requests around it has the same traceback
+        return next((each for each in callers_own if not isinstance(each, WRAPPERS)), callers_own[-1])
     if isinstance(error, (*NETWORK, *CLOSED_MEANWHILE)) and (stopped := exchange.scope.error):
         return stopped
     return None if isinstance(error, NETWORK) and not isinstance(error, NOT_NETWORK) else error
 
 
 def _is_early_timeout(error: BaseException, exchange: Exchange) -> bool:
-    """Whether a timeout while reading is not the socket's, of which none leaves `ScopedFile`."""
+    """Whether this is a timeout of the caller, such as `gevent.Timeout`: `ScopedFile` raises none of the socket's."""
     if not isinstance(error, TimeoutError) or isinstance(error, ChatStreamError):
         return False
     return raised_while_reading(error, exchange.response)
 
 
-def failed(message: str, retryable: bool = True) -> ConnectionFailed:
+def connection_failed(message: str, retryable: bool = True) -> ConnectionFailed:
     failure = ConnectionFailed(message)
     failure.retryable = retryable
     return failure

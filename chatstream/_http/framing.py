@@ -58,7 +58,7 @@ def chunk_size(line: bytes) -> int:
 
 
 def _status(line: bytes) -> int | None:
-    """The code of a status line; None if the peer closed instead."""
+    """The code of a status line; None if the peer closed the connection instead."""
     found = STATUS_LINE.match(line)
     if line and not found:
         raise BadStatusLine(repr(line[:100].decode("latin-1")))
@@ -103,7 +103,7 @@ def _fields(lines: list[bytes]) -> list[Field]:
 
 def _one_framing(fields: list[Field]) -> list[Field]:
     """The fields with at most one length and one transfer coding; RFC 9112, section 6.3. A transfer coding makes a
-    length void; one that this library can't read is left for its caller to refuse."""
+    length void; one that this library can't read is left for its caller to reject."""
     framing = [(name.lower(), value) for name, value in fields if name.lower() in (LENGTH_NAME, CODING_NAME)]
     codings = {coding.lower() for coding in _parts(framing, CODING_NAME) if coding}
     lengths = _parts(framing, LENGTH_NAME)

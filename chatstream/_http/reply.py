@@ -28,8 +28,8 @@ class Reply:
     __slots__ = (
         "_ended",
         "_exchange",
-        "_failed",
         "_full",
+        "_on_failure",
         "_own",
         "_read1",
         "_response",
@@ -59,7 +59,7 @@ class Reply:
         self._scope = exchange.scope
         self._own = body.own_response(response, exchange)
         self._read1 = body.reader(response, self._own, exchange.scope)
-        self._failed: Callable[[BaseException], object] | None = None
+        self._on_failure: Callable[[BaseException], object] | None = None
         self._full = False  # the last read may have left decoded bytes in urllib3's buffer
         self._ended = False
 
@@ -82,23 +82,23 @@ class Reply:
                 self._finish()
             return data
         self.close()
-        if self._failed is not None:
-            self._failed(failure)
+        if self._on_failure is not None:
+            self._on_failure(failure)
         raise failure
 
     def record(
-        self, receive: Callable[[bytes], object], failed: Callable[[BaseException], object] | None = None
+        self, receive: Callable[[bytes], object], on_failure: Callable[[BaseException], object] | None = None
     ) -> None:
-        """Pass everything that is read from now on to ``receive``, too, and to ``failed`` what ends the reading."""
+        """Call ``receive`` with everything that is read from now on, and ``on_failure`` with the error that ends it."""
         read1 = self._read1
-        self._failed = failed or self._failed
+        self._on_failure = on_failure or self._on_failure
 
-        def read_and_pass(size: int) -> bytes:
+        def read_and_record(size: int) -> bytes:
             data: bytes = read1(size)
             receive(data)
             return data
 
-        self._read1 = read_and_pass
+        self._read1 = read_and_record
 
     def _finish(self) -> None:
         """Give the connection back to the pool, where another call may take it."""

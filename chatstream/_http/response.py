@@ -1,6 +1,6 @@
 """One request and its answer below HTTP: a socket → the bytes of a body, as they arrive.
 
-    socket ──each recv asks CancelScope.remaining()──▶ ScopedFile ─▶ ScopedResponse ─read1▶ bytes
+    socket ──CancelScope.remaining() before each recv──▶ ScopedFile ─▶ ScopedResponse ─read1▶ bytes
 
 Rules:
 - A limit holds against any trickle of bytes, because it is checked before every single recv.
@@ -35,7 +35,7 @@ CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 
 
 class Exchange:
-    """What is known below HTTP of the request that this thread is making, and who owns the connection."""
+    """The request that this thread is making, as far as it is known below HTTP, and whether it owns its connection."""
 
     def __init__(self, scope: CancelScope, fresh: bool = False) -> None:
         self.scope = scope
@@ -49,7 +49,7 @@ class Exchange:
         self._released = threading.Lock()
 
     def acquire(self, connection: HTTPConnection) -> None:
-        """Own a connection for one request: more than one where a session answers a refusal itself (digest)."""
+        """Own a connection for one request: more than one where a session answers a 401 itself (digest)."""
         self._connection = connection
         self.connecting = False
         self.sending = True
@@ -153,7 +153,7 @@ class ScopedFile(io.RawIOBase):
 
 
 class ScopedResponse(http.client.HTTPResponse):
-    """A response read from a `ScopedFile`; it refuses framing that http.client takes unchecked.
+    """A response read from a `ScopedFile`; it rejects framing that http.client takes unchecked.
 
     ``bare_chunks`` says that its body comes in chunks and is not compressed: then `read1` alone reads it.
     """

@@ -41,7 +41,8 @@ log = logging.getLogger("chatstream")
 
 
 class KeyAuth(AuthBase):
-    """Sets the header that carries the key, if there is one. Given in any case, so that no ``.netrc`` entry is used."""
+    """Sets the header that carries the key, if there is one. Used also without a key, so that requests reads no
+    ``.netrc``."""
 
     def __init__(self, header: tuple[str, str] | None) -> None:
         self._header = header

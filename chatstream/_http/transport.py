@@ -1,6 +1,6 @@
 """One POST or GET → its answer.
 
-    Transport.post ─▶ Reply: status, headers, bytes
+    Transport.send ─▶ Reply: status, headers, bytes
 
 Rules:
 - A pooled connection that the server closed meanwhile is replaced at once; that is no attempt of its own.
@@ -67,7 +67,7 @@ class Transport:
     """
 
     def __init__(self, session: requests.Session | None = None, direct: bool = False) -> None:
-        self.given = session
+        self.callers_session = session
         self._direct = direct
         self._session: requests.Session | None = None
         self._adapters = PrivateAdapters()
@@ -75,26 +75,26 @@ class Transport:
         self._warned = False
         self._lock = ForkSafeLock()
 
-    def post(self, request: Request, scope: CancelScope) -> Reply:
+    def send(self, request: Request, scope: CancelScope) -> Reply:
         """Send one request and wait for the headers of its answer, whatever its status.
 
         Follows one 307 or 308 to the same origin. Raises `ConnectionFailed`, `ProtocolViolation`, `ConfigError` for
         what can't be sent, and the error of the scope.
         """
         self._warn_of_two_keys(request)
-        reply = self._post(request, scope)
+        reply = self._send(request, scope)
         if reply.status in (307, 308) and (target := _same_origin(request.url, reply.headers.get("Location", ""))):
             reply.close()
-            reply = self._post(replace(request, url=target), scope)
+            reply = self._send(replace(request, url=target), scope)
         return reply
 
-    def _post(self, request: Request, scope: CancelScope) -> Reply:
+    def _send(self, request: Request, scope: CancelScope) -> Reply:
         fresh = False
         while True:
             exchange = Exchange(scope, fresh)
             token = current_exchange.set(exchange)
             try:
-                return self._checked(Reply(self._send(request, scope), exchange), request.url)
+                return self._checked(Reply(self._response_to(request, scope), exchange), request.url)
             except BaseException as error:
                 exchange.abandon()
                 proxy = proxy_of(self._session, request.url)
@@ -106,10 +106,10 @@ class Transport:
                 raise failure
             fresh = True  # the server may have closed every other connection of the pool too
 
-    def _send(self, request: Request, scope: CancelScope) -> requests.Response:
+    def _response_to(self, request: Request, scope: CancelScope) -> requests.Response:
         session = self._open_session(request.url)
         location: dict[str, str] = {}
-        response = self._respond(request, session, scope, partial(hide_location, location))
+        response = self._call_session(request, session, scope, partial(hide_location, location))
         if not hasattr(response, "status_code"):  # FuturesSession
             raise ConfigError(f"the session returned a {type(response).__name__} instead of a response")
         response.headers.update(location)
@@ -118,10 +118,13 @@ class Transport:
         scope.check()
         return response
 
-    def _respond(
+    def _call_session(
         self, request: Request, session: requests.Session, scope: CancelScope, hook: Callable[..., None]
     ) -> requests.Response:
-        """Neither auth nor the settings of proxies are in a variable, because a frame would show their passwords."""
+        """The response of the session, which calls ``hook`` with it.
+
+        Neither auth nor the settings of proxies are in a variable, because a frame would show their passwords.
+        """
         lent = self._adapters.lend(session)
         if lent is session:
             request = _plain(request)
@@ -139,7 +142,7 @@ class Transport:
     def _prepare(self, request: Request, session: requests.Session) -> requests.PreparedRequest:
         unprepared = requests.Request(request.method, request.url, dict(request.headers), data=request.body)
         unprepared.auth = self._auth(request, session)
-        if self.given is None:
+        if self.callers_session is None:
             unprepared.headers["Accept-Encoding"] = ENCODINGS
             return unprepared.prepare()
         prepared = session.prepare_request(unprepared)
@@ -148,11 +151,11 @@ class Transport:
         return prepared
 
     def _checked(self, reply: Reply, url: str) -> Reply:
-        """Refuse answers without a stream: a proxy's own, an interim one that is the last, a compressed transfer."""
+        """Raise for a response without a stream: a proxy's own, a last interim one, one with a compressed transfer."""
         framing = reply.headers.get("Transfer-Encoding", "chunked").lower()
         if reply.status == 407:  # through a tunnel it is an exception of requests
             reply.close()
-            raise exceptions.wrong_proxy_password(url, proxy_of(self._session, url))
+            raise exceptions.proxy_password_error(url, proxy_of(self._session, url))
         if reply.status < 200 or reply.status in (204, 205) or framing not in ("chunked", "identity"):
             reply.close()
             what = f"status {reply.status}" if framing == "chunked" else f"Transfer-Encoding: {framing}"
@@ -166,7 +169,7 @@ class Transport:
         return session.auth
 
     def _warn_of_two_keys(self, request: Request) -> None:
-        if not self._warned and getattr(self.given, "auth", None) is not None and _has_key(request):
+        if not self._warned and getattr(self.callers_session, "auth", None) is not None and _has_key(request):
             self._warned = True
             message = "the session's auth is not used, because the provider has a key: leave one of them out"
             warnings.warn(message, UserWarning, stacklevel=2)
@@ -179,19 +182,19 @@ class Transport:
     def _open_session(self, url: str) -> requests.Session:
         with self._lock.current:
             if self._process != os.getpid():
-                self._session, self._adapters, self._process = self.given, PrivateAdapters(), os.getpid()
+                self._session, self._adapters, self._process = self.callers_session, PrivateAdapters(), os.getpid()
             # not one that requests-cache has put in the place of requests' own, or took away since
-            if self._session is None or (self.given is None and type(self._session) is not requests.Session):
+            if self._session is None or (self.callers_session is None and type(self._session) is not requests.Session):
                 self._session = own_session(url, self._direct)
             if not isinstance(self._session, SESSION):
                 raise ConfigError(f"session must be a requests.Session, not {type(self._session).__qualname__}")
             return self._session
 
     def close(self) -> None:
-        """Close the connections in the pool; the next request opens new ones. A given session is its owner's."""
+        """Close the connections in the pool; the next request opens new ones. A caller's session stays open."""
         with self._lock.current:
             self._adapters.close()
-            if self._session is not None and self.given is None:
+            if self._session is not None and self.callers_session is None:
                 if self._process == os.getpid():  # a thread of the parent may hold a lock of an inherited pool
                     self._session.close()
                 self._session = None

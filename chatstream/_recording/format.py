@@ -148,7 +148,7 @@ class _Reader:
         self._at = 0
         self._line = 0  # where the comment that is being read begins
         self._found: list[dict[str, Any]] = []  # the fields of an `Exchange` each
-        self._mark = b""
+        self._mark = b""  # a byte order mark, which the next piece begins with
 
     def read(self) -> list[Exchange]:
         version = self._next_line()[len(MAGIC) :].strip()

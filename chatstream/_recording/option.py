@@ -1,4 +1,4 @@
-"""The option ``record`` of calls → their recordings; the recorder is loaded only where it is given."""
+"""The option ``record`` of calls → their recordings; the recorder is imported only by calls that have it."""
 
 from __future__ import annotations
 

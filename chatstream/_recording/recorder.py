@@ -3,8 +3,8 @@
     Call, Reply ─▶ Recorder ─format▶ the file
 
 Rules:
-- Only headers of a list are written, and every text goes through the redaction of the call, the body of the answer
-  included: its secrets can stand in no place that the library knows.
+- Only listed headers are written. Every text is redacted, also the body of the answer: a server may repeat a secret
+  anywhere in it.
 - Whole lines are written at once, unbuffered: what a program has received before it is killed can be replayed.
 - A file that can't be written raises `ConfigError` before anything is sent. If a later write fails, the answer goes on,
   the recording ends, and a `UserWarning` says so.
@@ -38,7 +38,7 @@ RESPONSE_HEADERS = (
 RATE_LIMITS = ("x-ratelimit-", "ratelimit")  # what such headers begin with
 PARSER_SETTINGS = ("eof_completes", "skip_undecodable", "think_tags")
 
-_taken: set[str] = set()  # the files that are being written: two calls would spoil each other's recording
+_recorded_paths: set[str] = set()  # of open files: two calls would spoil each other's recording
 _lock = ForkSafeLock()
 
 
@@ -55,7 +55,7 @@ class Recorder:
         self._path = None if hasattr(target, "write") else checked_path(target)
         self._file: Any = target if self._path is None else None
         self._replaces = not append
-        self._taken = ""  # the place in `_taken` while the file is open
+        self._reserved = ""  # the path in `_recorded_paths` while the file is open
         self._call: CallRecording | None = None
         self._lock = ForkSafeLock()
 
@@ -73,7 +73,7 @@ class Recorder:
         """The file, ready for another call. Raises `OSError` and `ValueError`."""
         is_new = self._replaces
         if self._path is not None:
-            self._take(os.path.realpath(self._path))
+            self._reserve(os.path.realpath(self._path))
             self._file = open(self._path, "wb" if is_new else "a+b", buffering=0)  # noqa: SIM115  # closed by `close`
             if not is_new and not (is_new := not self._file.tell()):
                 self._file.seek(0)
@@ -83,17 +83,17 @@ class Recorder:
         _write(self._file, first_line() if is_new else b"\n")
         return self._file
 
-    def _take(self, place: str) -> None:
+    def _reserve(self, path: str) -> None:
         with _lock.current:
-            if place in _taken:
+            if path in _recorded_paths:
                 raise ValueError("another call is being recorded there")
-            _taken.add(place)
-        self._taken = place
+            _recorded_paths.add(path)
+        self._reserved = path
 
     def close(self) -> None:
         """Close the file, if it was opened here."""
-        _taken.discard(self._taken)
-        self._taken = ""
+        _recorded_paths.discard(self._reserved)
+        self._reserved = ""
         if self._path is not None and self._file is not None:
             self._file.close()
 
@@ -222,8 +222,8 @@ def checked_path(path: Any) -> str:
     """A path as a str. Raises `ConfigError` for another type."""
     if isinstance(path, (str, os.PathLike)) and isinstance(found := os.fspath(path), str) and found:
         return found
-    given = "an empty text" if path == "" else type(path).__name__
-    raise ConfigError(f"record must be the path of a file or a Recorder, not {given}")
+    shown = "an empty text" if path == "" else type(path).__name__
+    raise ConfigError(f"record must be the path of a file or a Recorder, not {shown}")
 
 
 def json_of(body: bytes) -> Any:

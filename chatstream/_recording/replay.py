@@ -63,8 +63,8 @@ def replay(
     """
     check_speed(speed)
     exchange = _last_exchange(load(path), call, os.fspath(path))
-    given = exchange.request.get("choices")
-    choices = given if isinstance(given, int) else None
+    recorded = exchange.request.get("choices")
+    choices = recorded if isinstance(recorded, int) else None
     try:
         provider = _provider_of(exchange)
     except ConfigError as error:
@@ -99,15 +99,15 @@ def calls_of(exchanges: list[Exchange]) -> list[list[Exchange]]:
 
 
 class RecordedTransport:
-    """Gives the recorded answer in the place of `Transport`."""
+    """Returns the recorded answer; it takes the place of a `Transport`."""
 
-    given = None
+    callers_session = None
 
     def __init__(self, exchange: Exchange, speed: float) -> None:
         self._exchange = exchange
         self._speed = speed
 
-    def post(self, request: Request, scope: CancelScope) -> RecordedReply:
+    def send(self, request: Request, scope: CancelScope) -> RecordedReply:
         """The answer, once the time of its headers has come. Raises the error of a request without one."""
         reply = RecordedReply(self._exchange, self._speed, scope)
         if self._exchange.status is None:
@@ -169,7 +169,7 @@ class RecordedReply:
         self._receive = receive
 
     def read_body(self, limit: int, seconds: float) -> bytes:
-        """The body of a refusal."""
+        """The body of an error response."""
         return self._exchange.body[:limit]
 
     def drain(self) -> None:
@@ -201,8 +201,8 @@ def _last_exchange(exchanges: list[Exchange], call: int, name: str) -> Exchange:
 def _provider_of(exchange: Exchange) -> Provider:
     """A provider with the settings that the recorded answer was read with, and that tries nothing twice."""
     url, name = str(exchange.request.get("url") or ""), str(exchange.request.get("provider") or "")
-    given = exchange.request.get("parser")
-    settings: dict[str, Any] = {name: value for name, value in _dict(given).items() if name in PARSER_SETTINGS}
+    recorded = _dict(exchange.request.get("parser"))
+    settings: dict[str, Any] = {name: value for name, value in recorded.items() if name in PARSER_SETTINGS}
     if isinstance(settings.get("think_tags"), list):
         settings["think_tags"] = tuple(settings["think_tags"])
     return Provider(

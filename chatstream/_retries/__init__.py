@@ -1,1 +1,1 @@
-"""When a request may be sent, and sent again: backoff, the pause after a refusal, the pace of a limiter."""
+"""When a request may be sent, and sent again: backoff, the pause after a rate limit, the pace of a limiter."""

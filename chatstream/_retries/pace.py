@@ -1,19 +1,19 @@
 """How fast requests may be sent to a server with a rate limit: what it answers → requests per second.
 
-    admitted · refused · tokens used · x-ratelimit-* headers ─▶ Pace.interval, the seconds between two requests
+    admitted · rejected · tokens used · x-ratelimit-* headers ─▶ Pace.interval, the seconds between two requests
 
 Rules:
-- Until a refusal there is no pace, but for the ceilings that the caller gives. The first refusal sets it to what the
-  server has admitted until it admits again.
-- Each later refusal lowers it by a fifth. The pace then returns to where it was refused, fast at first and slowly near
-  that point, and leaves it the faster the longer there is no refusal: the limit has probably risen. This is the rule of
-  CUBIC (RFC 9438) with a square in place of the cube.
-- A server that refuses everything for long has windows of time. The pace is then what it has admitted on average, and
-  returns as slowly as they follow each other.
-- A pace that nobody waits for is not raised, because it says nothing about the limit.
+- A rejection is a response that says that there are too many requests (status 429). Until the first one there is no
+  pace, except the ceilings of the caller. It sets the pace to what the server has admitted until it admits again.
+- Each later rejection lowers the pace by a fifth. The pace then returns to where it was rejected, fast at first and
+  slowly near that point, and leaves it the faster the longer there is no rejection: the limit has probably risen. This
+  is the rule of CUBIC (RFC 9438) with a square in place of the cube.
+- A server that rejects everything for long counts in windows of time. The pace is then what it has admitted on average,
+  and returns as slowly as they follow each other.
+- A pace that no call waits for is not raised, because it says nothing about the limit.
 - Headers count where little is left: requests go out as fast as the server says that its limit fills up, and the more
   slowly the less is left, so that several processes share it.
-- Pure: every method is given the time.
+- Pure: the time is an argument of each method that needs it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
-DECREASE = 0.2  # of the pace, by a refusal. Two processes out of four may lower theirs, and the sum is within 15 %
-RETURN = 15.0  # seconds until the pace is where it was refused; it has doubled after three times that, in a minute
+DECREASE = 0.2  # of the pace, by a rejection. Two processes out of four may lower theirs, and the sum is within 15 %
+RETURN = 15.0  # seconds until the pace is where it was rejected; it has doubled after three times that, in a minute
 LONGEST_RETURN = 60.0  # seconds, where a server was closed for long: most windows last a minute at most
-STEP = 0.2  # seconds that an answer counts at most: 75 answers for a return, so that fewer than 3 % are refused
+STEP = 0.2  # seconds that an answer counts at most: 75 answers for a return, so that fewer than 3 % are rejected
 FIRST = 1.0  # seconds of the first return and of the first average, which may be far from the limit; then they double
 WEIGHT = 4.0  # requests at the present pace that an average counts besides, because a few answers say little
 LOW, SLOWEST = 0.1, 0.25  # of a limit: headers count below it; of its rate when nothing is left, for four processes
@@ -35,32 +36,48 @@ _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(
 _UNITS = (86400.0, 3600.0, 60.0, 1.0, 0.001)
 
 
+class _Opening(NamedTuple):
+    """A moment at which the server began to admit requests, and the totals until then."""
+
+    at: float
+    admitted: int  # requests
+    closed: float  # seconds in which the server rejected all
+
+
 class Pace:
-    """The pace of one client. ``requests`` and ``tokens`` are ceilings per minute, None for none."""
+    """The pace of one client. ``requests`` and ``tokens`` are ceilings per minute, None for none.
+
+    The server is closed from a rejection until it admits a request again.
+    """
 
     def __init__(self, requests: float | None = None, tokens: float | None = None) -> None:
-        self._ceiling = math.inf if requests is None else requests / 60
-        self._tokens = math.inf if tokens is None else tokens / 60
+        self._max_requests = math.inf if requests is None else requests / 60
+        self._max_tokens = math.inf if tokens is None else tokens / 60
         self._tokens_per_call, self._counted = USUAL_TOKENS, 0
         self._low: dict[str, float] = {}  # requests and tokens per second, where headers say that little is left
-        self._limit = math.inf  # requests per second: where the server is thought to refuse
-        self._return = FIRST  # seconds until the pace is there
-        self._returned = 1.0  # part of that time, above 1 after it
-        self._opened = [(-math.inf, 0, 0.0)]  # when the server began to admit, with the two below: the last two times
-        self._admitted, self._closed = 0, 0.0  # requests, and seconds in which the server refused all
-        self._latest = self._closed_at = -math.inf
-        self._is_closed = self._is_held = self._is_known = False
+        self._limit = math.inf  # requests per second: where the server is thought to reject
+        self._is_known = False  # the limit has been measured
+        self._return_time = FIRST  # seconds in which the pace returns to the limit
+        self._returned = 1.0  # part of that time that has passed; above 1 the pace is above the limit
+        self._admitted = 0  # requests
+        self._admitted_at = -math.inf  # the latest of them
+        self._has_waited = False  # a call had to wait for its turn since then
+        self._is_closed = False
+        self._closed_at = -math.inf
+        self._closed = 0.0  # seconds
+        self._openings = [_Opening(-math.inf, 0, 0.0)]  # the last two
 
     @property
     def _learned(self) -> float:
+        """Requests per second, as rejections have taught."""
         distance = self._returned - 1
         return self._limit * (1 + DECREASE * distance * abs(distance))
 
     @property
     def rate(self) -> float:
         """Requests per second; infinite while no limit is known."""
-        tokens = min(self._tokens, self._low.get("tokens", math.inf)) / self._tokens_per_call
-        return min(self._learned, self._ceiling, self._low.get("requests", math.inf), tokens)
+        tokens = min(self._max_tokens, self._low.get("tokens", math.inf)) / self._tokens_per_call
+        return min(self._learned, self._max_requests, self._low.get("requests", math.inf), tokens)
 
     @property
     def interval(self) -> float:
@@ -69,49 +86,53 @@ class Pace:
 
     def held(self) -> None:
         """A call waits for its turn."""
-        self._is_held = True
+        self._has_waited = True
 
     def admitted(self, now: float, late: bool = False) -> None:
-        """A request was answered; ``late`` if it was sent before the latest refusal."""
-        self._begin(now)
+        """A request was answered; ``late`` if it was sent before the latest rejection."""
+        self._forget_the_past(now)
         if not late:
             if self._is_closed:
-                self._open(now)
-            elif self._is_held and self._is_known:
-                usual = min(self._return, RETURN)
-                seconds = self._return if self._returned < 1 else usual
-                self._returned += min((now - self._latest) / seconds, STEP / usual)
-            self._latest, self._is_held = now, False
+                self._reopen(now)
+            elif self._has_waited and self._is_known:
+                self._return_by_one_answer(now)
+            self._admitted_at, self._has_waited = now, False
         self._admitted += 1
 
-    def refused(self, now: float) -> None:
-        """A request that was sent at the present pace was refused."""
-        self._begin(now)
+    def rejected(self, now: float) -> None:
+        """A request that was sent at the present pace was rejected."""
+        self._forget_the_past(now)
         if not self._is_closed:
             self._limit = self._learned if self._is_known else 1.0  # until it admits again
             self._is_closed, self._closed_at, self._returned = True, now, 0.0
 
-    def _begin(self, now: float) -> None:
-        """Until the first refusal, the averages leave out what is long ago."""
-        if not self._is_known and not self._is_closed and now - self._opened[-1][0] > RETURN:
-            was_idle = now - self._latest > RETURN
-            self._opened = [*([] if was_idle else self._opened[-1:]), (now, self._admitted, 0.0)]
+    def _forget_the_past(self, now: float) -> None:
+        """Until the first rejection, the averages leave out what is long ago."""
+        if not self._is_known and not self._is_closed and now - self._openings[-1].at > RETURN:
+            was_idle = now - self._admitted_at > RETURN
+            self._openings = [*([] if was_idle else self._openings[-1:]), _Opening(now, self._admitted, 0.0)]
 
-    def _open(self, now: float) -> None:
-        """The server admits again: look at the time since it did so before."""
+    def _return_by_one_answer(self, now: float) -> None:
+        usual = min(self._return_time, RETURN)
+        seconds = self._return_time if self._returned < 1 else usual
+        self._returned += min((now - self._admitted_at) / seconds, STEP / usual)
+
+    def _reopen(self, now: float) -> None:
+        """The server admits again: measure its limit over the time since it began to admit before."""
         self._closed += now - self._closed_at
-        began, admitted_before, closed_before = self._opened[0]  # of two such times, because one may be very short
-        seconds, closed = now - began, self._closed - closed_before
-        admitted = self._admitted - admitted_before + WEIGHT
+        before = self._openings[0]  # of two, because the time since the last one may be very short
+        seconds, closed = now - before.at, self._closed - before.closed
+        admitted = self._admitted - before.admitted + WEIGHT
+        was_closed_for_long = closed > DECREASE * seconds
         if not self._is_known:
             self._limit, self._returned = admitted / max(seconds, FIRST), 1.0
         else:
-            self._return = max(self._return / 2, min(self._return * 2, RETURN))
-            if closed > DECREASE * seconds:
+            self._return_time = max(self._return_time / 2, min(self._return_time * 2, RETURN))
+            if was_closed_for_long:
                 self._limit = min(self._limit, admitted / (seconds + WEIGHT / self._limit))
-        if closed > DECREASE * seconds:
-            self._return = max(self._return, min(now - self._opened[-1][0], LONGEST_RETURN))
-        self._opened = [self._opened[-1], (now, self._admitted, self._closed)]
+        if was_closed_for_long:
+            self._return_time = max(self._return_time, min(now - self._openings[-1].at, LONGEST_RETURN))
+        self._openings = [self._openings[-1], _Opening(now, self._admitted, self._closed)]
         self._is_closed, self._is_known = False, True
 
     def used(self, tokens: int) -> None:

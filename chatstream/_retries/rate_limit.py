@@ -1,14 +1,14 @@
-"""Rate limits: when a call may send, after a server refused one of the client's requests because there were too many.
+"""Rate limits: when a call may send, after a server has answered one of the client's requests with a rate limit.
 
-    a refusal ──pause──▶ RateLimit ◀──wait── each call, before it sends
+    status 429 ─pause──▶ RateLimit ◀──wait── each call, before it sends
     an answer ─admitted─────▲
 
 Rules:
 - Until a server sets a limit, nothing waits.
-- A pause holds back all requests of the client, until the latest time that a refusal named.
+- A pause holds back all requests of the client, until the latest time that the server has named.
 - After it requests go out one by one, the call that began first before all others, at an interval: a pause lengthens
   it, each answer shortens it. Requests that were under way when a pause began do neither.
-- With a `Pace`, which a `Limiter` has, that says how long the interval is, before the first refusal, too.
+- With a `Pace`, which a `Limiter` has, that says how long the interval is, before the first rate limit, too.
 - Only the monotonic clock counts: the wall clock may jump.
 """
 
@@ -44,11 +44,11 @@ class RateLimit:
         self._lock = ForkSafeLock()
 
     def paused_since(self, sent_at: float) -> bool:
-        """Whether a pause began after ``sent_at``: requests that are refused together are one event."""
+        """Whether a pause began after ``sent_at``: requests that are rate-limited together are one event."""
         return sent_at < self._paused_at
 
     def pause(self, seconds: float, sent_at: float) -> None:
-        """Hold back all requests for ``seconds``, because one sent at ``sent_at`` was refused."""
+        """Hold back all requests for ``seconds``, because one sent at ``sent_at`` was rate-limited."""
         with self._lock.current:
             now = monotonic()
             if not self.paused_since(sent_at):
@@ -58,7 +58,7 @@ class RateLimit:
 
     def _longer_interval(self, now: float, pause: float) -> float:
         if self._pace is not None:
-            self._pace.refused(now)
+            self._pace.rejected(now)
             return self._pace.interval
         longest = min(max(pause, FIRST_INTERVAL), LONGEST_INTERVAL)
         return min(max(self._interval * LENGTHENED, FIRST_INTERVAL), longest)
@@ -76,7 +76,7 @@ class RateLimit:
                     self._interval = shorter if shorter >= SHORTEST_INTERVAL else 0.0
 
     def wait(self, scope: CancelScope, most: float) -> float:
-        """Wait until the call of ``scope`` may send, for ``most`` seconds; returns how long it took.
+        """Wait until the call of ``scope`` may send, but at most ``most`` seconds; return how long it took.
 
         Raises `Cancelled`, and `DeadlineExceeded` at once if the deadline comes before the end of the pause.
         """
@@ -109,15 +109,17 @@ class RateLimit:
         """Seconds until the pause ends, and seconds until the call may send or should ask again."""
         with self._lock.current:
             now = monotonic()
-            before = bisect_left(self._waiting, began)
-            first = max(self._paused_until, self._next_at)
-            delay = first + before * self._interval - now
-            late = self._interval
+            calls_before = bisect_left(self._waiting, began)
+            next_at = max(self._paused_until, self._next_at)  # when the first waiting call may send
+            delay = next_at + calls_before * self._interval - now
+            catch_up = self._interval
             if self._pace is not None:
-                late = max(late, CATCH_UP)
+                catch_up = max(catch_up, CATCH_UP)
                 if delay > 0:
                     self._pace.held()
             if delay <= 0:
-                self._next_at = max(first, now - late) + self._interval
+                self._next_at = max(next_at, now - catch_up) + self._interval
             paused = max(self._paused_until - now, 0.0)
-            return paused, min(delay, max(paused, POLL + before * POLL_MORE)) if before else delay
+            if calls_before:  # they may give up, or the interval may change: look again soon
+                delay = min(delay, max(paused, POLL + calls_before * POLL_MORE))
+            return paused, delay

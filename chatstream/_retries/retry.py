@@ -46,7 +46,7 @@ class RetryInfo:
 
 
 def backoff(number: int, jitter: float | None = None) -> float:
-    """Seconds to wait before retry ``number`` (from 1). ``jitter`` in [0.9, 1.1) is drawn if not given."""
+    """Seconds to wait before retry ``number`` (from 1). ``jitter`` is drawn from [0.9, 1.1) by default."""
     factor = random.uniform(0.9, 1.1) if jitter is None else jitter
     return min(FIRST_DELAY * 2.0 ** min(number - 1, 16) * factor, MAX_DELAY)
 

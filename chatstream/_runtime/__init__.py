@@ -1,1 +1,1 @@
-"""What the process and the machine are asked: the time, locks, imports, which hosts are this machine."""
+"""The process and its machine: clock, fork-safe locks, imports on first use, process id, frames, loopback hosts."""

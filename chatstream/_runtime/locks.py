@@ -1,4 +1,4 @@
-"""A lock that a child process finds free, whoever held it in the parent at the fork."""
+"""A lock that is free in a child process, even if a thread of the parent held it at the fork."""
 
 from __future__ import annotations
 

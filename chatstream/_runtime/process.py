@@ -1,4 +1,4 @@
-"""The number of this process, kept: each read of a stream compares it, and asking the system takes longer."""
+"""The id of this process, cached: each read of a stream compares it, and asking the system takes longer."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from inspect import iscoroutinefunction
-from types import TracebackType
 from typing import Any
 
 from .._missing import explain_missing
@@ -143,9 +142,7 @@ class ToolLoop:
     def __enter__(self) -> ToolLoop:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = load(arguments.pop(0) if is_named else "ask")
         options = command.parser().parse_intermixed_args(arguments)
         if not is_named:
-            _refuse_lookalike(options.question)
+            _reject_lookalike(options.question)
         with _warnings_as_lines():
             command.run(options, prepare_stdout())
     except KeyboardInterrupt:
@@ -81,7 +81,7 @@ def load(name: str) -> Command:
         return cast("Command", import_module(f"{__package__}.commands.{name}"))
 
 
-def _refuse_lookalike(words: list[str]) -> None:
+def _reject_lookalike(words: list[str]) -> None:
     """Raise `WrongUsage` for one word that is nearly a command, alone or before what only a command takes: it would be
     sent to a server as a question."""
     if words and all("://" in each or os.path.isfile(each) for each in words[1:]):

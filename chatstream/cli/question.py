@@ -44,8 +44,8 @@ def message_of(question: str, options: argparse.Namespace, added: list[str] | No
 
 def request_fields(options: argparse.Namespace) -> dict[str, Any]:
     """The fields of the request beside the messages. Raises `ConfigError`."""
-    given = {"max_tokens": options.max_tokens, "temperature": options.temperature}
-    fields = {name: value for name, value in given.items() if value is not None}
+    named = {"max_tokens": options.max_tokens, "temperature": options.temperature}
+    fields = {name: value for name, value in named.items() if value is not None}
     if options.schema:
         with imports():
             from .schema import response_format_of
@@ -54,7 +54,7 @@ def request_fields(options: argparse.Namespace) -> dict[str, Any]:
         name, equals, value = each.partition("=")
         if not equals or not name:
             raise ConfigError("-o needs KEY=JSON, such as -o seed=1")
-        if name in PLACES.call:
+        if name in PLACES.call_options:
             raise ConfigError(f"-o {name}=… is not a request field: it may be an option of its own (see --help)")
         fields[name] = _json(name, value)
     PLACES.check_fields(fields)
@@ -77,9 +77,9 @@ def _attached(path: str) -> str:
     return f"{Path(path).name}:\n{fence}\n{text.strip(chr(10))}\n{fence}"
 
 
-def _image(given: str) -> Any:
+def _image(source: str) -> Any:
     with imports():
         from ..types.media import InputImage
-    if re.match(r"data:|\w+://", given):
-        return InputImage(given)
-    return InputImage.from_file(given)
+    if re.match(r"data:|\w+://", source):
+        return InputImage(source)
+    return InputImage.from_file(source)

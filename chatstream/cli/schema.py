@@ -17,31 +17,31 @@ from ..types.turn import Turn
 from .files import imported, read_text
 
 
-def response_format_of(given: str) -> dict[str, Any]:
+def response_format_of(reference: str) -> dict[str, Any]:
     """The field for a type, for a file with a JSON schema or with the field itself. Raises `ConfigError`."""
-    if not _is_file(given):
-        return response_format(imported(given))
+    if not _is_file(reference):
+        return response_format(imported(reference))
     try:
-        schema = json.loads(read_text(given))
+        schema = json.loads(read_text(reference))
     except (ValueError, RecursionError) as error:
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError(f"{given} is not JSON: {error}") from None
+        raise ConfigError(f"{reference} is not JSON: {error}") from None
     if not isinstance(schema, dict):
-        raise ConfigError(f"{given} is not a JSON schema: an object is expected")
+        raise ConfigError(f"{reference} is not a JSON schema: an object is expected")
     if schema.get("type") in ("json_schema", "json_object"):
         return schema
-    name = "".join(each if each.isalnum() and each.isascii() else "_" for each in Path(given).stem)[:64]
+    name = "".join(each if each.isalnum() and each.isascii() else "_" for each in Path(reference).stem)[:64]
     return {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
 
 
-def check_answer(turn: Turn, given: str) -> None:
-    """Raise `ChatStreamError` if the text of ``turn`` is not JSON, or does not match the type that ``given`` names."""
+def check_answer(turn: Turn, reference: str) -> None:
+    """Raise `ChatStreamError` if the text of ``turn`` is not JSON, or does not match the type of ``reference``."""
     try:
-        turn.parsed(None if _is_file(given) else imported(given))
+        turn.parsed(None if _is_file(reference) else imported(reference))
     except ValueError as error:
-        raise ChatStreamError(f"the answer does not match {given}: {error}") from None
+        raise ChatStreamError(f"the answer does not match {reference}: {error}") from None
 
 
-def _is_file(given: str) -> bool:
-    return os.path.exists(given) or ":" not in given
+def _is_file(reference: str) -> bool:
+    return os.path.exists(reference) or ":" not in reference

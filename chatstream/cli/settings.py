@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .._runtime.loopback import is_loopback
-from .._secrets import Hidden, masked
+from .._secrets import Hidden, masked_if_key
 from ..client import Client
 from ..errors import ConfigError, MissingEnvVar
 from ..providers.presets import PRESETS, load_toml, lookup
@@ -28,7 +28,7 @@ from ..providers.resolve import DEFAULT_PROVIDER
 _HOST = re.compile(r"[\w.-]+(:\d+)?(/\S*)?|\[[\da-fA-F:.]+](:\d+)?(/\S*)?")
 
 
-def connected(options: argparse.Namespace, **hooks: Any) -> Client:
+def client_of(options: argparse.Namespace, **hooks: Any) -> Client:
     """The client that the options describe. Raises `ConfigError`."""
     path, settings = _config(options.config)
     own = settings.get("model_providers", {})
@@ -65,12 +65,12 @@ def key_of(variable: str | None) -> str | None:
         return None
     key = Hidden(os.environ.get(variable, "").strip())
     if not key:
-        raise MissingEnvVar(masked(variable))
+        raise MissingEnvVar(masked_if_key(variable))
     return key
 
 
 def with_scheme(url: str) -> str:
-    """The URL of a server that may be given as a host, such as ``localhost:8080`` or ``api.example.com/v1``.
+    """The URL of a server that may be written as a host, such as ``localhost:8080`` or ``api.example.com/v1``.
 
     ``http`` for IP addresses, for hosts of the local network and for ports other than 443, otherwise ``https``.
     Raises `ConfigError` if it is not a host.
@@ -99,15 +99,15 @@ def data_home() -> Path:
 
 
 def _xdg(variable: str, default: str) -> Path:
-    given = os.environ.get(variable, "")
-    base = given if os.path.isabs(given) else os.path.expanduser(default)  # the specification ignores relative ones
+    path = os.environ.get(variable, "")
+    base = path if os.path.isabs(path) else os.path.expanduser(default)  # the specification ignores relative ones
     return Path(base, "chatstream")
 
 
-def _config(given: str | None) -> tuple[Path, dict[str, Any]]:
-    """The path and the content of the file; no content if it is not given and does not exist."""
-    path = Path(given) if given else config_home() / "providers.toml"
-    if not given and not path.exists():
+def _config(option: str | None) -> tuple[Path, dict[str, Any]]:
+    """The path and the content of the file that ``option`` names, or of the default one, which may not exist."""
+    path = Path(option) if option else config_home() / "providers.toml"
+    if not option and not path.exists():
         return path, {}
     try:
         settings = load_toml(path)

@@ -5,7 +5,7 @@
 Rules:
 - A failed call is a result with its error. Only what ends a program (`SystemExit`, Ctrl-C) is raised.
 - A worker makes one client of each pickle that it gets, so that its tasks share connections, budget and limiter.
-- A key does not travel: a worker reads it from its own environment. What is secret in headers and fields is refused.
+- A key does not travel: a worker reads it from its own environment. A secret in headers or fields is an error.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 from .._field_names import KNOWN
 from .._runtime.clock import monotonic
 from .._runtime.locks import ForkSafeLock
-from .._secrets import has_key_prefix, is_named_secret, is_secret, masked
+from .._secrets import has_key_prefix, is_named_secret, is_secret, masked_if_key
 from ..client import Client
 from ..errors import ChatStreamError, ConfigError, MissingEnvVar
 from .result import Result
@@ -90,7 +90,7 @@ def pickled_client(client: Client) -> bytes:
     return data
 
 
-def check_fields(fields: Mapping[str, Any]) -> None:
+def check_no_secrets(fields: Mapping[str, Any]) -> None:
     """Raise `ConfigError` if the arguments of a call have a secret, which the pickle of a task would show.
 
     The value of a field that servers know is part of a request, as its prompt is, unless it is a vendor's key.
@@ -98,15 +98,15 @@ def check_fields(fields: Mapping[str, Any]) -> None:
     headers, body = (fields.get(name) for name in ("extra_headers", "extra_body"))
     for name, value in (headers if isinstance(headers, Mapping) else {}).items():
         if is_secret(str(name), str(value)):
-            raise ConfigError(f"the header {masked(str(name))} of extra_headers {HEADER_HINT}")
+            raise ConfigError(f"the header {masked_if_key(str(name))} of extra_headers {HEADER_HINT}")
     for name, value in {**fields, **(body if isinstance(body, Mapping) else {})}.items():
         if isinstance(value, str) and (has_key_prefix(value) or (name not in KNOWN and is_named_secret(str(name)))):
-            raise ConfigError(f"the field {masked(str(name))} {HEADER_HINT}")
+            raise ConfigError(f"the field {masked_if_key(str(name))} {HEADER_HINT}")
 
 
 def pickled_task(task: Task) -> bytes:
-    """The task for a worker. Raises `ConfigError` if it can't be pickled, or as `check_fields` does."""
-    check_fields(task.fields)
+    """The task for a worker. Raises `ConfigError` if it can't be pickled, or as `check_no_secrets` does."""
+    check_no_secrets(task.fields)
     try:
         return pickle.dumps(task)
     except Exception as error:
@@ -128,9 +128,9 @@ def asker(
     client: Client, executor: Executor | None, fields: Mapping[str, Any]
 ) -> tuple[Callable[[Task], tuple[Any, ...]], bool]:
     """A function that makes of a task the arguments for ``executor.submit``, and whether the executor's functions run
-    in this process. ``fields`` are those of all tasks. Raises as `pickled_client` and `check_fields` do."""
+    in this process. ``fields`` are those of all tasks. Raises as `pickled_client` and `check_no_secrets` do."""
     if executor is None or runs_here(executor):
         return lambda task: (ask, client, task), True
-    check_fields(fields)
+    check_no_secrets(fields)
     data = pickled_client(client)
     return lambda task: (ask_elsewhere, data, pickled_task(task)), False

@@ -3,7 +3,7 @@
     {"custom_id": …, "response": {"status_code": 200, "request_id": …, "body": {…}}, "error": null}
 
 The format is that of https://platform.openai.com/docs/guides/batch: the body is what the server would have answered
-without streaming. A refusal has its status and body as the response; another failure has none, and an ``error``.
+without streaming. An error response is kept with its status and body; any other failure has only an ``error``.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ def _response(result: Result) -> dict[str, Any] | None:
     if result.turn is not None:
         return {"status_code": 200, "request_id": request_id, "body": completion(result.turn, result.started)}
     if isinstance(result.error, UnexpectedStatus):
-        body = _refusal(result.error)
+        body = _error_body(result.error)
         return {"status_code": result.error.status, "request_id": result.error.request_id, "body": body}
     return None
 
 
-def _refusal(error: UnexpectedStatus) -> dict[str, Any]:
-    """The body that a server has sent with a refusal, or one in the form of OpenAI's."""
+def _error_body(error: UnexpectedStatus) -> dict[str, Any]:
+    """The body of an error response, or one in the form of OpenAI's."""
     try:
         body = json.loads(error.body)
     except (ValueError, RecursionError):

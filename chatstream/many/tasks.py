@@ -30,7 +30,7 @@ from .result import load
 
 HASH_LENGTH = 32  # hexadecimal digits
 NOT_SENT = ("stream", "stream_options")  # of the body of a batch line: an answer is always streamed here
-OPTIONS = PLACES.call  # of a call: no fields of its request, or fields that are not known by their names there
+OPTIONS = PLACES.call_options  # of a call: no fields of its request, or fields that are not known by their names there
 METHOD, PATH = "POST", "/chat/completions"  # that a batch line may name
 _canonical_json = json.JSONEncoder(sort_keys=True, allow_nan=False).encode
 

@@ -8,13 +8,13 @@ Rules:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from .._runtime.imports import imports
-from .._secrets import has_key_prefix, looks_like_key, masked
+from .._secrets import has_key_prefix, looks_like_key, masked_if_key
 from ..errors import ConfigError
 
 TEXTS = ("name", "base_url", "key_header", "path")
@@ -48,25 +48,9 @@ _ADDRESS = "base_url must be a URL like https://api.example.com/v1: http or http
 
 def check_fields(fields: Mapping[str, Any]) -> None:
     """Raise `ConfigError` if one of a provider's ``fields`` can't work; ``api_key`` is left to `checked_key`."""
-    for name in TEXTS:
-        _check_text(name, fields[name])
-    for name in OPTIONAL_TEXTS:
-        if fields[name] is not None:
-            _check_text(name, fields[name])
-    for name in SWITCHES:
-        _require(isinstance(fields[name], bool), f"{name} must be true or false")
-    for name in COUNTS:
-        _check_count(name, fields[name])
-    for name in OPTIONAL_COUNTS:
-        if fields[name] is not None:
-            _check_count(name, fields[name])
-    for name in SECONDS:
-        check_seconds(name, fields[name])
-    for name in OPTIONAL_SECONDS:
-        if fields[name] is not None:
-            check_seconds(name, fields[name])
-    for name in TABLES:
-        _check_table(name, fields[name])
+    for names, check in _KINDS:
+        for name in names:
+            check(name, fields[name])
     _check_think_tags(fields["think_tags"])
     _check_echo_reasoning(fields["echo_reasoning"], fields["echo_reasoning_scope"])
     _check_names(fields["name"], fields["model"])
@@ -85,8 +69,8 @@ def checked_key(key: object, source: str) -> str:
     raise ConfigError(f"{source} must be a str of visible Latin-1 characters: no space, line end or typographic quote")
 
 
-def called_key(key: Any) -> str:
-    """What a function given as ``api_key`` returned. Raises `ConfigError` if it can't be a key."""
+def returned_key(key: Any) -> str:
+    """What a function passed as ``api_key`` returned. Raises `ConfigError` if it can't be a key."""
     if hasattr(key, "__await__"):
         getattr(key, "close", bool)()  # a coroutine that was never begun would warn
         raise ConfigError("api_key must not be an async function: pass one that returns the key itself")
@@ -130,12 +114,17 @@ def _check_text(name: str, value: object) -> None:
     _require(isinstance(value, str) and value.strip(), f"{name} must be a str that is not blank")
 
 
+def _check_switch(name: str, value: object) -> None:
+    _require(isinstance(value, bool), f"{name} must be true or false")
+
+
 def _check_count(name: str, value: Any) -> None:
     is_integer = isinstance(value, int) and not isinstance(value, bool)
     _require(is_integer and value >= 0, f"{name} must be an integer of at least 0")
 
 
 def check_seconds(name: str, value: Any) -> None:
+    """Raise `ConfigError` if ``value`` is not a number of seconds."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     message = f"{name} must be a number of seconds above 0 and at most {MAX_SECONDS}"
     _require(is_number and 0 < value <= MAX_SECONDS, message)
@@ -147,7 +136,24 @@ def _check_table(name: str, value: Any) -> None:
     for key, text in value.items():
         _require(isinstance(key, str) and key.isprintable() and key, message)
         wrong = "not printable" if isinstance(text, str) else f"of the type {type(text).__name__}"
-        _require(isinstance(text, str) and text.isprintable(), f"{message}; that of {masked(key)!r} is {wrong}")
+        _require(isinstance(text, str) and text.isprintable(), f"{message}; that of {masked_if_key(key)!r} is {wrong}")
+
+
+def _or_none(check: Callable[[str, Any], None]) -> Callable[[str, Any], None]:
+    """``check`` for a field that may be None."""
+    return lambda name, value: None if value is None else check(name, value)
+
+
+_KINDS: Sequence[tuple[Sequence[str], Callable[[str, Any], None]]] = (
+    (TEXTS, _check_text),
+    (OPTIONAL_TEXTS, _or_none(_check_text)),
+    (SWITCHES, _check_switch),
+    (COUNTS, _check_count),
+    (OPTIONAL_COUNTS, _or_none(_check_count)),
+    (SECONDS, check_seconds),
+    (OPTIONAL_SECONDS, _or_none(check_seconds)),
+    (TABLES, _check_table),
+)
 
 
 # ── single fields ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -91,7 +91,7 @@ class Child:
     def __init__(self, key: str) -> None:
         self.log: bytes = b""
         self._key = key
-        self._announced: bytes | None = None
+        self._first_line: bytes | None = None
         self._readers: list[threading.Thread] = []
         try:  # without buffers: a fork would copy the lock of a buffer that a thread is reading, and never release it
             self.process: subprocess.Popen[bytes] = subprocess.Popen(
@@ -116,14 +116,14 @@ class Child:
             self.process.stdin.write(sent)
 
     def address(self) -> str | None:
-        """Host and port of the server, None if it has not told them yet.
+        """Host and port of the server, None if the child has not sent them yet.
 
-        Raises `ConnectionFailed` if it tells anything but a port of 127.0.0.1.
+        Raises `ConnectionFailed` if it sends anything but a port of 127.0.0.1.
         """
-        if not self._announced:
+        if not self._first_line:
             return None
-        if not (found := _ADDRESS.fullmatch(self._announced)):
-            raise ConnectionFailed(f"the local model server gave an address that is not loopback: {self._announced!r}")
+        if not (found := _ADDRESS.fullmatch(self._first_line)):
+            raise ConnectionFailed(f"the local model server gave an address that is not loopback: {self._first_line!r}")
         return found[1].decode()
 
     def await_log(self) -> None:
@@ -150,7 +150,7 @@ class Child:
         """Read the first line of stdout, or what there is of it when the child ends."""
         assert self.process.stdout is not None
         with self.process.stdout as channel:
-            self._announced = channel.readline(100)
+            self._first_line = channel.readline(100)
 
     def _read_log(self) -> None:
         assert self.process.stderr is not None

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any, TypeVar, cast
 
 from .._runtime.imports import imports
-from .._secrets import concealed
+from .._secrets import hidden_if_key
 from ..errors import ConfigError, MissingEnvVar
 
 Fields = dict[str, Any]
@@ -67,7 +67,7 @@ PRESETS: dict[str, Fields] = {
         "https://openrouter.ai/api/v1",
         "OPENROUTER_API_KEY",
         "https://openrouter.ai/keys",
-        # Anthropic and Gemini behind it refuse tool loops without these entries (OpenRouter, "Reasoning Tokens").
+        # Anthropic and Gemini behind it reject tool loops without these entries (OpenRouter, "Reasoning Tokens").
         echo_reasoning="reasoning_details",
     ),
     "groq": _hosted(
@@ -116,7 +116,7 @@ PRESETS: dict[str, Fields] = {
         "https://api.cerebras.ai/v1",
         "CEREBRAS_API_KEY",
         "https://cloud.cerebras.ai",
-        # The SDK's assistant message has `reasoning` (cerebras-cloud-sdk 1.91); the server refuses `reasoning_content`.
+        # The SDK's assistant message has `reasoning` (cerebras-cloud-sdk 1.91); the server rejects `reasoning_content`.
         **_echo_in_turn("reasoning"),
     ),
     # Gemini's thought signatures are part of the tool calls, which are sent back complete (its "Thought signatures").
@@ -208,7 +208,7 @@ def table_fields(id: str, table: object, known: Collection[str]) -> Fields:
         raise ConfigError("must be a table")
     for key in table:
         if key not in known:
-            raise ConfigError(f"unknown setting {concealed(key)!r}.{_did_you_mean(key, known)}")
+            raise ConfigError(f"unknown setting {hidden_if_key(key)!r}.{_did_you_mean(key, known)}")
     if "base_url" not in table:
         raise ConfigError("base_url is missing")
     return {"name": id, **table}

@@ -109,8 +109,8 @@ class Provider:
         try:
             checks.check_fields({each.name: getattr(self, each.name) for each in fields(self)})
             if self.api_key is not None and not isinstance(self.api_key, Sealed):
-                given = self.api_key if callable(self.api_key) else checks.checked_key(self.api_key, "api_key")
-                object.__setattr__(self, "api_key", Sealed(given))
+                key = self.api_key if callable(self.api_key) else checks.checked_key(self.api_key, "api_key")
+                object.__setattr__(self, "api_key", Sealed(key))
         except ConfigError as error:
             for each in fields(self):  # the frame shows what is left of this provider
                 object.__setattr__(self, each.name, each.default)
@@ -145,7 +145,7 @@ class Provider:
         ``environ`` (default: `os.environ`) may change its URL, and is read now. Raises `ConfigError` for an unknown id,
         and `MissingEnvVar` for ``azure`` if ``AZURE_OPENAI_ENDPOINT`` is unset or blank.
         """
-        id = Hidden(id)  # it may be a key, given by mistake
+        id = Hidden(id)  # it may be a key, passed by mistake
         try:
             return Provider(**presets.ready_made(id, os.environ if environ is None else environ))
         except ConfigError as error:
@@ -182,7 +182,7 @@ class Provider:
         """
         if isinstance(self.api_key, Sealed):
             key: Any = self.api_key.open  # not called here, because the frame may show what it returns
-            return checks.called_key(key()) if self.api_key.is_function else key()
+            return checks.returned_key(key()) if self.api_key.is_function else key()
         if self.env_key is None:
             return None
         value = _variable(self.env_key, environ)

@@ -20,17 +20,17 @@ DEFAULT_PROVIDER = "openai"
 HINT = 'For another server, pass its URL (http://… or https://…); a model as model="…"; a key as api_key="…".'
 
 
-def resolve(given: object, base_url: str | None = None, api_key: str | Callable[[], str] | None = None) -> Provider:
-    """The provider of an id or a URL, or ``given`` itself; that of ``base_url`` in the place of the default one.
+def resolve(provider: object, base_url: str | None = None, api_key: str | Callable[[], str] | None = None) -> Provider:
+    """The provider of an id or a URL, or ``provider`` itself; that of ``base_url`` in the place of the default one.
 
     ``api_key`` is the key for it. Raises `ConfigError` for an unknown id, a URL that can't work, or two servers.
     """
-    if base_url is not None and given != DEFAULT_PROVIDER:
+    if base_url is not None and provider != DEFAULT_PROVIDER:
         raise ConfigError(
             "provider and base_url were both given: pass only one of them; for a built-in provider at another URL, use "
             "dataclasses.replace(Provider.named(…), base_url=…)"
         )
-    made = _provider(given) if base_url is None else _at(base_url)
+    made = _of_argument(provider) if base_url is None else _at(base_url)
     if api_key is None:
         return made
     if made == Provider.named("local"):
@@ -41,19 +41,19 @@ def resolve(given: object, base_url: str | None = None, api_key: str | Callable[
         raise without_frames(error) from None
 
 
-def _provider(given: object) -> Provider:
-    if isinstance(given, Provider):
-        return given
-    if not isinstance(given, str):
-        raise ConfigError(f"provider must be an id, the URL of a server or a Provider, not {type(given).__name__}")
-    if has_key_prefix(given):
+def _of_argument(provider: object) -> Provider:
+    if isinstance(provider, Provider):
+        return provider
+    if not isinstance(provider, str):
+        raise ConfigError(f"provider must be an id, the URL of a server or a Provider, not {type(provider).__name__}")
+    if has_key_prefix(provider):
         raise ConfigError('the name of the provider looks like a key: pass a key as api_key="…"')
-    if "://" in given:
-        return _at(given)
+    if "://" in provider:
+        return _at(provider)
     try:
-        return Provider.named(given)
+        return Provider.named(provider)
     except ConfigError as error:
-        if given in PRESETS:  # what is wrong is in the environment
+        if provider in PRESETS:  # what is wrong is in the environment
             raise
         raise ConfigError(f"{error}. {HINT}") from None
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from .._secrets import MASK, concealed, without_query
+from .._secrets import MASK, hidden_if_key, without_query
 
 
 def shown_fields(provider: Any) -> list[tuple[str, str]]:
@@ -18,9 +18,9 @@ def shown_fields(provider: Any) -> list[tuple[str, str]]:
 
 def _field_repr(name: str, value: Any) -> str:
     if name == "api_key":  # still a str where `__init__` raised
-        return "***"
+        return MASK
     if name in ("http_headers", "query_params"):  # both are used for keys
-        return repr(dict.fromkeys(map(concealed, value), MASK)) if isinstance(value, Mapping) else MASK
+        return repr(dict.fromkeys(map(hidden_if_key, value), MASK)) if isinstance(value, Mapping) else MASK
     if name == "base_url" and isinstance(value, str):
         return repr(without_query(value))
-    return repr(concealed(value))
+    return repr(hidden_if_key(value))

@@ -66,7 +66,7 @@ class Answer:
         return steps
 
     def _usage(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The token counts: those that were given, else the numbers of words."""
+        """The token counts: those of ``usage``, else the numbers of words."""
         asked = len(json.dumps(request.get("messages")).split())
         answered = len(" ".join([*self.text, self.reasoning, self.refusal, *map(" ".join, self.calls)]).split())
         counted = {"prompt_tokens": asked, "completion_tokens": answered, "total_tokens": asked + answered}
@@ -76,18 +76,18 @@ class Answer:
 def answer_of_calls(calls: Iterable[Any], named: Mapping[str, Any], every: float = 0.0) -> Answer:
     """The answer that calls functions: pairs of a name and arguments, and arguments by name (a list calls it often)."""
     pairs = [tuple(call) for call in calls]
-    for name, given in named.items():
-        pairs += [(name, each) for each in (given if isinstance(given, list) else [given])]
+    for name, arguments in named.items():
+        pairs += [(name, each) for each in (arguments if isinstance(arguments, list) else [arguments])]
     if not pairs or any(len(pair) != 2 for pair in pairs):
         raise ConfigError('calls takes the arguments by function, as in calls(get_weather={"city": "Oslo"})')
-    texts = tuple((str(name), given if isinstance(given, str) else json.dumps(given)) for name, given in pairs)
+    texts = tuple((str(name), each if isinstance(each, str) else json.dumps(each)) for name, each in pairs)
     return Answer(calls=texts, finish_reason="tool_calls", every=every)
 
 
 def pieces_of(texts: Iterable[str]) -> tuple[str, ...]:
-    """The pieces that a text arrives in: those given, or the words of a single one."""
-    given = tuple(texts)
-    return tuple(PIECES.findall(given[0])) if len(given) == 1 else given
+    """The pieces in which a text arrives: ``texts``, or the words of a single one."""
+    pieces = tuple(texts)
+    return tuple(PIECES.findall(pieces[0])) if len(pieces) == 1 else pieces
 
 
 def _call(number: int, name: str, arguments: str) -> dict[str, Any]:

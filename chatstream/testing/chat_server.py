@@ -26,7 +26,6 @@ import os
 import ssl
 import threading
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Any
 
 from .._recording.load import load
@@ -35,11 +34,10 @@ from .answers import Answer, answer_of_calls, pieces_of
 from .differences import check_fields, text_of
 from .fault_server import FaultServer
 from .replay_server import script_of
-from .scripts import Script, Step, cut, event, head, reset, stall, status
+from .scripts import NO_RETRY, Script, Step, cut, event, head, reset, stall, status
 from .wire import ReceivedRequest, Wire
 
 MakeScript = Callable[[Mapping[str, Any]], Script]  # the JSON of a request → the steps that answer it
-NO_RETRY = {"x-should-retry": "false"}  # a test that fails does so at once
 
 
 class ChatServer:
@@ -150,9 +148,7 @@ class ChatServer:
     def __enter__(self) -> ChatServer:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _add(self, answer: MakeScript) -> None:
@@ -177,12 +173,12 @@ class ChatServer:
             answer = self._answers[number - 1] if number <= len(self._answers) else None
         asked = json_of(request.body)
         if not isinstance(asked, Mapping):
-            return _refusal(f"the body of the request is not a JSON object: {request.body[:80]!r}")
+            return _rejection(f"the body of the request is not a JSON object: {request.body[:80]!r}")
         if answer is None:
             known = json.dumps(text_of(asked), ensure_ascii=False)
-            return _refusal(f"the test has no answer left for request {number}: {known}")
+            return _rejection(f"the test has no answer left for request {number}: {known}")
         return answer(asked)
 
 
-def _refusal(message: str) -> Script:
+def _rejection(message: str) -> Script:
     return status(400, {"error": {"message": message, "type": "invalid_request_error"}}, NO_RETRY)

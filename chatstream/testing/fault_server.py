@@ -20,7 +20,7 @@ Hel True
 
 Rules:
 
-- The server speaks HTTP/1.1 with keep-alive on a free port of 127.0.0.1, with TLS if it is given a context. Each
+- The server speaks HTTP/1.1 with keep-alive on a free port of 127.0.0.1, with TLS if it has a context for it. Each
   connection has a thread.
 - A step waits only if its script says so, and every wait ends when the server closes.
 - A script that ends without `end`, `cut` or `reset` leaves the response open, and the client waits for the rest.
@@ -33,7 +33,6 @@ import socket
 import ssl
 import threading
 from contextlib import suppress
-from types import TracebackType
 
 from .scripts import Script, read_nothing, status
 from .wire import ReceivedRequest, ScriptEnded, Wire
@@ -88,9 +87,7 @@ class FaultServer:
     def __enter__(self) -> FaultServer:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _accept(self) -> None:

@@ -42,7 +42,7 @@ def forward(request: ReceivedRequest, client: Client, recording: CallRecording) 
     secrets = secrets_of(sent.url, headers, key)
     recording.request(_info(sent, provider, model), provider, secrets)
     try:
-        reply = sender.transport.post(sent, CancelScope(SECONDS))
+        reply = sender.transport.send(sent, CancelScope(SECONDS))
     except ChatStreamError as error:
         error.redact(secrets.redact)
         raise
@@ -52,14 +52,14 @@ def forward(request: ReceivedRequest, client: Client, recording: CallRecording) 
 
 def _key_of(provider: Provider, request: ReceivedRequest) -> tuple[str, str] | None:
     """The key of the provider, else the one that the client has sent. Raises `ConfigError` if there is none."""
-    sent = request.headers.get("Authorization")
-    given = ("Authorization", Hidden(sent)) if sent else None
+    value = request.headers.get("Authorization")
+    of_client = ("Authorization", Hidden(value)) if value else None
     try:
-        return provider.auth_header() or given
+        return provider.auth_header() or of_client
     except MissingEnvVar:
-        if given is None:
+        if of_client is None:
             raise
-        return given
+        return of_client
 
 
 def _forwarded(headers: Mapping[str, str], key: tuple[str, str] | None) -> dict[str, str]:

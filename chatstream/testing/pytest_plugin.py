@@ -71,7 +71,7 @@ SERVERS: pytest.StashKey[list[RecordingServer]] = pytest.StashKey()
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """Fail a test with what has changed, whatever its program has made of the refusal."""
+    """Fail a test with what has changed, whatever its program has made of the status 400."""
     try:
         return (yield)
     finally:
@@ -81,7 +81,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
 
 
 def _mode_of(config: pytest.Config) -> str:
-    """The mode that was asked for; ``--record-mode`` is an option of pytest-recording, and holds here as well."""
+    """The mode that the options name; ``--record-mode`` is an option of pytest-recording, and holds here as well."""
     mode = config.getoption("chat_record_mode") or config.getoption("record_mode", None) or DEFAULT_MODE
     return str(mode)
 

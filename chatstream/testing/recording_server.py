@@ -17,7 +17,6 @@ import ssl
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,10 +33,8 @@ from .fault_server import FaultServer
 from .forwarding import BASE, forward
 from .modes import DEFAULT_MODE, MODES
 from .replay_server import script_of
-from .scripts import Script, chunk, cut, end, head, status
+from .scripts import NO_RETRY, Script, chunk, cut, end, head, status
 from .wire import ReceivedRequest, Wire
-
-NO_RETRY = {"x-should-retry": "false"}  # a test that fails does so at once
 
 
 class RecordingServer:
@@ -69,7 +66,7 @@ class RecordingServer:
         starts_anew = mode in {"all", "rewrite"}
         self._records = starts_anew or mode == "new_episodes" or (mode == "once" and not exists)
         self._known = load(self.path) if exists and not starts_anew else []
-        self._given: set[int] = set()  # the places in `_known` whose answer was given
+        self._played: set[int] = set()  # the places in `_known` whose answer was sent
         self._speed = speed
         self._client = Client(upstream)
         self._recorder = Recorder(self.path, append=not starts_anew)
@@ -89,9 +86,7 @@ class RecordingServer:
     def __enter__(self) -> RecordingServer:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _answer(self, wire: Wire) -> None:
@@ -105,7 +100,7 @@ class RecordingServer:
             with self._recording:
                 script = self._record(request, wire)
         else:
-            script = self._refusal(request)
+            script = self._rejection(request)
         for step in script:
             step(wire)
 
@@ -117,17 +112,17 @@ class RecordingServer:
         found = [number for number, each in enumerate(self._known) if _recorded(each, asked["path"]) == asked]
         if not found:
             return None
-        number = next((each for each in found if each not in self._given), found[-1])
-        self._given.add(number)
+        number = next((each for each in found if each not in self._played), found[-1])
+        self._played.add(number)
         return self._known[number]
 
-    def _refusal(self, request: ReceivedRequest) -> Script:
+    def _rejection(self, request: ReceivedRequest) -> Script:
         asked = _asked(request)
         what = f"{request.method} {request.path} is not in the recording {self.path.name}"
         if not self._known:
             what += ", because there is no such file: record it with --chat-record-mode=once"
         else:
-            left = [each for number, each in enumerate(self._known) if number not in self._given] or self._known
+            left = [each for number, each in enumerate(self._known) if number not in self._played] or self._known
             what += " (--chat-record-mode=rewrite records it anew)\n"
             what += difference(_recorded(left[0], asked["path"]), asked, "recording")
         with self._lock:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 
 from .._recording.format import Exchange
@@ -58,9 +57,7 @@ class ReplayServer:
     def __enter__(self) -> ReplayServer:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _answer(self, wire: Wire) -> None:

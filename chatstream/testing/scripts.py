@@ -15,6 +15,8 @@ from .wire import Wire
 Step = Callable[[Wire], None]
 Script = Sequence[Step]
 
+NO_RETRY = {"x-should-retry": "false"}  # a header with which a test that fails does so at once
+
 
 def unread() -> Step:
     """The first step of a script that starts when the client connects, before TLS and before a request is read."""

@@ -1,4 +1,4 @@
-"""Limits on the size of an answer: numbers that a client is given, and that the transport and the decoder apply."""
+"""Limits on the size of an answer: numbers that a client gets, and that the transport and the decoder apply."""
 
 from __future__ import annotations
 

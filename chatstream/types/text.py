@@ -27,12 +27,12 @@ def printable(text: str) -> str:
 def strict_json(text: str) -> Any:
     """The value of the JSON in ``text``. Raises ValueError for what RFC 8259 excludes, such as ``NaN``."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_reject_constant)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 

@@ -525,7 +525,7 @@ def test_the_frames_of_a_foreign_exception_do_not_show_the_auth_of_a_session(ser
         with pytest.raises(Interruption) as caught:
             client.stream("Hi")
     shown = "\n".join(frames(caught.value))
-    assert "_respond" in shown
+    assert "_call_session" in shown
     assert_hidden(shown)
 
 

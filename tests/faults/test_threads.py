@@ -489,7 +489,7 @@ def test_a_client_forgets_its_calls_when_they_are_over(serve, connect):
     client = connect(serve(text_answer(*WORDS)))
     for _ in range(5):
         client.stream("Hi").collect()
-    assert len(client._scopes) <= 1
+    assert len(client._running) <= 1
     client.cancel()
     assert OutputTextDelta("one ") in list(client.stream("Hi"))
 

@@ -78,10 +78,10 @@ def test_cancel_leaves_a_connection_alone_that_went_back_to_the_pool_of_its_adap
     session.mount("http://", OwnAdapter())
     transport, scope = Transport(session), CancelScope()
     server = serve([head(framing=4), send(b"fine")])
-    reply = transport.post(Request(server.url, {}, b"{}"), scope)
+    reply = transport.send(Request(server.url, {}, b"{}"), scope)
     assert reply.read() == b"fine"  # the last bytes: urllib3 has put the connection back
     scope.cancel()
     with pytest.raises(Cancelled):
         reply.read()
-    assert transport.post(Request(server.url, {}, b"{}"), CancelScope()).read() == b"fine"
+    assert transport.send(Request(server.url, {}, b"{}"), CancelScope()).read() == b"fine"
     assert server.connections == 1

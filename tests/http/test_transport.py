@@ -53,7 +53,7 @@ def post() -> Iterator[Any]:
     replies: list[Reply] = []
 
     def post_to(transport: Transport, server: FaultServer, scope: CancelScope | None = None) -> Reply:
-        replies.append(transport.post(request(server), scope or CancelScope()))
+        replies.append(transport.send(request(server), scope or CancelScope()))
         return replies[-1]
 
     yield post_to
@@ -72,7 +72,7 @@ def test_only_the_headers_of_the_request_and_those_that_http_needs_are_sent(tran
     server = serve(FINE)
     with_key = request(server, key=("Authorization", f"Bearer {KEY}"))
     assert KEY not in repr(with_key)
-    assert read_all(transport.post(with_key, CancelScope())) == b"fine"
+    assert read_all(transport.send(with_key, CancelScope())) == b"fine"
     sent = {name.lower(): value for name, value in server.requests[0].headers.items()}
     assert sent.pop("host") == f"127.0.0.1:{server.port}"
     assert "gzip" in sent.pop("accept-encoding")
@@ -310,7 +310,7 @@ def test_cancel_ends_connecting(transport, unanswered_port):
     scope = CancelScope()
     threading.Timer(0.05, scope.cancel).start()
     with within(0.1), pytest.raises(Cancelled):
-        transport.post(Request(f"http://127.0.0.1:{unanswered_port}/", {}, b""), scope)
+        transport.send(Request(f"http://127.0.0.1:{unanswered_port}/", {}, b""), scope)
 
 
 def test_a_closed_transport_can_be_used_again(post, transport, serve):
@@ -429,7 +429,7 @@ def test_the_proxies_and_headers_of_a_session_are_used(session, serve):
     proxy = serve(FINE)
     session.proxies = {"http": f"http://127.0.0.1:{proxy.port}"}
     session.headers["X-Own"] = "mine"
-    reply = Transport(session).post(Request("http://api.invalid/v1", {}, b"{}"), CancelScope())
+    reply = Transport(session).send(Request("http://api.invalid/v1", {}, b"{}"), CancelScope())
     assert read_all(reply) == b"fine"
     assert (proxy.requests[0].path, proxy.requests[0].headers["X-Own"]) == ("http://api.invalid/v1", "mine")
 

@@ -62,7 +62,7 @@ def test_every_prompt_has_one_result_with_its_turn_attempts_and_times(client):
 def test_a_run_of_the_embedded_server_asks_for_the_model_that_it_names_when_it_runs(serve, monkeypatch):
     server = serve([Echo()])
     running = Provider("local", server.url, model="embedded")
-    monkeypatch.setattr(chatstream.client, "_running", lambda sleep: running)
+    monkeypatch.setattr(chatstream.client, "_local_provider", lambda sleep: running)
     with Client("local") as client:
         assert client.provider.model is None
         results = list(map_prompts(client, ["a", {"prompt": "b", "model": "m2"}], ordered=True))

@@ -16,7 +16,7 @@ from ..arguments import add_output, add_programs, add_request, add_server, add_v
 from ..output import write_events
 from ..question import NO_QUESTION, user_message
 from ..report import print_report
-from ..settings import connected
+from ..settings import client_of
 from ..spinner import Spinner
 from ..terminal import stdin_is_piped
 
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace, out: TextIO) -> None:
     try:
         spinner.start()
         with (
-            connected(options, on_wait=spinner.tick, on_retry=spinner.retry) as client,
+            client_of(options, on_wait=spinner.tick, on_retry=spinner.retry) as client,
             answers.open(client, prompt) as answer,
         ):
             events = answer.aggregate() if options.aggregate else answer

@@ -24,7 +24,7 @@ from ..line_editor import piped_messages, typed_messages
 from ..output import write_events
 from ..question import message_of, user_message
 from ..report import print_report
-from ..settings import connected
+from ..settings import client_of
 from ..spinner import Spinner
 from ..terminal import print_to_stderr
 
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace, out: TextIO) -> None:
     if options.system:
         conversation.begin(options.system)
     spinner = Spinner(wanted=not options.plain)
-    with connected(options, on_wait=spinner.tick, on_retry=spinner.retry) as client:
+    with client_of(options, on_wait=spinner.tick, on_retry=spinner.retry) as client:
         chat = _Chat(client, conversation, Answers(options, spinner), options, out, spinner)
         if options.question:
             chat.reply(user_message(options))

@@ -23,7 +23,7 @@ from ...client import Client
 from ...errors import ChatStreamError, ConfigError
 from ..arguments import add_server, new_parser
 from ..question import request_fields
-from ..settings import connected, key_of
+from ..settings import client_of, key_of
 from ..terminal import print_to_stderr
 
 STDIN, STDOUT = "/dev/stdin", "/dev/stdout"  # for ``-``
@@ -96,7 +96,7 @@ def _client(options: argparse.Namespace) -> Client:
     variable, options.key_env = options.key_env, None
     key_of(variable)  # missing here as it would be in a worker
     limiter = Limiter(options.requests_per_minute, options.tokens_per_minute)
-    client = connected(options, limiter=limiter)
+    client = client_of(options, limiter=limiter)
     if variable is None:
         return client
     provider = replace(client.provider, env_key=variable, api_key=None)

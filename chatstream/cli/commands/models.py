@@ -6,7 +6,7 @@ import argparse
 from typing import TextIO
 
 from ..arguments import add_server, new_parser
-from ..settings import connected
+from ..settings import client_of
 from ..terminal import escape_controls
 
 EXAMPLES = """\
@@ -24,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace, out: TextIO) -> None:
     """Write the names to ``out``. Raises `ConfigError`, and the errors of `Client.models`."""
-    with connected(options) as client:
+    with client_of(options) as client:
         names = client.models()
     out.write("".join(f"{escape_controls(name)}\n" for name in names))
     out.flush()
