@@ -45,6 +45,11 @@ class Flight:
     def __len__(self) -> int:
         return len(self._futures)
 
+    @property
+    def has_outcome(self) -> bool:
+        """Whether `take` returns at once."""
+        return bool(self._outcomes)
+
     def begin(self, task: Task, future: Future[Result]) -> None:
         """Take up a task that was submitted."""
         self._unfinished[task.index] = task

@@ -29,6 +29,7 @@ except ImportError:  # pragma: no cover  (Windows, where two runs on one file do
 
 SYNC_INTERVAL = 1.0  # seconds between two syncs; a crash of the machine loses at most what was written in between
 NOT_SYNCED = (errno.EINVAL, errno.ENOTSUP)  # by a pipe or a device
+NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # of Lustre as it is mounted by default, of some NFS
 _open_files: WeakSet[LineFile] = WeakSet()
 
 
@@ -63,11 +64,10 @@ class LineFile:
     def _acquire(self) -> None:
         """Lock the file for this run. A file that was replaced meanwhile is another run's, too."""
         taken = f"{self.path} is in use by another run: wait until that ends, or use another file"
-        if fcntl is not None:  # pragma: no branch  (not on Windows)
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ConfigError(taken) from None
+        try:
+            _lock(self._file)
+        except BlockingIOError:
+            raise ConfigError(taken) from None
         if not os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path)):
             raise ConfigError(taken)
 
@@ -123,12 +123,21 @@ class LineFile:
                 os.fsync(new.fileno())
             os.chmod(fresh, stat.S_IMODE(os.stat(path).st_mode))
             file = undo.enter_context(open(fresh, "ab", buffering=0))
-            if fcntl is not None:  # pragma: no branch
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
             os.replace(fresh, path)
             undo.pop_all()
         self._file.close()
         self._file = file
+
+
+def _lock(file: BinaryIO) -> None:
+    """Lock a file for this run, where its file system has locks. Raises BlockingIOError if another run has it."""
+    if fcntl is not None:  # pragma: no branch  (not on Windows)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
 
 
 def _remove(path: str) -> None:

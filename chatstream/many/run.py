@@ -4,6 +4,7 @@
 
 Rules:
 - An entry is taken when there is room for it, so a generator of millions is never in memory.
+- A finished result waits for one more entry at most, because entries may come slowly.
 - A task that the executor has lost is submitted once more: Dask's may lose some when a worker is killed.
 - A result is written where it finishes, and not when the caller asks for it: a slow loop loses no answer.
 - In order, no more than `LOOKAHEAD` × ``concurrency`` results wait for an earlier one.
@@ -89,10 +90,11 @@ class Run:
             entry = self._next_entry(numbered) if self._has_room() else None
             if entry is not None:
                 self._begin(*entry)
-            elif self._flight:
-                self._take()
-            else:
+                if not self._flight.has_outcome:
+                    continue
+            elif not self._flight:
                 return False
+            self._take()
         return True
 
     def _next_entry(self, numbered: Iterator[Entry]) -> Entry | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
@@ -92,7 +93,12 @@ def key_of(given: Any) -> str | None:
     if not isinstance(given, Mapping) or is_item(given):
         return None
     key = given.get("custom_id", given.get("id"))
-    return None if key is None else str(key)
+    return None if _is_missing(key) else str(key)
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a value stands for none: pandas puts NaN into the empty cells of a table, and JSON has no NaN."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def request_hash(client: Client, prompt: PromptLike, fields: Mapping[str, Any]) -> str:
@@ -127,7 +133,7 @@ def _parts(given: Any) -> tuple[str | None, PromptLike, dict[str, Any], bool]:
     for name in own:
         if name not in KNOWN and name != "extra_body":
             raise ConfigError(f'{name} is not a known request field: remove it, or put it into "extra_body"')
-    return key_of(given), given[named[0]], {name: value for name, value in own.items() if value is not None}, False
+    return key_of(given), given[named[0]], {name: value for name, value in own.items() if not _is_missing(value)}, False
 
 
 def _batch_parts(given: Mapping[str, Any]) -> tuple[str | None, PromptLike, dict[str, Any], bool]:

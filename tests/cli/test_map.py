@@ -81,7 +81,7 @@ def test_a_terminal_shows_the_progress(openai_server, files, capsys, monkeypatch
     assert capsys.readouterr().err.startswith("2 done, 0 failed")
 
 
-@pytest.mark.parametrize("name", sorted(inspect.signature(map_prompts).parameters.keys() - {"fields"}))
+@pytest.mark.parametrize("name", sorted(inspect.signature(map_prompts).parameters.keys() - {"client", "fields"}))
 def test_an_option_of_a_run_is_no_field_of_its_requests(openai_server, files, capsys, name):
     openai_server(text_answer("fine"))
     assert main(["map", *files, "-m", "m1", "-o", f"{name}=true"]) == 1

@@ -8,6 +8,7 @@ import pickle
 import signal
 import socket
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -192,6 +193,20 @@ def test_an_executor_that_runs_functions_at_once_takes_the_client_as_it_is(conne
 
     client = connect(serve([Echo()]))  # whose key was given directly
     assert [result.turn.text for result in map_prompts(client, ["a", "b"], executor=Here())] == ["a", "b"]
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_a_result_is_handed_over_before_more_prompts_are_taken(worker_client, ordered):
+    """They may come slowly, one by one, and the results with them."""
+    taken: list[str] = []
+
+    def prompts() -> Iterator[str]:
+        for prompt in "abcd":
+            taken.append(prompt)
+            yield prompt
+
+    results = map_prompts(worker_client([Echo()]), prompts(), executor=Elsewhere(), ordered=ordered)
+    assert [(result.turn.text, len(taken)) for result in results] == [("a", 1), ("b", 2), ("c", 3), ("d", 4)]
 
 
 def test_a_worker_uses_one_client_for_all_its_prompts_and_keeps_few_clients(worker_client):

@@ -311,6 +311,27 @@ def test_of_several_runs_that_open_one_file_at_the_same_time_one_gets_it(out, co
 # ── pipes and devices ───────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_a_run_goes_on_without_a_lock_on_a_file_system_that_has_none(client_of_echo, out, monkeypatch, code):
+    def flock(*arguments: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(line_file.fcntl, "flock", flock)
+    for prompts in ([5, "a"], ["a", "b"]):  # the second run takes out the line of an error
+        results = list(map_prompts(client_of_echo, prompts, out=out, ordered=True))
+    assert [result.resumed for result in results] == [True, False]
+    assert texts_of(out) == ["a", "b"]
+
+
+def test_a_file_that_can_not_be_locked_is_an_error_of_the_run(client_of_echo, out, monkeypatch):
+    def flock(*arguments: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(line_file.fcntl, "flock", flock)
+    with pytest.raises(OSError, match="Input/output error"):
+        next(map_prompts(client_of_echo, ["a"], out=out))
+
+
 def test_a_named_pipe_gets_the_lines_as_they_come(client_of_echo, tmp_path):
     pipe, lines = tmp_path / "pipe", list[bytes]()
     os.mkfifo(pipe)

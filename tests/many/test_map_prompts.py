@@ -195,7 +195,7 @@ def test_fields_are_for_all_prompts_those_of_a_line_come_first_and_model_replace
         ({"prompt": None}, 'a line must have either "prompt", "messages" or'),
         ({"prompt": "a", "timeout": 3}, "timeout"),
         ({"prompt": "a", "temperature": object()}, "temperature can't be written as JSON"),
-        ({"prompt": "a", "seed": float("nan")}, "seed can't be written as JSON"),
+        ({"prompt": "a", "seed": float("inf")}, "seed can't be written as JSON"),
     ],
 )
 def test_a_line_that_can_not_be_sent_has_an_error_that_says_why(client, line, words):
@@ -215,6 +215,14 @@ def test_the_key_of_a_prompt_is_its_id_or_a_hash_of_its_request(client, serve, c
     assert keys("a", deadline=60, extra_headers={"X-Run": "2"}) == [a]
     assert keys({"prompt": "a", "id": "mine"}, {"prompt": "a", "custom_id": 3}) == ["mine", "3"]
     assert keys({"prompt": "a", "extra_body": {1: 1, "b": 2}}) != keys({"prompt": "a", "extra_body": {1: 2, "b": 2}})
+
+
+def test_an_empty_cell_of_a_table_is_a_field_or_an_id_that_was_not_given(client, tmp_path):
+    nan = float("nan")
+    rows = [{"id": "a", "prompt": "a", "seed": 1.0}, *({"id": nan, "prompt": each, "seed": nan} for each in "bc")]
+    results = list(map_prompts(client, rows, out=tmp_path / "out.jsonl", ordered=True))
+    assert [result.error for result in results] == [None, None, None]
+    assert results[1].key == next(map_prompts(client, [{"prompt": "b", "id": None, "seed": None}])).key
 
 
 def test_the_path_of_a_file_stands_for_its_lines(client, tmp_path):
