@@ -310,7 +310,7 @@ def test_the_blocks_of_a_page_print_the_output_that_it_shows(path: Path) -> None
 
 @pytest.mark.parametrize("path", PAGES, ids=page_name)
 def test_at_most_one_block_of_a_page_is_skipped_and_every_exception_states_its_reason(path: Path) -> None:
-    languages = ("python", "text", "console", "toml", "json", "{eval-rst}", "{index}", "{toctree}")
+    languages = ("python", "text", "console", "toml", "json", "{eval-rst}", "{toctree}")
     assert [block.line for block in blocks(path) if block.language not in languages] == []
     assert sum(block.has_note("skip") for block in blocks(path)) <= 1
     assert all(re.match(r"(skip|varies|host): \S|$", block.note) for block in blocks(path))

@@ -17,7 +17,7 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor
 from time import time
 from typing import Any
@@ -29,7 +29,22 @@ from .store import Store
 from .tasks import Task, unmade_task
 
 LOOKAHEAD = 8
-Entry = tuple[int, Any]
+
+
+class Entries:
+    """The entries of a run, counted from 0. They end at an exception of the iterable, which is kept in ``error``."""
+
+    def __init__(self, entries: Iterable[Any]) -> None:
+        self._numbered = enumerate(entries)
+        self.error: Exception | None = None
+
+    def take(self) -> tuple[int, Any] | None:
+        """The next entry with its number; None after the last one."""
+        try:
+            return next(self._numbered, None) if self.error is None else None
+        except Exception as error:
+            self.error = error
+            return None
 
 
 class Run:
@@ -62,16 +77,15 @@ class Run:
         self._held: dict[int, Result] = {}  # in order: those after one that is in flight
         self._next = 0  # in order: the index of the next result
         self._lost: set[int] = set()  # the indices of tasks that were submitted once more
-        self._failure: Exception | None = None  # what the entries have raised
         self._waits_at_end = store is not None
         self._gives_up = False  # what finishes now is not written any more
 
     def results(self, entries: Iterable[Any]) -> Generator[Result, None, None]:
         """The results of all entries, as they finish or in order. Raises what ``entries`` raises, the errors of the
         executor, and OSError if a result can't be written."""
-        numbered = enumerate(entries)
+        taken = Entries(entries)
         try:
-            while self._fill(numbered):
+            while self._fill(taken):
                 while self._ready:
                     yield self._ready.popleft()
         except KeyboardInterrupt:
@@ -81,13 +95,13 @@ class Run:
             yield from self._ready
             yield from [self._held[index] for index in sorted(self._held)]
             raise
-        if self._failure is not None:
-            raise self._failure
+        if taken.error is not None:
+            raise taken.error
 
-    def _fill(self, numbered: Iterator[Entry]) -> bool:
+    def _fill(self, entries: Entries) -> bool:
         """Submit entries until there is a result. False if there will be none."""
         while not self._ready:
-            entry = self._next_entry(numbered) if self._has_room() else None
+            entry = entries.take() if self._has_room() else None
             if entry is not None:
                 self._begin(*entry)
                 if not self._flight.has_outcome:
@@ -96,14 +110,6 @@ class Run:
                 return False
             self._take()
         return True
-
-    def _next_entry(self, numbered: Iterator[Entry]) -> Entry | None:
-        """The next entry; None after the last one, or after an error, which is raised at the end."""
-        try:
-            return next(numbered, None) if self._failure is None else None
-        except Exception as error:
-            self._failure = error
-            return None
 
     def _has_room(self) -> bool:
         waiting = len(self._flight) + len(self._held)

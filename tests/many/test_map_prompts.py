@@ -474,7 +474,10 @@ class InterruptedExecutor(ThreadPoolExecutor):
 
 
 @pytest.mark.parametrize("ordered", [False, True])
-def test_ctrl_c_between_the_announcement_of_a_result_and_its_taking_loses_nothing(client, monkeypatch, ordered):
+def test_ctrl_c_between_the_announcement_of_a_result_and_its_taking_loses_nothing(serve, connect, monkeypatch, ordered):
+    both_asked = threading.Barrier(2)
+    client = connect(serve([lambda wire: both_asked.wait(5), Echo()]))
+
     class InterruptedFlight(flight.Flight):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
