@@ -151,10 +151,7 @@ class Client:
         timeouts = checked_timeouts(stream_idle_timeout=stream_idle_timeout, first_event_timeout=first_event_timeout)
         headers, body = checked_headers(extra_headers, "extra_headers"), checked_body(extra_body)
         choices = choices_of({**fields, **body})
-        scope = self._scope_of(deadline)
-        if self._on_wait is not None:
-            scope.waits = WaitAnnouncer(scope.started, self._on_wait, heartbeat or WAIT_INTERVAL)
-        self._running.add(scope)
+        scope = self._scope_of(deadline, heartbeat)
         with imports():
             check_installed()
             from ._calls.attempt import OpenAttempt
@@ -177,11 +174,14 @@ class Client:
         attempt = OpenAttempt(reply, scope, provider, choices=choices, limits=self.limits, heartbeat=heartbeat)
         return ResponseStream(CallReader(attempt, call, sender))
 
-    def _scope_of(self, deadline: float | CancelScope | None) -> CancelScope:
+    def _scope_of(self, deadline: float | CancelScope | None, heartbeat: float | None = None) -> CancelScope:
         """The scope of a call; `Fallback` passes one instead of a deadline, for all clients that it tries."""
-        if isinstance(deadline, CancelScope):
-            return deadline
-        return CancelScope(self.deadline if deadline is None else deadline)
+        given = self.deadline if deadline is None else deadline
+        scope = given if isinstance(given, CancelScope) else CancelScope(given)
+        if self._on_wait is not None:
+            scope.waits = WaitAnnouncer(scope.started, self._on_wait, heartbeat or WAIT_INTERVAL)
+        self._running.add(scope)
+        return scope
 
     def _checked_fields(self, fields: dict[str, Any]) -> dict[str, Any]:
         """The fields of a call and those of all calls, which may have been changed since they were checked."""
@@ -190,22 +190,22 @@ class Client:
         return merged
 
     def models(self, *, deadline: float | None = None) -> list[str]:
-        """The ids of the models that the server lists, in its order. ``deadline`` replaces the client's (seconds).
+        """The ids of the models that the server lists, in its order. ``deadline`` replaces the client's (seconds). The
+        hooks of the client are called as for `stream`, except ``on_turn``.
 
         Raises the errors of `stream`, `ProviderError` if the server reports an error with status 200, and another
         `StreamError` if the response is not a list of models.
         """
-        scope = CancelScope(self.deadline if deadline is None else deadline)
-        self._running.add(scope)
+        scope = self._scope_of(deadline)
         with imports():
             check_installed()
             from ._calls.call import Call
             from ._calls.models import PATH, listed_models
 
         sender = self._open(scope.sleep)
-        return listed_models(
-            sender, Call((), "", {}, scope, sender.provider, total=self._total, listing=PATH), self.limits
-        )
+        hooks = Hooks(self._hooks.on_request, self._hooks.on_retry)  # there is no turn
+        call = Call((), "", {}, scope, sender.provider, hooks, total=self._total, listing=PATH)
+        return listed_models(sender, call, self.limits)
 
     def _open(self, sleep: Callable[[float], object] = time.sleep) -> Sender:
         """The sender of all calls; it starts the embedded server on first use, and again if the server has died.

@@ -24,7 +24,7 @@ from chatstream import (
     StreamTruncated,
     UnexpectedStatus,
 )
-from chatstream.testing import chunk, cut, end, head, reset, send, stall, status, text_answer
+from chatstream.testing import chunk, cut, end, head, pause, reset, send, stall, status, text_answer
 
 LISTED = {"object": "list", "data": [{"id": "zeta", "object": "model"}, {"id": "alpha"}]}
 OK = status(200, LISTED)
@@ -183,3 +183,33 @@ class TestFailures:
         threading.Timer(0.1, client.cancel).start()
         with within(0.3, least=0.1):
             assert type(error_of(client)) is Cancelled
+
+
+# ── hooks ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_hooks_of_the_client_hear_of_a_list_except_on_turn(serve, connect):
+    server = serve(status(503, headers={"Retry-After": "0"}), OK)
+    heard: list[Any] = []
+    client = connect(server, on_request=heard.append, on_retry=heard.append, on_turn=pytest.fail)
+    assert client.models() == ["zeta", "alpha"]
+    assert [type(each).__name__ for each in heard] == ["RequestInfo", "RetryInfo", "RequestInfo"]
+    assert {(each.method, each.url) for each in heard[::2]} == {("GET", f"{server.url}/models")}
+
+
+def test_an_exception_of_a_hook_ends_the_fetching_of_a_list(serve, connect):
+    server = serve(OK)
+
+    def refuse(_: object) -> None:
+        raise LookupError("not now")
+
+    with pytest.raises(LookupError, match="not now"):
+        connect(server, on_request=refuse).models()
+    assert server.requests == []
+
+
+def test_on_wait_is_called_while_a_list_is_awaited(serve, connect, monkeypatch):
+    monkeypatch.setattr("chatstream.client.WAIT_INTERVAL", 0.05)
+    waits: list[float] = []
+    assert connect(serve([pause(0.3), *OK]), on_wait=waits.append).models() == ["zeta", "alpha"]
+    assert len(waits) >= 4

@@ -93,9 +93,11 @@ class Hooks:
         on_retry: Callable[[RetryInfo], object] | None = None,
         on_turn: Callable[[CallInfo], object] | None = None,
     ) -> None:
-        self.on_request = checked_hook("on_request", on_request)
-        self.on_retry = checked_hook("on_retry", on_retry)
-        self.on_turn = checked_hook("on_turn", on_turn)
+        for name, hook in (("on_request", on_request), ("on_retry", on_retry), ("on_turn", on_turn)):
+            checked_hook(name, hook)
+        self.on_request = on_request
+        self.on_retry = on_retry
+        self.on_turn = on_turn
         self.observer: Observer | None = None
 
     def before_request(self) -> list[Callable[[RequestInfo], object]]:
