@@ -8,14 +8,13 @@ Rules:
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import fields as fields_of
 from dataclasses import replace
 from typing import Any
 
 from ._field_names import ALWAYS_STREAMED, KNOWN, PLACE_OF, letters_of, option_by_ending, typo_of
-from ._runtime.frames import calling_frame
+from ._runtime.frames import warn
 from ._secrets import MASK, Hidden, has_key_prefix, is_secret, looks_like_key, masked_if_key
 from .errors import ConfigError
 from .providers import checks
@@ -105,9 +104,7 @@ def warn_of_typos(names: Iterable[str]) -> None:
     """Emit a `UserWarning` for each name that is nearly that of a known field, at the line that called the library."""
     for name in names:
         if meant := typo_of(name, KNOWN):
-            message = f"the unknown field {masked_if_key(name)} is sent unchanged: did you mean {meant}?"
-            _, distance = calling_frame()
-            warnings.warn(message, UserWarning, stacklevel=distance)
+            warn(f"the unknown field {masked_if_key(name)} is sent unchanged: did you mean {meant}?")
 
 
 def choices_of(fields: Mapping[str, Any]) -> int:

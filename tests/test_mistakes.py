@@ -194,6 +194,10 @@ REFUSED: dict[str, tuple[Mistake, str]] = {
         lambda client: client.stream([USER, [USER]]),  # type: ignore[list-item]
         "input[1] is list [...]: add its items with prompt.input += items, instead of the list itself",
     ),
+    "a message as a tuple": (
+        lambda client: client.stream([("user", "Hi")]),  # type: ignore[list-item]
+        "input[0] is tuple [...]: use Message('user', 'Hi')",
+    ),
     "a role that nobody knows": (
         lambda client: client.stream([{"role": "human", "content": "Hi"}]),
         "messages[0] has the role 'human'; the roles are system, developer, user, assistant, tool, function",

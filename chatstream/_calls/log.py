@@ -16,10 +16,10 @@ import logging
 import os
 import re
 import sys
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from .._redaction import Secrets
+from .._runtime.frames import warn
 from .._secrets import masked_if_key
 from ..errors import ChatStreamError
 from ..types.text import printable
@@ -71,8 +71,7 @@ def switched_on() -> int | None:
             log.setLevel(level)
             log.addHandler(_handler)
         elif value:
-            message = f"{VARIABLE} must be info or debug, not {value!r:.40}: calls are not logged"
-            warnings.warn(message, UserWarning, stacklevel=2)
+            warn(f"{VARIABLE} must be info or debug, not {value!r:.40}: calls are not logged")
     return _level[0]
 
 

@@ -75,6 +75,8 @@ def _to_item(value: object, index: int) -> Item:
     hint = "use Message(role, text) or another item, or a message dict with a role"
     if isinstance(value, str):
         hint = f'use Message("user", {value!r:.60}), or pass only the text as the prompt'
+    elif isinstance(value, tuple) and len(value) == 2 and all(isinstance(each, str) for each in value):
+        hint = f"use Message({value[0]!r:.20}, {value[1]!r:.60})"
     elif isinstance(value, PARTS):
         hint = 'a part belongs into a message, as in Message("user", ["What is this?", image])'
     elif isinstance(value, (list, tuple)):

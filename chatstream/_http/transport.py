@@ -11,7 +11,6 @@ Rules:
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import field, replace
 from functools import partial
@@ -21,6 +20,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from .._dataclass import frozen
+from .._runtime.frames import warn
 from .._runtime.locks import ForkSafeLock
 from .._secrets import HiddenQuery
 from ..errors import ConfigError, ConnectionFailed, ProtocolViolation
@@ -171,8 +171,7 @@ class Transport:
     def _warn_of_two_keys(self, request: Request) -> None:
         if not self._warned and getattr(self.callers_session, "auth", None) is not None and _has_key(request):
             self._warned = True
-            message = "the session's auth is not used, because the provider has a key: leave one of them out"
-            warnings.warn(message, UserWarning, stacklevel=2)
+            warn("the session's auth is not used, because the provider has a key: leave one of them out")
 
     def _callbacks(self) -> list[object]:
         """The functions of the caller that its session calls."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import IO, Any
@@ -24,6 +23,7 @@ from .._calls.hooks import RequestInfo
 from .._http.reply import REQUEST_ID_HEADERS, Reply
 from .._redaction import Secrets
 from .._runtime.clock import monotonic
+from .._runtime.frames import warn
 from .._runtime.locks import ForkSafeLock
 from .._secrets import MASK, is_named_secret, is_secret, visible_url
 from ..errors import ChatStreamError, ConfigError
@@ -203,8 +203,7 @@ class CallRecording:
             self._write(data)
         except (OSError, ValueError) as error:
             self._file = None
-            message = f"the recording is incomplete, because {self._recorder!r} can't be written: {_reason(error)}"
-            warnings.warn(message, UserWarning, stacklevel=2)
+            warn(f"the recording is incomplete, because {self._recorder!r} can't be written: {_reason(error)}")
 
     def _write(self, data: bytes) -> None:
         if self._file is not None and self._process == os.getpid():

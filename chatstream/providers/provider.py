@@ -11,13 +11,13 @@ Rules:
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import field, fields
 from typing import Any, Literal, overload
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from .._dataclass import frozen
+from .._runtime.frames import warn
 from .._runtime.imports import imports
 from .._runtime.loopback import is_loopback
 from .._secrets import Hidden, HiddenQuery, Sealed, is_secret, without_frames, without_query
@@ -249,9 +249,7 @@ class Provider:
         if parts.scheme == "https" or is_loopback(host) or host in _warned_hosts or not self._sends_key(environ):
             return
         _warned_hosts.add(host)
-        warnings.warn(
-            f"the key is sent to {host} without encryption: use an https:// base_url", UserWarning, stacklevel=2
-        )
+        warn(f"the key is sent to {host} without encryption: use an https:// base_url")
 
     def _sends_key(self, environ: Mapping[str, str] | None) -> bool:
         own = {name.lower() for name in self.headers(environ)}

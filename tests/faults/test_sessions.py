@@ -808,8 +808,9 @@ def test_a_key_of_the_provider_wins_over_the_auth_of_a_session_and_says_so_once(
     session.auth = ("ann", "secret")
     server = serve(FINE)
     client = connect(server, session=session, **settings)
-    with pytest.warns(UserWarning, match="the session's auth is not used"):
+    with pytest.warns(UserWarning, match="the session's auth is not used") as warned:
         assert client.stream("?").collect().text == "Fine."
+    assert [each.filename for each in warned] == [__file__]
     assert client.stream("?").collect().text == "Fine."  # a second warning would be an error
     assert {each.headers["Authorization"] for each in server.requests} == {f"Bearer {KEY}"}
 
