@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import re
 import signal
 import ssl
@@ -17,7 +18,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +26,7 @@ import trustme
 from chatstream import Cancelled, OutputTextDelta, ResponseStream
 from chatstream.testing import Script, Step, Wire, delta, done, end, finish
 
+TASKS = "/proc/self/task"  # of Linux, a folder for each thread of this process
 USUAL_SECONDS = 0.02  # of the work that tells how slow the machine is
 KEY = "sk-Zq7-the-key"
 WORDS = ["one ", "two ", "three "]
@@ -103,9 +104,9 @@ class SchedulingDelay:
 def _waited_for_processor() -> dict[str, float]:
     """For how many seconds each thread of this process has waited for a processor until now; empty but on Linux."""
     seconds = {}
-    for path in Path("/proc/self/task").glob("*/schedstat"):
-        with suppress(OSError):  # the thread has ended
-            seconds[path.parent.name] = int(path.read_text().split()[1]) / 1e9
+    for thread in os.listdir(TASKS) if os.path.isdir(TASKS) else ():
+        with suppress(OSError), open(f"{TASKS}/{thread}/schedstat", "rb") as statistics:  # the thread may have ended
+            seconds[thread] = int(statistics.read().split()[1]) / 1e9
     return seconds
 
 
