@@ -66,10 +66,10 @@ def encode_json(body: Mapping[str, Any]) -> bytes:
         data = json.dumps(body, allow_nan=False)
         place = _place_of_surrogate(body, "") if "\\ud" in data else ""  # half of a character, or a whole one
     except (TypeError, ValueError, RecursionError) as error:
-        name = next((name for name, value in body.items() if not _is_json({name: value})), None)
-        if name is None:
+        wrong = [name for name, value in body.items() if not _is_json({name: value})]
+        if not (wrong or isinstance(error, RecursionError)):
             raise  # a signal handler's
-        raise ConfigError(f"{name} can't be written as JSON: {error}") from error
+        raise ConfigError(f"{wrong[0] if wrong else 'the request'} can't be written as JSON: {error}") from error
     if place:
         raise ConfigError(f"{place} holds half of a character (a lone surrogate), which no server can read: remove it")
     return data.encode()
