@@ -406,7 +406,7 @@ def test_processes_settle_on_the_limit_of_a_server_and_follow_it_up_and_down(pro
 
 @pytest.mark.timing
 def test_two_processes_are_hardly_refused_by_a_server_after_five_seconds():
-    log = log_of_processes(2, 10, 40, 20)
-    admitted, refused = speed(log, 5, 10)
+    log = log_of_processes(2, 20, 40, 20)
+    admitted, refused = speed(log, 5, 20)
     assert 0.5 * 40 <= admitted <= 1.15 * 40, "they may still settle, for which the tests above give them a minute"
     assert refused < 0.03
