@@ -139,13 +139,19 @@ class ScopedFile(io.RawIOBase):
             return True
         return wait_for_read(self._socket, min(seconds, self._scope.remaining()))
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether the call was cancelled, which has shut the socket down."""
+        return self._scope.cancelled
+
     def has_unread(self, reader: io.BufferedReader) -> bool:
         """Whether the buffer of ``reader``, or TLS, holds bytes that nobody has read."""
         return bool(self.buffered(reader)) or has_decrypted(self._socket)
 
     def shut_down(self) -> None:
-        """End the connection for reading and writing, so that no pool takes it for a live one."""
-        shut_down(self._socket)
+        """End the connection for reading and writing, so that no pool takes it for a live one. A parent's goes on."""
+        if not self._scope.inherited:
+            shut_down(self._socket)
 
     def close(self) -> None:
         self._reference.close()
@@ -229,11 +235,17 @@ class ScopedResponse(http.client.HTTPResponse):
             raise http.client.IncompleteRead(b"") from None
 
     def _close_conn(self) -> None:
-        """Called at the end of the body, and where it is given up; drops what the buffer holds."""
+        """Drop what the buffer holds: at the end of the body by the thread that reads, or where any thread gives it up.
+
+        After `CancelScope.cancel`, another thread may still be reading, and has the buffer to itself.
+        """
+        buffered, self.fp = self.fp, None  # type: ignore[assignment]
+        if buffered is None:
+            return
         begun = self.headers is not None  # otherwise it is a proxy's, and the bytes behind it are the server's
-        if begun and not self.fp.closed and self.file.has_unread(self.fp):
+        if begun and not self.file.cancelled and self.file.has_unread(buffered):
             self.file.shut_down()
-        super()._close_conn()  # type: ignore[misc]  # not in the stubs
+        buffered.close()
 
 
 def whole_chunks(buffer: bytes, limit: int) -> tuple[list[bytes], int]:

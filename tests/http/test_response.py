@@ -5,8 +5,10 @@ from __future__ import annotations
 import http.client
 import itertools
 import socket
+import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from support import alarm, within
@@ -14,7 +16,7 @@ from urllib3.exceptions import ProtocolError
 
 from chatstream import Cancelled, IdleTimeout
 from chatstream._http.cancel_scope import CancelScope
-from chatstream._http.response import Exchange, ScopedFile, whole_chunks
+from chatstream._http.response import Exchange, ScopedFile, ScopedResponse, whole_chunks
 from chatstream.testing import chunk, cut, end, head, send, stall
 
 
@@ -109,6 +111,15 @@ def test_wait_of_a_scoped_file_returns_true_for_bytes_that_tls_has_already_decry
         assert file.wait(0)
 
 
+def test_a_scoped_file_does_not_shut_down_the_connection_of_a_parent_process(pair, monkeypatch):
+    ours, theirs = pair
+    with ScopedFile(ours, CancelScope()) as file:
+        monkeypatch.setattr(CancelScope, "inherited", True)
+        file.shut_down()
+        theirs.sendall(b"a")
+        assert file.read(1) == b"a"
+
+
 def test_a_scoped_file_keeps_its_socket_open(pair):
     ours, theirs = pair
     file = ScopedFile(ours, CancelScope())
@@ -175,6 +186,42 @@ def test_a_connection_closed_inside_a_chunk_size_is_not_the_end_of_the_body(serv
         with pytest.raises(ProtocolError):
             response.raw.read1(9)
     assert exchange.response.file.ended
+
+
+def test_closing_a_response_that_another_thread_reads_raises_nothing_in_the_thread_that_closes(exchange, fast_switches):
+    """The one that closed looked into the buffer, which the other one might be freeing at that moment."""
+    for _ in range(1500):
+        ours, theirs = socket.socketpair()
+        theirs.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n")
+        with ours, theirs:
+            exchange.scope = CancelScope()
+            exchange.scope.attach(ours)
+            response = ScopedResponse(ours)
+            response.begin()
+            at_once = threading.Barrier(2)
+            reading = threading.Thread(target=read_until_closed, args=(response, at_once))
+            reading.start()
+            at_once.wait(5)
+            exchange.scope.cancel()
+            response.close()
+            reading.join(5)
+            assert response.isclosed()
+
+
+def read_until_closed(response: ScopedResponse, at_once: threading.Barrier) -> None:
+    at_once.wait(5)
+    with suppress(AttributeError, ValueError, http.client.HTTPException, Cancelled):
+        while response.read1(9):
+            pass
+
+
+@pytest.fixture
+def fast_switches() -> Iterator[None]:
+    """Python changes between threads as often as it can."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
 
 
 # ── exchanges ───────────────────────────────────────────────────────────────────────────────────────────────────
