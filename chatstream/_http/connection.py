@@ -134,17 +134,15 @@ class ScopedConnection(HTTPConnection):
         super().request(*args, **kwargs)
         exchange.sent = True
 
-    def release(self) -> bool:
-        """Give the connection up; False if no exchange has it, or if the exchange did so before.
-
-        It is closed if the peer closed it, or has sent more than its answer.
-        """
+    def take_exchange(self) -> Exchange | None:
+        """The exchange that has the connection, for the one who asks first: two threads may end it."""
         exchange, self._exchange = self._exchange, None
-        if exchange is None or not exchange.release():
-            return False
+        return exchange
+
+    def close_unless_idle(self) -> None:
+        """Close the connection if the peer has closed it, or has sent more than its answer."""
         if self.sock is not None and wait_for_read(self.sock, 0):
             self.close()
-        return True
 
 
 def _connect_timeout_error(connection: ScopedConnection, seconds: float) -> ConnectionFailed:
@@ -230,11 +228,16 @@ class ScopedPool(HTTPConnectionPool):
 
     def _put_conn(self, conn: Any) -> None:
         """Take a connection back as soon as its body was read, but not one that was given up: that one is closed."""
-        is_running = conn is not None and conn._exchange is not None
-        if conn is None or conn.release():
+        exchange = None if conn is None else conn.take_exchange()
+        if conn is None:
+            super()._put_conn(None)
+        elif exchange is not None and exchange.release():
+            conn.close_unless_idle()
             super()._put_conn(conn)
-        elif is_running and self.block:
-            super()._put_conn(None)  # its place, for which another thread may wait
+        elif exchange is not None:
+            conn.close()  # the thread that gives it up may find nothing to close any more
+            if self.block:
+                super()._put_conn(None)  # its place, for which another thread may wait
 
 
 class ScopedTLSPool(ScopedPool, HTTPSConnectionPool):

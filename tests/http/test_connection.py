@@ -12,7 +12,7 @@ from support import within
 
 from chatstream import Cancelled, ConnectionFailed, DeadlineExceeded
 from chatstream._http.cancel_scope import CancelScope
-from chatstream.testing import stall, status, unread
+from chatstream.testing import chunk, head, stall, status, unread
 
 
 def test_a_scoped_adapter_works_without_a_current_exchange(serve, scoped_session):
@@ -29,6 +29,30 @@ def test_an_exchange_records_whether_its_connection_was_reused_and_its_request_s
     scoped_session.post(server.url)
     assert (exchange.reused, exchange.sent) == (True, True)
     assert exchange.response is not None
+
+
+def test_a_connection_is_closed_that_one_thread_gives_up_while_another_one_reads_to_its_end(
+    serve, scoped_session, exchange
+):
+    """The one that reads took it off the response, put it nowhere, and the one that gives it up found none to close."""
+    server = serve([head(), chunk(b"a"), stall()])
+    raw = scoped_session.post(server.url, stream=True).raw
+    connection = raw.connection
+    exchange.release()  # the one thread
+    raw._fp.close()
+    assert raw._fp.read1(9) == b""  # the other one
+    raw.release_conn()
+    raw.close()  # the one thread again
+    assert connection.sock is None
+
+
+def test_a_connection_that_two_threads_put_back_is_put_back_once(serve, scoped_session, exchange):
+    raw = scoped_session.post(serve(status(200, "fine")).url, stream=True).raw
+    pool, connection = raw._pool, raw.connection
+    assert raw.read() == b"fine"
+    places = pool.pool.qsize()
+    pool._put_conn(connection)
+    assert (pool.pool.qsize(), connection.sock is None) == (places, False)
 
 
 @pytest.mark.usefixtures("trusted")
