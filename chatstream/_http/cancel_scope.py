@@ -178,10 +178,11 @@ class CancelScope:
         """End the call; a thread that waits for it wakes at once. May be called twice, and from any thread."""
         if self.inherited:
             return
-        self.cancelled = True
+        with self._lock.current:
+            self._stop(Cancelled("the stream was cancelled"))
+            self.cancelled = True  # last: a thread that sees it raises the error
         with suppress(RuntimeError):  # released already
             self._waking.release()
-        self._stop(Cancelled("the stream was cancelled"))
         self.socket.shut_down()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support import within
 
-from chatstream import Cancelled, ConfigError, DeadlineExceeded, IdleTimeout
+from chatstream import Cancelled, ChatStreamError, ConfigError, DeadlineExceeded, IdleTimeout
 from chatstream._http.cancel_scope import LONGEST_WAIT, CancelScope
 
 
@@ -96,6 +96,20 @@ def test_cancel_ends_a_sleep():
     scope = CancelScope()
     threading.Timer(0.03, scope.cancel).start()
     with within(0.08), pytest.raises(Cancelled):
+        scope.sleep(9)
+
+
+def test_a_sleep_raises_also_if_its_thread_runs_in_the_middle_of_cancel(monkeypatch):
+    stop = CancelScope._stop
+
+    def stop_slowly(scope: CancelScope, error: ChatStreamError) -> ChatStreamError:
+        time.sleep(0.05)
+        return stop(scope, error)
+
+    monkeypatch.setattr(CancelScope, "_stop", stop_slowly)
+    scope = CancelScope()
+    threading.Timer(0.01, scope.cancel).start()
+    with pytest.raises(Cancelled):
         scope.sleep(9)
 
 
