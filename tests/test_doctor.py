@@ -48,7 +48,8 @@ def test_a_server_with_the_usual_behaviour_needs_no_settings():
 
 def test_an_answer_that_arrives_in_one_piece_is_reported_as_buffered():
     events = b"".join(b'data: {"choices":[{"index":0,"delta":{"content":"x"}}]}\n\n' for _ in range(20))
-    report = report_on([head(), pause(0.04), chunk(events), finish(), done(), end()])
+    last = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+    report = report_on([head(), pause(0.04), chunk(events + last), end()])
     assert report.findings["live"].startswith("BUFFERED: 21 events in 1 moment(s)")
 
 
