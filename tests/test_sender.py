@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from chatstream import (
     __version__,
 )
 from chatstream._retries import retry
-from chatstream.testing import chunk, cut, end, event, head, pause, redirect, send, stall, status, text_answer
+from chatstream.testing import Wire, chunk, cut, end, event, head, pause, redirect, send, stall, status, text_answer
 
 pytestmark = pytest.mark.usefixtures("short_waits")
 OK = text_answer("fine")
@@ -312,6 +313,22 @@ def test_stream_options_that_a_server_refused_are_left_out_of_all_later_requests
     assert [attempt.status for attempt in stream.attempts] == [400, 200]
     client.stream("Hi").collect()
     assert options_sent(server) == [True, False, False]
+
+
+def test_calls_that_find_out_at_once_that_stream_options_are_rejected_are_all_repeated(serve, connect):
+    """All but the first one failed, because another call had found out already."""
+    all_wait = threading.Barrier(4)
+
+    def reject_or_answer(wire: Wire) -> None:
+        rejected = "stream_options" in wire.received.json
+        if rejected:
+            all_wait.wait(5)
+        for step in NO_USAGE if rejected else OK:
+            step(wire)
+
+    client = connect(serve([reject_or_answer]))
+    with ThreadPoolExecutor(4) as pool:
+        assert [*pool.map(lambda _: client.stream("?").collect().text, range(4))] == ["fine"] * 4
 
 
 def test_a_request_is_repeated_without_stream_options_only_once(serve, connect):

@@ -27,6 +27,7 @@ from chatstream import (
     StreamClosed,
     StreamTruncated,
 )
+from chatstream._http.response import ScopedResponse
 from chatstream.testing import cut, delta, done, end, event, finish, head, stall
 
 pytestmark = pytest.mark.usefixtures("short_waits")
@@ -283,6 +284,45 @@ def test_a_second_reader_does_not_end_the_stream_with_its_error(open_stream):
         gate.set()
         assert text_of(reading.result()) == TEXT
     assert list(stream) == []
+
+
+def test_a_next_that_collides_with_a_loop_does_not_let_a_second_loop_in(open_stream):
+    """It took away the mark of the loop that was reading."""
+    sent, handled = threading.Event(), threading.Event()
+    stream = open_stream([head(), *THREE[:2], wait_for(sent), *THREE[2:], *REST])
+    while next(stream) != OutputTextDelta(WORDS[1]):
+        pass
+
+    def read_slowly() -> list[Any]:
+        return [event for event in stream if handled.wait(5)]
+
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read_slowly)
+        time.sleep(0.1)  # it waits for the server
+        assert "another loop is already reading this stream" in str(raised(partial(next, stream)))
+        sent.set()
+        time.sleep(0.1)  # it is busy with an event
+        assert "another loop is already reading this stream" in str(raised(partial(list, stream)))
+        handled.set()
+        assert text_of(reading.result()) == WORDS[2]
+
+
+def test_a_loop_with_heartbeats_ends_quietly_if_another_thread_frees_what_it_waits_for(open_stream, monkeypatch):
+    stream = open_stream(SILENT, heartbeat=0.01)
+
+    def close_and_wait(*_: Any) -> bool:
+        stream.close()
+        raise ValueError("file descriptor cannot be a negative integer (-1)")  # what a closed socket gives to a poll
+
+    monkeypatch.setattr(ScopedResponse, "wait", close_and_wait)
+    assert TEXT.startswith(text_of(list(stream)))
+
+
+def test_the_total_time_is_known_to_each_of_two_threads_that_end_a_stream(open_stream):
+    stream = open_stream(SILENT)
+    with stream._reader._closing:  # the other thread is about to end it
+        stream.close()
+        assert stream.timing.total is not None
 
 
 # ── streams that are complete ───────────────────────────────────────────────────────────────────────────────────

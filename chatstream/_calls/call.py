@@ -52,6 +52,7 @@ class Call:
     - ``listing``: the path of a list that is fetched instead of an answer to a prompt; usually empty.
     - ``attempts``: those for this provider. ``earlier``: those that a `Fallback` made for other providers before.
     - ``sent_at``: when the latest attempt began, on the monotonic clock. ``secrets``: those of its request.
+    - ``asks_for_usage``: whether ``stream_options`` were added to the latest request.
     - ``rate_limit_seconds``: how long the call has waited for rate limits.
     - ``number``: tells the calls of this process apart. ``log``: None if calls are not logged. ``recording``: None if
       this one is not recorded. ``is_over``: the recording, the log and the hooks have been notified of the end.
@@ -76,9 +77,11 @@ class Call:
     log: CallLog | None = field(default_factory=CallLog.of_call)
     recording: Recording | None = None
     limiter: Limiter | None = None
+    asks_for_usage: bool = False
 
     def announce(self, request: Request) -> None:
-        """Pass a request that is about to be sent to the log and the hooks."""
+        """Pass a request that is about to be sent to the log and the hooks, unless a thread has ended the call."""
+        self.scope.check_cancelled()
         hooks = self.hooks.before_request()
         if not hooks and self.log is None and self.recording is None:
             return

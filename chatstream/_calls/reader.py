@@ -92,7 +92,9 @@ class CallReader:
                 except ValueError as error:
                     if str(error) != COLLISION:
                         raise
-                    owned, self._looping = False, None
+                    owned = False
+                    if loop:
+                        self._looping = None  # otherwise it is the mark of the other loop
                     raise read_elsewhere() from None
         except BaseException as error:
             if not (self.ended and isinstance(error, ChatStreamError)):
@@ -168,9 +170,11 @@ class CallReader:
         if self.call.scope.inherited:
             self.ended = True
             self.call.scope.socket.close_inherited()
-        elif not self.ended and self._closing.acquire(blocking=False):
-            self.ended = True
+            return
+        if self.total is None:  # set by all threads that end the stream, because each may read it at once
             self.total = self.call.scope.elapsed
+        if not self.ended and self._closing.acquire(blocking=False):
+            self.ended = True
             self.call.add_tokens(self.attempt.tokens)
             if self.attempt.collector.completed is not None:
                 self.attempt.reply.drain()

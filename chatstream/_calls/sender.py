@@ -141,7 +141,7 @@ class Sender:
 
     def _body(self, call: Call) -> bytes:
         settings = body_settings(call.provider)
-        settings["stream_usage"] = call.provider.stream_usage and not self.rejects_usage
+        settings["stream_usage"] = call.asks_for_usage = call.provider.stream_usage and not self.rejects_usage
         body = request_body(call.prompt, model=call.model, fields=call.fields, extra_body=call.extra_body, **settings)
         return encode_json(body)
 
@@ -167,11 +167,13 @@ class Sender:
         return error
 
     def _has_just_rejected_usage(self, error: ChatStreamError, call: Call) -> bool:
-        """Whether the server has just rejected ``stream_options``, for the first time, and this library added it."""
+        """Whether the server has just rejected ``stream_options`` that this library added. Calls in several threads may
+        find out at once."""
         by_caller = "stream_options" in call.fields or "stream_options" in call.extra_body
-        if self.rejects_usage or call.listing or by_caller or not self.provider.stream_usage:
+        if call.listing or by_caller or not call.asks_for_usage:
             return False
         if not isinstance(error, UnexpectedStatus) or error.status not in (400, 422):
             return False
-        self.rejects_usage = "stream_options" in error.body or "include_usage" in error.body
-        return self.rejects_usage
+        rejected = "stream_options" in error.body or "include_usage" in error.body
+        self.rejects_usage = self.rejects_usage or rejected
+        return rejected

@@ -22,7 +22,7 @@ import requests
 import urllib3
 
 from ..errors import ProtocolViolation
-from .cancel_scope import CancelScope
+from .cancel_scope import CancelScope, shut_down
 from .response import Exchange, ScopedResponse
 
 PIECE_SIZE = 4096  # bytes; a response that is not urllib3's may wait until it has as many
@@ -70,7 +70,7 @@ class UnscopedBody:
     def shutdown(self, how: int) -> None:
         """Wake the thread that reads. Called by `CancelScope.cancel`."""
         if self._has_connection():
-            self._socket.shutdown(how)  # type: ignore[union-attr]
+            shut_down(self._socket)
 
     def detach(self) -> int:
         """The descriptor, for a child process that inherited it to close; -1 if there is none."""

@@ -112,7 +112,10 @@ class Reply:
 
         True at once for a response that another adapter made: it may hold bytes that no socket shows.
         """
-        return self._full or self._ended or self._own is None or self._own.wait(seconds)
+        try:
+            return self._full or self._ended or self._own is None or self._own.wait(seconds)
+        except Exception as error:
+            raise exceptions.map_read_error(error, self._exchange) from None
 
     def read_body(self, limit: int, seconds: float) -> bytes:
         """The beginning of the body, as much as arrives within ``limit`` bytes and ``seconds``. Closes."""

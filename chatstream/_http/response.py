@@ -188,6 +188,9 @@ class ScopedResponse(http.client.HTTPResponse):
             self.will_close = True  # a proxy may have framed it otherwise; RFC 9112, section 6.1
         self.bare_chunks = bool(self.chunked) and "Content-Encoding" not in self.headers
 
+    def flush(self) -> None:
+        """Nothing is written. http.client's own asks for the buffer, which another thread may be closing."""
+
     def wait(self, seconds: float) -> bool:
         """Whether there are bytes, or the end, within ``seconds``; to be called between two reads."""
         # the line end of the last chunk may have arrived already, and is no sign of another one

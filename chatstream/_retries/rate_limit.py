@@ -80,7 +80,7 @@ class RateLimit:
 
         Raises `Cancelled`, and `DeadlineExceeded` at once if the deadline comes before the end of the pause.
         """
-        if not self._interval:
+        if not self._interval and self._paused_until <= monotonic():
             return 0.0
         began = monotonic()
         self._enter(scope.started)

@@ -241,6 +241,17 @@ def test_nothing_is_held_back_any_more_after_enough_answers():
         assert [limit.wait(CancelScope(), 9.0) for _ in range(1000)] == [0.0] * 1000
 
 
+def test_a_refusal_that_comes_late_still_holds_calls_back(monkeypatch):
+    """Its request was sent before the last pause, and the answers since then have ended the spacing."""
+    limit, scope = RateLimit(), CancelScope()
+    limit.pause(0.0, time.monotonic())
+    for _ in range(80):
+        limit.admitted(time.monotonic())
+    limit.pause(0.1, scope.started)
+    with within(0.3):
+        assert limit.wait(scope, 9.0) > 0.05
+
+
 def test_a_forked_process_does_not_wait_for_the_threads_of_its_parent(monkeypatch):
     limit = RateLimit()
     limit.pause(0.05, time.monotonic())

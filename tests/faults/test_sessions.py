@@ -339,6 +339,16 @@ def test_with_a_mounted_subclass_cancel_wakes_a_blocked_reader(serve, connect, o
     assert cancelled(connect(server, session=own).stream("?")).partial.text == "one two three "
 
 
+def test_with_a_mounted_subclass_cancel_leaves_the_state_of_tls_to_the_thread_that_reads(serve, connect, own, tls):
+    """Without it, the thread that was about to read took encrypted bytes for the answer."""
+    stream = connect(serve([head(), *THREE, stall()], tls=tls), session=own).stream("?")
+    sock = stream._reader.attempt.reply._response.raw.connection.sock
+    stream.cancel()
+    assert sock.version() is not None
+    with pytest.raises(Cancelled):
+        list(stream)
+
+
 def test_with_a_mounted_subclass_a_cancellation_before_the_headers_is_seen_when_they_arrive(serve, connect, own):
     server = serve([pause(0.3), head(), *THREE, stall()])
     client = connect(server, session=own)

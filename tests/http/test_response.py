@@ -208,6 +208,17 @@ def test_closing_a_response_that_another_thread_reads_raises_nothing_in_the_thre
             assert response.isclosed()
 
 
+def test_a_response_whose_buffer_another_thread_has_closed_can_be_closed(exchange, pair):
+    ours, theirs = pair
+    theirs.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\na")
+    response = ScopedResponse(ours)
+    response.begin()
+    exchange.scope.cancel()
+    response.fp.close()
+    response.close()
+    assert response.isclosed()
+
+
 def read_until_closed(response: ScopedResponse, at_once: threading.Barrier) -> None:
     at_once.wait(5)
     with suppress(AttributeError, ValueError, http.client.HTTPException, Cancelled):
