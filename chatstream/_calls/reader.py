@@ -92,9 +92,7 @@ class CallReader:
                 except ValueError as error:
                     if str(error) != COLLISION:
                         raise
-                    owned = False
-                    if loop:
-                        self._looping = None  # otherwise it is the mark of the other loop
+                    owned, self._looping = False, None if loop else self._looping  # without, it marks another loop
                     raise read_elsewhere() from None
         except BaseException as error:
             if not (self.ended and isinstance(error, ChatStreamError)):
@@ -167,13 +165,11 @@ class CallReader:
 
     def close(self, error: BaseException | None = None) -> None:
         """Give the connection back after a complete answer, and up otherwise. ``error`` is what ended the stream."""
+        self.total = self.total or self.call.scope.elapsed  # each thread that ends the stream may read it at once
         if self.call.scope.inherited:
             self.ended = True
             self.call.scope.socket.close_inherited()
-            return
-        if self.total is None:  # set by all threads that end the stream, because each may read it at once
-            self.total = self.call.scope.elapsed
-        if not self.ended and self._closing.acquire(blocking=False):
+        elif not self.ended and self._closing.acquire(blocking=False):
             self.ended = True
             self.call.add_tokens(self.attempt.tokens)
             if self.attempt.collector.completed is not None:

@@ -10,7 +10,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -120,16 +120,27 @@ class ToolTurns:
     def _outputs(self) -> Generator[ResponseEvent, None, None]:
         calls = tuple(self._unanswered)
         if self._threads > 1:
-            prepared = [self._calls.prepare(call) for call in calls]
+            prepared = [self._prepare(call) for call in calls]
             self._calls.begun.update(call.call_id for call in calls)  # a thread may be about to begin any of them
             outputs = results_of(prepared, self._threads)
         else:
-            outputs = (self._calls.prepare(call)() for call in calls)
+            outputs = (self._prepare(call)() for call in calls)
         with closing(outputs):
             for output in outputs:
                 self._add(output)
                 yield OutputItemDone(output)
                 self._check_cancelled()
+
+    def _prepare(self, call: Call) -> Callable[[], Output]:
+        """As `ToolCalls.prepare`, but after `cancel` nothing is asked or called."""
+        self._check_cancelled()
+        make_call = self._calls.prepare(call)
+
+        def make_call_unless_cancelled() -> Output:
+            self._check_cancelled()
+            return make_call()
+
+        return make_call_unless_cancelled
 
     def _add(self, output: Output) -> None:
         del self._unanswered[0]

@@ -22,6 +22,7 @@ from concurrent.futures import Executor
 from time import time
 from typing import Any
 
+from .._runtime import process
 from ..errors import ConfigError
 from .flight import Flight, Lost
 from .result import Result
@@ -78,6 +79,7 @@ class Run:
         self._next = 0  # in order: the index of the next result
         self._lost: set[int] = set()  # the indices of tasks that were submitted once more
         self._waits_at_end = store is not None
+        self._process = process.pid
         self._gives_up = False  # what finishes now is not written any more
 
     def results(self, entries: Iterable[Any]) -> Generator[Result, None, None]:
@@ -179,7 +181,10 @@ class Run:
             self._next += 1
 
     def end(self) -> None:
-        """End what is in flight: wait for it if it is written to a file, else cancel it."""
+        """End what is in flight: wait for it if it is written to a file, else cancel it. A process that inherited the
+        run has none of its threads, and leaves it to the one that began it."""
+        if self._process != process.pid:
+            return
         try:
             while self._flight and self._waits_at_end:
                 self._flight.drop_finished()

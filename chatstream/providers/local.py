@@ -96,7 +96,8 @@ class LocalServer:
     @property
     def pid(self) -> int | None:
         """The process id while the server runs, else None."""
-        return self._child.process.pid if self._child and self._child.process.poll() is None else None
+        child = self._child  # another thread may stop it
+        return child.process.pid if child and child.process.poll() is None else None
 
     def start(self, sleep: Callable[[float], object] = time.sleep) -> LocalServer:
         """Start the server if it is not running, and return when it is ready. Threads may call it at the same time.

@@ -112,16 +112,18 @@ class FaultServer:
         wire.close()
 
     def _answer_requests(self, wire: Wire) -> None:
-        if self._next_script()[:1] == [read_nothing]:
-            for step in self._take_script():
-                step(wire)
+        with self.changed:
+            script = self._take_script() if self._next_script()[:1] == [read_nothing] else []
+        for step in script:
+            step(wire)
         if self._tls:
             wire.start_tls(self._tls)
         while True:
             request = wire.receive()
             with self.changed:
                 self.requests.append(request)
-            for step in self._take_script():
+                script = self._take_script()
+            for step in script:
                 step(wire)
 
     def _record_closed(self, wire: Wire) -> None:

@@ -6,9 +6,9 @@ The key is that of the real server's provider, else the one that the request has
 from __future__ import annotations
 
 from collections.abc import Mapping
+from threading import Event
 
 from .._calls.hooks import RequestInfo
-from .._http.cancel_scope import CancelScope
 from .._http.reply import Reply
 from .._http.transport import Request
 from .._recording.recorder import CallRecording, json_of
@@ -24,7 +24,7 @@ SECONDS = 300.0  # that the real server may take
 BASE = "/v1"
 
 
-def forward(request: ReceivedRequest, client: Client, recording: CallRecording) -> Reply:
+def forward(request: ReceivedRequest, client: Client, recording: CallRecording, is_closed: Event) -> Reply:
     """Send the request to the server of the client, and record both. Raises as `Client.stream`, without retries."""
     sender = client._open()  # starts the embedded server, if that is the real one
     provider, path, asked = sender.provider, request.path.removeprefix(BASE), json_of(request.body)
@@ -41,8 +41,11 @@ def forward(request: ReceivedRequest, client: Client, recording: CallRecording) 
     )
     secrets = secrets_of(sent.url, headers, key)
     recording.request(_info(sent, provider, model), provider, secrets)
+    scope = client._scope_of(SECONDS)  # which `Client.cancel` ends
+    if is_closed.is_set():  # it was cancelled before
+        scope.cancel()
     try:
-        reply = sender.transport.send(sent, CancelScope(SECONDS))
+        reply = sender.transport.send(sent, scope)
     except ChatStreamError as error:
         error.redact(secrets.redact)
         raise

@@ -71,6 +71,7 @@ class RecordingServer:
         self._client = Client(upstream)
         self._recorder = Recorder(self.path, append=not starts_anew)
         self._lock = threading.Lock()
+        self._is_closed = threading.Event()
         self._recording = threading.Lock()  # one answer is recorded at a time
         self._server = FaultServer([self._answer], tls=tls)
         self.url: str = self._server.url
@@ -79,6 +80,7 @@ class RecordingServer:
 
     def close(self) -> None:
         """End all connections and threads. A second call does nothing."""
+        self._is_closed.set()
         self._client.cancel()
         self._server.close()
         self._client.close()
@@ -138,7 +140,7 @@ class RecordingServer:
         failure: ChatStreamError | None = None
         try:
             self._make_folder()
-            reply = forward(request, self._client, recording)
+            reply = forward(request, self._client, recording, self._is_closed)
             head(reply.status, {"Content-Type": reply.headers.get("Content-Type", "text/plain")})(wire)
             while piece := reply.read():
                 chunk(piece)(wire)

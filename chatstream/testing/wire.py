@@ -95,6 +95,8 @@ class Wire:
     def start_tls(self, context: ssl.SSLContext) -> None:
         """Do the handshake of TLS as a server."""
         self._sock = context.wrap_socket(self._sock, server_side=True, do_handshake_on_connect=False)
+        if self._closing.is_set():  # `shut_down` may have found the socket that this one replaces
+            raise ScriptEnded
         self._sock.do_handshake()
 
     def receive(self) -> ReceivedRequest:

@@ -7,6 +7,8 @@ import os
 import pickle
 import signal
 import socket
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -16,7 +18,7 @@ from typing import Any
 import pytest
 import requests
 from echo import Echo, lines_of, texts_of
-from support import KEY
+from support import KEY, within
 
 import chatstream
 from chatstream import (
@@ -35,8 +37,10 @@ from chatstream import (
     UnexpectedStatus,
     map_prompts,
 )
+from chatstream._runtime import process
 from chatstream.many import asking
 from chatstream.many.result import Result
+from chatstream.many.run import Run
 from chatstream.many.tasks import Task
 from chatstream.testing import status
 
@@ -404,3 +408,51 @@ def test_an_error_with_a_note_is_pickled_with_it():
     assert isinstance(error, IdleTimeout)
     assert "nothing arrived for 3 s" in error.__notes__[0]
     assert pickle.loads(pickle.dumps(ProviderError("words", retryable=True))).retryable
+
+
+LEAVING_IN_A_CHILD = """
+import os, sys
+from chatstream import Client, Provider, map_prompts
+from chatstream.testing import FaultServer, pause, text_answer
+with FaultServer([pause(0.3), *text_answer("ok")]) as server:
+    options = {"out": sys.argv[2]} if len(sys.argv) > 2 else {}
+    results = map_prompts(Client(Provider("t", server.url), model="m"), list("abcdefgh"), concurrency=4, **options)
+    next(results)
+    child = os.fork()
+    if not child:
+        if sys.argv[1] == "close":
+            results.close()
+        else:
+            del results
+        os._exit(3)
+    print(len(list(results)), os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.parametrize("leave", ["close", "del"])
+@pytest.mark.parametrize("out", [(), ("run.jsonl",)], ids=["no file", "file"])
+def test_a_child_that_leaves_an_inherited_run_ends_at_once_and_the_parent_gets_all_results(tmp_path, leave, out):
+    """It waited for tasks whose threads only the parent has."""
+    program = [sys.executable, "-W", "ignore", "-c", LEAVING_IN_A_CHILD, leave, *out]
+    ended = subprocess.run(program, check=False, cwd=tmp_path, capture_output=True, text=True, timeout=20)
+    assert (ended.stdout, ended.stderr) == ("7 3\n", "")
+
+
+def test_a_run_that_another_process_began_is_left_with_its_tasks_in_flight(monkeypatch):
+    class Endless(ThreadPoolExecutor):
+        def submit(self, *_: Any) -> Any:
+            return Future()
+
+    run = Run(
+        Endless(1),
+        lambda index, given: Task(index, given, given, given),
+        lambda task: (len, task.prompt),
+        lambda: None,
+        concurrency=1,
+        ordered=False,
+        store=None,
+    )
+    run._begin(0, "a")
+    monkeypatch.setattr(process, "pid", -1)
+    with within(1.0):
+        run.end()

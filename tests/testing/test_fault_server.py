@@ -247,6 +247,26 @@ def test_a_script_with_unread_may_end_before_the_request_is_read(connect_to):
 # ── TLS ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_a_server_closes_at_once_while_it_is_about_to_do_a_handshake(tls, monkeypatch):
+    """The handshake began after the connection was to be shut down, and waited for the client."""
+    wrap, wrapped = ssl.SSLContext.wrap_socket, threading.Event()
+
+    def wrap_slowly(*args: Any, **options: Any) -> ssl.SSLSocket:
+        sock = wrap(*args, **options)
+        wrapped.set()
+        time.sleep(0.1)
+        return sock
+
+    monkeypatch.setattr(ssl.SSLContext, "wrap_socket", wrap_slowly)
+    server = FaultServer(text_answer("one"), tls=tls)
+    with socket.create_connection(("127.0.0.1", server.port)):
+        assert wrapped.wait(5)
+        closing = threading.Thread(target=server.close, daemon=True)
+        closing.start()
+        closing.join(5)
+        assert not closing.is_alive()
+
+
 @pytest.mark.parametrize("ending", [end(), cut()])
 def test_over_tls_end_sends_close_notify_and_cut_does_not(
     serve, tls: ssl.SSLContext, authority: trustme.CA, ending: testing.Step

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import KEY, REST, THREE, WORDS
+from support import KEY, REST, THREE, WORDS, within
 
-from chatstream import Client, ConfigError, ConnectionFailed, Provider, StreamTruncated, UnexpectedStatus
+from chatstream import (
+    ChatStreamError,
+    Client,
+    ConfigError,
+    ConnectionFailed,
+    Provider,
+    StreamTruncated,
+    UnexpectedStatus,
+)
 from chatstream._recording.load import load
 from chatstream.testing import (
     FaultServer,
@@ -21,6 +31,7 @@ from chatstream.testing import (
     event,
     head,
     pause,
+    stall,
     status,
     text_answer,
 )
@@ -55,6 +66,26 @@ def test_an_answer_is_recorded_once_and_given_from_the_recording_afterwards(serv
         assert asked(server, connect, "b", "a") == ["two", "one"]
         assert [each.json["messages"][0]["content"] for each in server.requests] == ["b", "a"]
         assert server.differences == []
+
+
+def test_closing_ends_a_request_that_the_real_server_does_not_answer(serve, connect, path):
+    real = serve([stall()])
+    server = RecordingServer(upstream(real), path)
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(asked, server, connect, "a")
+        while not real.requests:
+            time.sleep(0.002)
+        with within(2.0):
+            server.close()
+        assert isinstance(asking.exception(), ConnectionFailed)
+
+
+def test_a_request_that_is_forwarded_after_closing_has_begun_is_cancelled(serve, connect, path):
+    with RecordingServer(upstream(serve([stall()])), path) as server:
+        server._is_closed.set()
+        server._client.cancel()
+        with within(2.0), pytest.raises(ChatStreamError):
+            asked(server, connect, "a")
 
 
 def test_a_recorded_answer_is_passed_on_as_it_arrives(serve, connect, path):

@@ -607,6 +607,28 @@ def test_cancel_while_a_function_runs_keeps_its_output_and_asks_for_no_other_tur
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("moment", ["approve", "completed"])
+def test_after_cancel_no_function_begins_and_no_other_call_is_asked_for(serve, connect, threads, moment):
+    asked, made = [], []
+
+    def f() -> None:
+        made.append("f")
+
+    def cancel_and_approve(call: FunctionCall) -> bool:
+        asked.append(call.call_id)
+        loop.cancel()
+        return True
+
+    server = serve(calls(("a", "f", "{}"), ("b", "f", "{}")))
+    loop = run_tools(connect(server), "Do it.", [f], threads=threads, approve=cancel_and_approve)
+    cancelling = (isinstance(event, Completed) and moment == "completed" and loop.cancel() for event in loop)
+    with pytest.raises(Cancelled):
+        list(cancelling)
+    assert (asked, made) == (["a"] if moment == "approve" else [], [])
+    assert len(outputs_of(loop.prompt.input)) == 2
+
+
 def test_a_loop_that_is_cancelled_while_it_connects_closes_the_stream_that_it_gets(serve, connect):
     server = serve(text_answer("Hello."))
     loop = run_tools(connect(server, on_request=lambda info: loop.cancel()), "Hi", [get_weather])
