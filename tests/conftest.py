@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -141,6 +142,15 @@ def exchange() -> Iterator[Exchange]:
     yield exchange
     current_exchange.reset(token)
     exchange.scope.socket.release()
+
+
+@pytest.fixture
+def switch_often() -> Iterator[None]:
+    """Threads take turns as often as Python lets them."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
 
 
 @pytest.fixture

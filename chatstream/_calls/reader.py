@@ -92,7 +92,7 @@ class CallReader:
                 except ValueError as error:
                     if str(error) != COLLISION:
                         raise
-                    owned, self._looping = False, None if loop else self._looping  # without, it marks another loop
+                    owned, self._looping = False, None if loop else self._looping  # the mark of another loop stays
                     raise read_elsewhere() from None
         except BaseException as error:
             if not (self.ended and isinstance(error, ChatStreamError)):

@@ -52,15 +52,6 @@ def serve_both(request: pytest.FixtureRequest, serve: Any) -> Any:
     return lambda *scripts: serve(*scripts, tls=context)
 
 
-@pytest.fixture
-def switch_often() -> Iterator[None]:
-    """Threads take turns as often as Python lets them."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
-
-
 def error_in_thread(function: Any) -> Any:
     """What ``function`` raises in another thread, or its result."""
     with ThreadPoolExecutor(1) as pool:

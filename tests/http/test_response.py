@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import itertools
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -188,7 +187,8 @@ def test_a_connection_closed_inside_a_chunk_size_is_not_the_end_of_the_body(serv
     assert exchange.response.file.ended
 
 
-def test_closing_a_response_that_another_thread_reads_raises_nothing_in_the_thread_that_closes(exchange, fast_switches):
+@pytest.mark.usefixtures("switch_often")
+def test_closing_a_response_that_another_thread_reads_raises_nothing_in_the_thread_that_closes(exchange):
     """The one that closed looked into the buffer, which the other one might be freeing at that moment."""
     for _ in range(1500):
         ours, theirs = socket.socketpair()
@@ -224,15 +224,6 @@ def read_until_closed(response: ScopedResponse, at_once: threading.Barrier) -> N
     with suppress(AttributeError, ValueError, http.client.HTTPException, Cancelled):
         while response.read1(9):
             pass
-
-
-@pytest.fixture
-def fast_switches() -> Iterator[None]:
-    """Python changes between threads as often as it can."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
 
 
 # ── exchanges ───────────────────────────────────────────────────────────────────────────────────────────────────
