@@ -486,3 +486,19 @@ def test_the_values_of_hooks_can_be_imported_without_requests():
     code = "import sys; from chatstream import CallInfo, RequestInfo; print('requests' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_restart_that_is_ended_while_its_request_is_made_is_not_announced(serve, connect):
+    """`on_request` was called after `on_turn`."""
+    announced, ended = [], []
+
+    def key() -> str:
+        if announced:
+            stream.close()
+        return "k"
+
+    server = serve([head(), cut()], text_answer("one"))
+    client = connect(server, api_key=key, on_request=announced.append, on_turn=lambda *_: ended.append(len(announced)))
+    stream = client.stream("?")
+    assert list(stream) == []
+    assert (len(announced), ended) == (1, [1])
