@@ -28,12 +28,9 @@ How it is measured:
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import json
 import os
 import random
-import re
 import socket
 import subprocess
 import sys
@@ -42,13 +39,13 @@ import threading
 import traceback
 import warnings
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
 import requests
 from one_stream import make_plan, run_stream
+from process_state import idle_state
 from scenarios import EVENT_LIMIT
 from tally import CONTROL_WAIT, Tally
 
@@ -193,32 +190,6 @@ def make_clients(servers: Servers, folder: Path) -> tuple[list[Client], requests
 
 
 # ── the process ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True)
-class ProcessState:
-    """The resources of this process; memory is resident, in KiB."""
-
-    descriptors: int
-    threads: int
-    memory: int
-
-
-def idle_state(opened: list[Any]) -> ProcessState:
-    """The state after everything opened is closed, and all memory that can be freed is."""
-    for each in opened:
-        each.close()
-    for _ in range(3):
-        gc.collect()
-    with suppress(OSError, AttributeError):  # only glibc has malloc_trim
-        ctypes.CDLL(None).malloc_trim(0)
-    return ProcessState(len(os.listdir("/proc/self/fd")), threading.active_count(), resident_memory())
-
-
-def resident_memory() -> int:
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found
-    return int(found[1])
 
 
 def record_unhandled(tallies: list[Tally]) -> None:
