@@ -124,13 +124,13 @@ def runs_here(executor: Executor) -> bool:
     return isinstance(executor, ThreadPoolExecutor) or executor.submit(where, marker).result() == where(marker)
 
 
-def asker(
-    client: Client, executor: Executor | None, fields: Mapping[str, Any]
-) -> tuple[Callable[[Task], tuple[Any, ...]], bool]:
-    """A function that makes of a task the arguments for ``executor.submit``, and whether the executor's functions run
-    in this process. ``fields`` are those of all tasks. Raises as `pickled_client` and `check_no_secrets` do."""
-    if executor is None or runs_here(executor):
-        return lambda task: (ask, client, task), True
+def worker_arguments(
+    client: Client, executor: Executor, fields: Mapping[str, Any]
+) -> Callable[[Task], tuple[Any, ...]] | None:
+    """A function that makes of a task the arguments for ``executor.submit``; None if the executor's functions run in
+    this process. ``fields`` are those of all tasks. Raises as `pickled_client` and `check_no_secrets` do."""
+    if runs_here(executor):
+        return None
     check_no_secrets(fields)
     data = pickled_client(client)
-    return lambda task: (ask_elsewhere, data, pickled_task(task)), False
+    return lambda task: (ask_elsewhere, data, pickled_task(task))

@@ -1,24 +1,29 @@
-"""Tasks that an executor runs → their outcomes, each taken once.
+"""Tasks in flight → their outcomes. `threads` and `futures` say where the tasks run.
+
+    begin ─▶ an entry ─ask▶ its result, written ─▶ an outcome ─▶ wait, drop
 
 Rules:
 - An outcome is written where a task finishes: in the thread that has finished it.
-- An error in the place of a result is the executor's: it has lost the task, perhaps with the worker that had it.
-- Ctrl-C may come between any two steps of the thread that takes them. So a task is in flight until its outcome has been
-  taken, and one whose callback an interrupt has prevented is found by looking.
+- Ctrl-C may come between any two steps of the thread that begins and waits. So a task is in flight from before it is
+  submitted until its outcome was dropped, and what an interrupt has left undone is found by looking.
+- A task is asked for once, and has one outcome, whoever finds it.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, CancelledError, Future
 from queue import Empty, SimpleQueue
+from threading import get_ident
 
 from .._dataclass import frozen
 from .result import Result
+from .store import Store
 from .tasks import Task
 
-POLL = 0.05  # seconds until a task without a callback is found
+POLL = 0.05  # seconds until what an interrupt has left undone is looked for
 
 
 @frozen
@@ -32,73 +37,121 @@ class Lost:
 Outcome = Result | Lost | BaseException
 
 
-class Flight:
-    """The tasks in flight; true while there are any. ``write`` gets each result."""
+class Entry:
+    """A task in flight, and its future if it has one."""
 
-    def __init__(self, write: Callable[[Result, Task], None]) -> None:
-        self._write = write
-        self._unfinished: dict[int, Task] = {}  # those that have no outcome yet
-        self._futures: dict[int, Future[Result]] = {}
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.future: Future[Result] | None = None
+        self._claims: list[None] = [None]
+
+    @property
+    def claimed(self) -> bool:
+        return not self._claims
+
+    def claim(self) -> bool:
+        """Whether nobody has claimed the entry before: one of several threads gets True."""
+        try:
+            self._claims.pop()
+        except IndexError:
+            return False
+        return True
+
+
+class Flight(ABC):
+    """The tasks in flight; true while there are any. One thread begins and drops them."""
+
+    def __init__(self, store: Store | None) -> None:
+        self._store = store
+        self._entries: dict[int, Entry] = {}
         self._outcomes: deque[tuple[int, Outcome]] = deque()
         self._announced: SimpleQueue[None] = SimpleQueue()  # wakes the thread that waits for outcomes
+        self._asking: set[int] = set()  # the threads of this process that ask
 
     def __len__(self) -> int:
-        return len(self._futures)
+        return len(self._entries)
 
     @property
     def has_outcome(self) -> bool:
-        """Whether `take` returns at once."""
+        """Whether `wait` returns at once."""
         return bool(self._outcomes)
 
-    def begin(self, task: Task, future: Future[Result]) -> None:
-        """Take up a task that was submitted."""
-        self._unfinished[task.index] = task
-        self._futures[task.index] = future
-        future.add_done_callback(lambda future: self._finish(task.index, future))
+    @property
+    def is_asking_here(self) -> bool:
+        """Whether this is a thread that asks, which can't wait for the end of what is in flight."""
+        return get_ident() in self._asking
 
-    def take(self) -> Outcome:
-        """The next outcome: a result, a lost task, or an error that ends the run. Waits for it."""
-        while not self._outcomes:
-            self._wait()
-        index, outcome = self._outcomes[0]
-        self._futures.pop(index, None)
+    @abstractmethod
+    def begin(self, task: Task) -> None:
+        """Submit a task. Raises `ConfigError` if it can't be sent to a worker."""
+
+    @abstractmethod
+    def cancel_unbegun(self) -> None:
+        """Cancel the tasks that no worker has begun."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """Let the threads go that are waiting for tasks."""
+
+    @abstractmethod
+    def _find(self) -> None:
+        """Do what an interrupt has left undone."""
+
+    def write(self, result: Result, task: Task) -> None:
+        """Write a result, if there is a file. Raises OSError if it can't."""
+        if self._store is not None:
+            self._store.write(result, task)
+
+    def stop_writing(self) -> None:
+        """Write nothing that finishes from now on."""
+        self._store = None
+
+    def wait(self) -> Outcome | None:
+        """Wait for the next outcome: a result, a lost task, or an error that ends the run. It stays until `drop`. None
+        if nothing is in flight any more."""
+        while self._entries and not self._outcomes:
+            self._wait_briefly()
+        return self._outcomes[0][1] if self._outcomes else None
+
+    def drop(self) -> None:
+        """Drop the next outcome. Its task is not in flight any more."""
+        self._entries.pop(self._outcomes[0][0], None)
         self._outcomes.popleft()
-        return outcome
 
     def drop_finished(self) -> None:
         """Wait for outcomes, for `POLL` seconds at most, and drop them."""
-        self._wait()
+        self._wait_briefly()
         while self._outcomes:
-            self._futures.pop(self._outcomes.popleft()[0], None)
+            self.drop()
 
-    def cancel_unbegun(self) -> None:
-        """Cancel the tasks that no worker has begun."""
-        for future in self._futures.copy().values():
-            future.cancel()
+    def _asked(self, ask: Callable[[Task], Result], task: Task) -> Result:
+        """Ask for a task in this thread."""
+        self._asking.add(get_ident())
+        try:
+            return ask(task)
+        finally:
+            self._asking.discard(get_ident())
 
-    def _finish(self, index: int, future: Future[Result]) -> None:
-        """Write the result of a task and announce it, once."""
-        task = self._unfinished.pop(index, None)
-        if task is None:
-            return
+    def _finish(self, entry: Entry, result: Callable[[], Result]) -> None:
+        """Write the result of an entry that nobody has claimed before, and announce it."""
         outcome: Outcome
         is_lost = True
         try:
-            outcome = future.result()
+            if not entry.claim():
+                return
+            outcome = result()
             is_lost = False
-            self._write(outcome, task)
+            self.write(outcome, entry.task)
         except (BrokenExecutor, CancelledError) as error:
             outcome = error
         except BaseException as error:
-            outcome = Lost(task, error) if is_lost and isinstance(error, Exception) else error
-        self._outcomes.append((index, outcome))
+            outcome = Lost(entry.task, error) if is_lost and isinstance(error, Exception) else error
+        self._outcomes.append((entry.task.index, outcome))
         if self._announced.empty():
             self._announced.put(None)
 
-    def _wait(self) -> None:
+    def _wait_briefly(self) -> None:
         try:
             self._announced.get(timeout=POLL)
         except Empty:
-            for index, future in self._futures.copy().items():
-                if future.done():
-                    self._finish(index, future)
+            self._find()

@@ -6,25 +6,34 @@
 Rules:
 - An error in the call as a whole is a `ConfigError` of the call. An error in one prompt is its result.
 - The calls of a run share the connections, the retry budget and the usage of the client, and are cancelled separately.
+- A run that is still open when the program ends is ended as by a loop that is left.
 """
 
 from __future__ import annotations
 
+import _thread
+import atexit
 import os
 from collections.abc import Generator, Iterable, Mapping, Sized
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack
+from concurrent.futures import Executor
+from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 from .._retries.limiter import Limiter
 from ..client import Client
 from ..errors import ConfigError
-from .asking import asker
+from .asking import ask, worker_arguments
+from .futures import Futures
 from .progress import Report, Tally
 from .result import Result
 from .run import Run
 from .store import Store
 from .tasks import OPTIONS, make_task, read_lines
+from .threads import Threads
+
+_open_runs: WeakSet[Generator[Result, None, None]] = WeakSet()
 
 
 def map_prompts(
@@ -65,27 +74,41 @@ def map_prompts(
     client._checked_fields({name: value for name, value in fields.items() if name not in OPTIONS})
     tally = Tally(progress, len(prompts) if isinstance(prompts, Sized) else None)
     client = client._for_run(limiter)
-    arguments, is_here = asker(client, executor, fields)
+    arguments = None if executor is None else worker_arguments(client, executor, fields)
 
     def results() -> Generator[Result, None, None]:
         with ExitStack() as stack:
             stack.callback(tally.end)
             store = None if out is None else stack.enter_context(Store(out, resume))
+            flight = (
+                Threads(store, partial(ask, client), concurrency)
+                if executor is None
+                else Futures(store, executor, partial(ask, client), arguments)
+            )
             run = Run(
-                executor or stack.enter_context(ThreadPoolExecutor(concurrency, "chatstream")),
+                flight,
                 lambda index, given: make_task(client, index, given, fields),
-                arguments,
-                client.cancel if is_here else None,
+                client.cancel if arguments is None else None,
                 concurrency=concurrency,
                 ordered=ordered,
                 store=store,
             )
+            stack.callback(flight.end)
             stack.callback(run.end)
-            for result in run.results(read_lines(prompts)):
-                tally.add(result)
-                yield result
+            try:
+                yield from run.results(read_lines(prompts), tally.add)
+            finally:
+                if flight.is_asking_here:  # a hook has closed this, or the garbage collector
+                    _thread.start_new_thread(stack.pop_all().close, ())
 
-    return results()
+    _open_runs.add(run := results())
+    return run
+
+
+def _end_open_runs() -> None:
+    for run in list(_open_runs):
+        with suppress(ValueError):  # another thread is using it, which ends with the program
+            run.close()
 
 
 def _check(prompts: Any, executor: Any, concurrency: Any, out: Any, fields: Mapping[str, Any]) -> None:
@@ -103,3 +126,6 @@ def _check(prompts: Any, executor: Any, concurrency: Any, out: Any, fields: Mapp
     for name in ("prompt", "messages"):
         if name in fields:
             raise ConfigError(f"map_prompts does not accept {name}=…: pass the prompts as its second argument")
+
+
+atexit.register(_end_open_runs)

@@ -1,6 +1,6 @@
-"""Entries → results, through an executor that holds a bounded number of them.
+"""Entries → results, of which a bounded number is in flight at a time.
 
-    entries ─Make▶ tasks, at most ``concurrency`` submitted ─▶ written as they finish ─▶ handed over
+    entries ─make▶ tasks, at most ``concurrency`` in flight ─▶ written as they finish ─▶ handed over
 
 Rules:
 - An entry is taken when there is room for it, so a generator of millions is never in memory.
@@ -16,9 +16,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Executor
 from time import time
 from typing import Any
 
@@ -49,59 +47,61 @@ class Entries:
 
 
 class Run:
-    """One run. One thread uses it; executors call `_write` in others.
+    """One run. One thread uses it.
 
-    ``make`` makes the task of an entry, ``arguments`` those of ``executor.submit`` for a task. ``cancel`` ends the
-    calls in flight, None if they are in other processes.
+    ``make`` makes the task of an entry. ``cancel`` ends the calls in flight, None if they are in other processes.
     """
 
     def __init__(
         self,
-        executor: Executor,
+        flight: Flight,
         make: Callable[[int, Any], Task],
-        arguments: Callable[[Task], tuple[Any, ...]],
         cancel: Callable[[], None] | None,
         *,
         concurrency: int,
         ordered: bool,
         store: Store | None,
     ) -> None:
-        self._executor = executor
+        self._flight = flight
         self._make = make
-        self._arguments = arguments
         self._cancel = cancel
         self._concurrency = concurrency
         self._ordered = ordered
         self._store = store
-        self._flight = Flight(self._write)
-        self._ready: deque[Result] = deque()
+        self._ready: dict[int, Result] = {}  # by index, to be handed over
         self._held: dict[int, Result] = {}  # in order: those after one that is in flight
         self._next = 0  # in order: the index of the next result
         self._lost: set[int] = set()  # the indices of tasks that were submitted once more
         self._waits_at_end = store is not None
         self._process = process.pid
-        self._gives_up = False  # what finishes now is not written any more
 
-    def results(self, entries: Iterable[Any]) -> Generator[Result, None, None]:
-        """The results of all entries, as they finish or in order. Raises what ``entries`` raises, the errors of the
-        executor, and OSError if a result can't be written."""
+    def results(self, entries: Iterable[Any], announce: Callable[[Result], None]) -> Generator[Result, None, None]:
+        """The results of all entries, as they finish or in order, each after its announcement. Raises what ``entries``
+        raises, the errors of the executor, and OSError if a result can't be written."""
         taken = Entries(entries)
         try:
             while self._fill(taken):
-                while self._ready:
-                    yield self._ready.popleft()
+                yield from self._hand_over(announce)
         except KeyboardInterrupt:
             self._waits_at_end = False  # after a second one
             while self._flight:
                 self._take()
-            yield from self._ready
-            yield from [self._held[index] for index in sorted(self._held)]
+            self._ready.update(sorted(self._held.items()))
+            yield from self._hand_over(announce)
             raise
         if taken.error is not None:
             raise taken.error
 
+    def _hand_over(self, announce: Callable[[Result], None]) -> Generator[Result, None, None]:
+        while self._ready:
+            index, result = next(iter(self._ready.items()))
+            announce(result)
+            yield self._ready.pop(index)
+
     def _fill(self, entries: Entries) -> bool:
         """Submit entries until there is a result. False if there will be none."""
+        if self._process != process.pid:
+            raise ConfigError("a run of map_prompts can't go on in a forked process: call map_prompts there")
         while not self._ready:
             entry = entries.take() if self._has_room() else None
             if entry is not None:
@@ -120,17 +120,13 @@ class Run:
     def _begin(self, index: int, given: Any) -> None:
         """Submit the task of an entry, unless it has a result already."""
         task, result = self._prepare(index, given)
-        arguments: tuple[Any, ...] = ()
         if result is None:
             try:
-                arguments = self._arguments(task)
+                self._flight.begin(task)
             except ConfigError as error:
-                result = _failed(task, error)
-                self._write(result, task)
+                result = self._failed(task, error)
         if result is not None:
             self._hold(result)
-            return
-        self._flight.begin(task, self._executor.submit(*arguments))
 
     def _prepare(self, index: int, given: Any) -> tuple[Task, Result | None]:
         """The task of an entry, and its result if it has one already: that of an earlier run, or an error."""
@@ -143,42 +139,46 @@ class Run:
             try:
                 task, earlier = self._store.claim(task)
             except ConfigError as error:  # not written, because the line of this key belongs to another prompt
-                return task, _failed(task, error)
+                return task, _without_turn(task, error)
             if earlier is not None:
                 return task, earlier
-        if wrong is None:
-            return task, None
-        result = _failed(task, wrong)
-        self._write(result, task)
-        return task, result
+        return task, None if wrong is None else self._failed(task, wrong)
 
-    def _write(self, result: Result, task: Task) -> None:
-        if self._store is not None and not self._gives_up:
-            self._store.write(result, task)
+    def _failed(self, task: Task, error: Exception) -> Result:
+        """The result of a task that could not be begun, written."""
+        result = _without_turn(task, error)
+        self._flight.write(result, task)
+        return result
 
     def _take(self) -> None:
         """Wait for a task to finish. Raises what ends the run."""
-        outcome = self._flight.take()
+        outcome = self._flight.wait()
+        if outcome is None:
+            return
         if isinstance(outcome, Lost):
             task, outcome = outcome.task, outcome.error
             if task.index not in self._lost:
                 self._lost.add(task.index)
-                self._flight.begin(task, self._executor.submit(*self._arguments(task)))
+                self._flight.drop()
+                self._flight.begin(task)
                 return
         if isinstance(outcome, BaseException):
             self._waits_at_end = False
+            self._flight.drop()
             raise outcome
         self._hold(outcome)
+        self._flight.drop()  # not before: until then an interrupt lets it be taken again
 
     def _hold(self, result: Result) -> None:
-        """Make a result ready, or in order those that it was the last to be missing for."""
+        """Make a result ready, or in order those that it was the last to be missing for. Twice is as good as once."""
         if not self._ordered:
-            self._ready.append(result)
+            self._ready[result.index] = result
             return
         self._held[result.index] = result
         while self._next in self._held:
-            self._ready.append(self._held.pop(self._next))
+            self._ready[self._next] = self._held[self._next]
             self._next += 1
+            del self._held[self._next - 1]
 
     def end(self) -> None:
         """End what is in flight: wait for it if it is written to a file, else cancel it. A process that inherited the
@@ -189,12 +189,12 @@ class Run:
             while self._flight and self._waits_at_end:
                 self._flight.drop_finished()
         finally:
-            self._gives_up = True
+            self._flight.stop_writing()
             self._flight.cancel_unbegun()  # not before, because Dask cancels what it has begun, too
             while self._flight and self._cancel is not None:
                 self._cancel()
                 self._flight.drop_finished()
 
 
-def _failed(task: Task, error: Exception) -> Result:
+def _without_turn(task: Task, error: Exception) -> Result:
     return Result(task.key, task.index, error=error.with_traceback(None), started=time())

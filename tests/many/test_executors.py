@@ -39,6 +39,7 @@ from chatstream import (
 )
 from chatstream._runtime import process
 from chatstream.many import asking
+from chatstream.many.futures import Futures
 from chatstream.many.result import Result
 from chatstream.many.run import Run
 from chatstream.many.tasks import Task
@@ -438,15 +439,14 @@ def test_a_child_that_leaves_an_inherited_run_ends_at_once_and_the_parent_gets_a
     assert (ended.stdout, ended.stderr) == ("7 3\n", "")
 
 
-def test_a_run_that_another_process_began_is_left_with_its_tasks_in_flight(monkeypatch):
-    class Endless(ThreadPoolExecutor):
+def test_a_run_that_another_process_began_can_only_be_left_with_its_tasks_in_flight(monkeypatch):
+    class Endless(Executor):
         def submit(self, *_: Any) -> Any:
             return Future()
 
     run = Run(
-        Endless(1),
+        Futures(None, Endless(), Result),
         lambda index, given: Task(index, given, given, given),
-        lambda task: (len, task.prompt),
         lambda: None,
         concurrency=1,
         ordered=False,
@@ -454,5 +454,7 @@ def test_a_run_that_another_process_began_is_left_with_its_tasks_in_flight(monke
     )
     run._begin(0, "a")
     monkeypatch.setattr(process, "pid", -1)
+    with within(1.0), pytest.raises(ConfigError, match="can't go on in a forked process: call map_prompts there"):
+        next(run.results([], print))
     with within(1.0):
         run.end()

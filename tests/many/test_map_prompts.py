@@ -6,7 +6,7 @@ import pickle
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ from chatstream import (
     UnexpectedStatus,
     map_prompts,
 )
-from chatstream.many import flight, run
+from chatstream.many import run
+from chatstream.many.futures import Futures
 from chatstream.many.tasks import Task
 from chatstream.testing import cut, delta, end, finish, head, status, text_answer
 
@@ -403,6 +404,37 @@ def interrupt_when(interrupt: Any) -> Any:
     return start
 
 
+class Promising(Executor):
+    """Gives out futures that were made before."""
+
+    def __init__(self, *futures: Future[Any]) -> None:
+        self._futures = list(futures)
+
+    def submit(self, *_: Any) -> Any:
+        return self._futures.pop(0)
+
+
+class RefusingExecutor(ThreadPoolExecutor):
+    """Raises an exception instead of taking a task."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(1)
+        self._error = error
+
+    def submit(self, *_: Any, **__: Any) -> Any:
+        raise self._error
+
+
+class Written:
+    """A file of results that notes their keys only."""
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+
+    def write(self, result: Result, task: Task) -> None:
+        self.written.append(result.key)
+
+
 @pytest.mark.parametrize("ordered", [False, True])
 def test_ctrl_c_hands_over_what_is_in_flight_and_takes_no_more_prompts(
     serve, connect, tmp_path, interrupt_when, ordered
@@ -444,18 +476,6 @@ def test_ctrl_c_in_order_hands_over_results_that_wait_for_an_earlier_one(serve, 
     assert 1 <= len(seen) <= 2 * run.LOOKAHEAD
 
 
-class Interrupted(dict):
-    """The tasks in flight of a run; Ctrl-C comes just before the first of them is taken out."""
-
-    def pop(self, *arguments: Any) -> Any:
-        if not self.interrupted:
-            self.interrupted = True
-            raise KeyboardInterrupt
-        return super().pop(*arguments)
-
-    interrupted = False
-
-
 class InterruptedExecutor(ThreadPoolExecutor):
     """Ctrl-C comes when the second task is submitted, before its result can be announced."""
 
@@ -473,23 +493,6 @@ class InterruptedExecutor(ThreadPoolExecutor):
         return future
 
 
-@pytest.mark.parametrize("ordered", [False, True])
-def test_ctrl_c_between_the_announcement_of_a_result_and_its_taking_loses_nothing(serve, connect, monkeypatch, ordered):
-    both_asked = threading.Barrier(2)
-    client = connect(serve([lambda wire: both_asked.wait(5), Echo()]))
-
-    class InterruptedFlight(flight.Flight):
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments)
-            self._futures = Interrupted()
-
-    monkeypatch.setattr(run, "Flight", InterruptedFlight)
-    seen: list[Result] = []
-    with within(5.0), pytest.raises(KeyboardInterrupt):
-        seen.extend(map_prompts(client, ["a", "b", "c"], concurrency=2, ordered=ordered))
-    assert sorted(texts(seen)) == ["a", "b"]
-
-
 def test_ctrl_c_between_the_submission_of_a_task_and_its_callback_loses_nothing(client, tmp_path):
     seen: list[Result] = []
     with InterruptedExecutor(2) as executor, within(5.0), pytest.raises(KeyboardInterrupt):
@@ -499,16 +502,40 @@ def test_ctrl_c_between_the_submission_of_a_task_and_its_callback_loses_nothing(
 
 
 def test_a_result_that_is_found_after_it_was_announced_is_written_once():
-    written: list[str] = []
-    tasks = flight.Flight(lambda result, task: written.append(task.key))
     future: Future[Result] = Future()
-    tasks.begin(Task(0, "a", "hash", "Hi"), future)
+    store = Written()
+    tasks = Futures(store, Promising(future), Result)
+    tasks.begin(Task(0, "a", "hash", "Hi"))
     future.set_result(result := Result("a", 0))
-    for _ in range(2):  # the first takes the announcement, and the second looks for tasks without one
-        tasks._wait()
-    assert written == ["a"]
-    assert tasks.take() is result
+    tasks._find()
+    assert store.written == ["a"]
+    assert tasks.wait() is result
+    tasks.drop()
     assert not tasks
+
+
+def test_ctrl_c_while_an_executor_accepts_a_task_ends_the_run(client):
+    """Whether it was accepted is not known, so nothing waits for it."""
+    with within(5.0), pytest.raises(KeyboardInterrupt):
+        list(map_prompts(client, ["a", "b"], executor=RefusingExecutor(KeyboardInterrupt())))
+
+
+def test_a_task_that_was_perhaps_not_accepted_is_not_cancelled_and_not_waited_for():
+    tasks = Futures(None, RefusingExecutor(KeyboardInterrupt()), Result)
+    with pytest.raises(KeyboardInterrupt):
+        tasks.begin(Task(0, "a", "hash", "Hi"))
+    tasks.cancel_unbegun()
+    with within(1.0):
+        assert tasks.wait() is None
+
+
+def test_a_loop_that_is_left_cancels_what_an_executor_has_not_begun(serve, connect):
+    server = serve(text_answer("x"), [head(), wait_for(threading.Event())])
+    with within(5.0), ThreadPoolExecutor(1) as executor:
+        results = map_prompts(connect(server), map(str, range(9)), executor=executor, concurrency=4)
+        next(results)
+        results.close()
+    assert len(server.requests) <= 2
 
 
 def test_a_second_ctrl_c_cancels_what_is_in_flight(serve, connect, tmp_path, interrupt_when):

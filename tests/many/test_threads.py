@@ -1,0 +1,312 @@
+"""The threads of a run: how many there are, and what ends with them, whoever ends the run and when."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from echo import Echo, lines_of, texts_of
+from support import within
+
+from chatstream import Result, map_prompts
+from chatstream.many import mapping
+from chatstream.many.flight import Entry
+from chatstream.many.tasks import Task
+from chatstream.many.threads import Threads
+
+PROGRAM = Path(__file__).with_name("interrupted_at_each_line.py")
+
+
+def run_program(*arguments: str, cwd: Path) -> str:
+    """What a program of Python prints, which must end well and without a word on stderr."""
+    ended = subprocess.run(
+        [sys.executable, *arguments], check=False, cwd=cwd, capture_output=True, text=True, timeout=60
+    )
+    assert (ended.stderr, ended.returncode) == ("", 0)
+    return ended.stdout
+
+
+def until(condition: Callable[[], object], seconds: float = 5.0) -> bool:
+    """Whether a condition comes true within ``seconds``."""
+    due = time.monotonic() + seconds
+    while not (is_true := bool(condition())) and time.monotonic() < due:
+        time.sleep(0.002)
+    return is_true
+
+
+def has_threads() -> bool:
+    return any(thread.name.startswith("chatstream_") for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("out", [(), ("out.jsonl",)], ids=["no file", "file"])
+@pytest.mark.parametrize("ordered", [False, True])
+def test_ctrl_c_at_any_line_of_a_run_loses_and_repeats_nothing(tmp_path, ordered, out):
+    """It hung for ever if it came while a task was submitted, or left a prompt asked for and not written."""
+    *wrong, runs = run_program(str(PROGRAM), str(ordered), *out, cwd=tmp_path).splitlines()
+    assert wrong == []
+    assert int(runs.removesuffix(" runs")) > 200
+
+
+@pytest.fixture
+def interrupted_flight() -> Iterator[tuple[Threads, list[str]]]:
+    """A flight with a task that an interrupt has kept from the queue, and the keys that were asked for."""
+    asked: list[str] = []
+
+    def ask(task: Task) -> Result:
+        asked.append(task.key)
+        return Result(task.key, task.index)
+
+    flight = Threads(None, ask, 2)
+    flight._entries[0] = Entry(Task(0, "a", "hash", "Hi"))
+    yield flight, asked
+    flight.end()
+
+
+def test_a_task_that_an_interrupt_has_kept_from_the_queue_is_found_and_asked_for_once(interrupted_flight):
+    flight, asked = interrupted_flight
+    for _ in range(3):  # what is found twice, before a thread has claimed it, is in the queue twice
+        flight._queue.put(flight._entries[0])
+    with within(5.0):
+        assert [outcome.key for outcome in take(flight, 1)] == ["a"]
+    flight._entries[0] = Entry(Task(0, "b", "hash", "Hi"))
+    with within(5.0):
+        assert [outcome.key for outcome in take(flight, 1)] == ["b"]
+    assert asked == ["a", "b"]
+
+
+def test_a_task_that_no_thread_has_begun_is_cancelled(interrupted_flight):
+    flight, asked = interrupted_flight
+    flight.cancel_unbegun()
+    assert not flight
+    assert flight.wait() is None
+    assert asked == []
+
+
+# ── how many ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Room:
+    """Tasks wait in it for each other; notes the threads that came."""
+
+    def __init__(self) -> None:
+        self.threads: set[str] = set()
+        self.open = threading.Event()
+
+    def ask(self, task: Task) -> Result:
+        self.threads.add(threading.current_thread().name)
+        assert self.open.wait(5)
+        return Result(task.key, task.index)
+
+
+def begin(flight: Threads, *indices: int) -> None:
+    for index in indices:
+        flight.begin(Task(index, str(index), "hash", "Hi"))
+
+
+def take(flight: Threads, count: int) -> list[Any]:
+    outcomes = []
+    for _ in range(count):
+        outcomes.append(flight.wait())
+        flight.drop()
+    return outcomes
+
+
+def test_there_are_as_many_threads_as_tasks_and_no_more_than_allowed():
+    room = Room()
+    flight = Threads(None, room.ask, 3)
+    with within(5.0):
+        begin(flight, 0)
+        assert until(lambda: len(room.threads) == 1)
+        begin(flight, 1, 2, 3, 4)
+        assert until(lambda: len(room.threads) == 3)
+        room.open.set()
+        assert {outcome.index for outcome in take(flight, 5)} == {0, 1, 2, 3, 4}
+    assert not flight
+    assert room.threads == {"chatstream_1", "chatstream_2", "chatstream_3"}
+    flight.end()
+    assert until(lambda: not has_threads())
+
+
+def test_tasks_one_after_the_other_need_two_threads(monkeypatch):
+    started: list[str] = []
+    start = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: (started.append(thread.name), start(thread)))
+    room = Room()
+    room.open.set()
+    flight = Threads(None, room.ask, 50)
+    with within(5.0):
+        for index in range(30):
+            begin(flight, index)
+            take(flight, 1)
+    flight.end()
+    assert len([name for name in started if name.startswith("chatstream")]) <= 2
+
+
+def test_where_the_system_has_no_more_threads_those_that_run_do_the_work(monkeypatch):
+    refused, start = iter([True, False, True, True]), threading.Thread.start
+
+    def start_some(thread: threading.Thread) -> None:
+        if thread.name.startswith("chatstream") and next(refused, False):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    room = Room()
+    room.open.set()
+    flight = Threads(None, room.ask, 4)
+    with monkeypatch.context() as patched, within(5.0):
+        patched.setattr(threading.Thread, "start", start_some)
+        begin(flight, 0)
+        assert [outcome.index for outcome in take(flight, 1)] == [0]
+        begin(flight, 1, 2)
+        assert {outcome.index for outcome in take(flight, 2)} == {1, 2}
+    flight.end()
+
+
+# ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+SLOW = 0.4  # seconds until an answer to "slow"
+
+
+def answer_three() -> Callable[[Any], None]:
+    """A step that answers when three have asked, those whose prompt is "slow" later than the others."""
+    three = threading.Barrier(3, timeout=5)
+
+    def step(wire: Any) -> None:
+        three.wait()
+        if wire.request.json["messages"][-1]["content"] == "slow":
+            wire.wait(SLOW)
+        Echo()(wire)
+
+    return step
+
+
+@pytest.mark.parametrize("with_file", [False, True])
+def test_a_hook_that_closes_the_results_of_its_own_run_does_not_wait_for_itself(serve, connect, tmp_path, with_file):
+    may_close, closed = threading.Event(), threading.Event()
+
+    def close(info: Any) -> None:
+        if info.turn.text == "close":
+            assert may_close.wait(5)
+            with within(0.2):
+                results.close()
+            closed.set()
+
+    out = tmp_path / "out.jsonl"
+    results = map_prompts(
+        connect(serve([answer_three()]), on_turn=close),
+        ["first", "close", "slow"],
+        concurrency=3,
+        out=out if with_file else None,
+    )
+    with within(5.0):
+        next(results)
+        may_close.set()
+        assert closed.wait(5)
+        assert until(lambda: not has_threads())
+    if with_file:
+        assert sorted(texts_of(out)) == ["close", "first", "slow"]
+
+
+def test_results_that_the_garbage_collector_closes_in_a_thread_of_their_run_are_all_written(serve, connect, tmp_path):
+    """The run was part of a reference cycle, and a thread of it the first to collect garbage."""
+    may_collect = threading.Event()
+
+    def collect(info: Any) -> None:
+        if info.turn.text == "collect":
+            assert may_collect.wait(5)
+            gc.collect()
+
+    out = tmp_path / "out.jsonl"
+    client = connect(serve([answer_three()]), on_turn=collect)
+    cycle: list[Any] = [map_prompts(client, ["first", "collect", "slow"], concurrency=3, out=out)]
+    cycle.append(cycle)
+    with within(5.0):
+        gc.disable()
+        try:
+            next(cycle[0])
+            del cycle
+            may_collect.set()
+            assert until(lambda: not has_threads())
+        finally:
+            gc.enable()
+    assert sorted(texts_of(out)) == ["collect", "first", "slow"]
+
+
+def test_the_end_of_a_program_ends_its_open_runs_but_not_one_that_another_thread_is_reading(serve, connect):
+    may_go_on = threading.Event()
+    client = connect(serve([Echo()]))
+    half_read = map_prompts(client, list("abcd"))
+    next(half_read)
+
+    def read() -> None:
+        got.extend(result.turn.text for result in read_elsewhere)
+
+    def hold(_: Any) -> None:
+        assert may_go_on.wait(5)
+
+    read_elsewhere = map_prompts(client, list("abcd"), progress=hold)
+    got: list[str] = []
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        assert until(lambda: read_elsewhere.gi_running)
+        mapping._end_open_runs()
+    finally:
+        may_go_on.set()
+        reader.join()
+    assert list(half_read) == []
+    assert sorted(got) == list("abcd")
+
+
+LEFT_OPEN = """
+import sys, threading
+from chatstream import Client, Provider, map_prompts
+from chatstream.testing import FaultServer, head, pause, text_answer
+server = FaultServer({script}).__enter__()
+client = Client(Provider("t", server.url), model="m")
+options = {{"out": sys.argv[1]}} if len(sys.argv) > 1 else {{}}
+results = map_prompts(client, map(str, range(99)), concurrency=3, **options)
+{rest}
+"""
+
+
+def test_a_program_that_ends_with_a_half_read_run_writes_what_is_in_flight(tmp_path):
+    script = f"[pause({SLOW}), *text_answer('x')]"
+    program = LEFT_OPEN.format(script=script, rest="next(results); print(len(server.requests))")
+    assert run_program("-c", program, "out.jsonl", cwd=tmp_path) in ("3\n", "4\n", "5\n")
+    assert 3 <= len(lines_of(tmp_path / "out.jsonl")) <= 5
+
+
+def test_a_program_that_ends_with_a_half_read_run_without_a_file_cancels_what_is_in_flight(tmp_path):
+    script = "text_answer('x'), [head(), pause(999)]"
+    program = LEFT_OPEN.format(script=script, rest="print(next(results).turn.text)")
+    with within(10.0):
+        assert run_program("-c", program, cwd=tmp_path) == "x\n"
+
+
+def test_a_run_in_another_thread_goes_on_after_the_main_thread_has_ended(tmp_path):
+    """It ended with RuntimeError: cannot schedule new futures after shutdown."""
+    rest = "threading.Thread(target=lambda: print(len(list(results)))).start()"
+    assert run_program("-c", LEFT_OPEN.format(script="text_answer('x')", rest=rest), cwd=tmp_path) == "99\n"
+
+
+def test_a_program_ends_while_a_daemon_thread_reads_a_run(tmp_path):
+    rest = """
+first = threading.Event()
+def read():
+    for result in results:
+        first.set()
+threading.Thread(target=read, daemon=True).start()
+print(first.wait(10))
+"""
+    script = f"text_answer('x'), [pause({SLOW}), *text_answer('x')]"
+    with within(10.0):
+        assert run_program("-c", LEFT_OPEN.format(script=script, rest=rest), cwd=tmp_path) == "True\n"
