@@ -83,8 +83,8 @@ class RateLimit:
         if not self._interval and self._paused_until <= monotonic():
             return 0.0
         began = monotonic()
-        self._enter(scope.started)
         try:
+            self._enter(scope.started)
             while True:
                 paused, delay = self._delay(scope.started)
                 left = most - (monotonic() - began)
@@ -95,8 +95,7 @@ class RateLimit:
                     log.info("waiting %.3g s for the end of the server's rate limit", paused)
                 scope.sleep(min(delay, left, scope.remaining()))
         finally:
-            with self._lock.current:
-                self._waiting.remove(scope.started)
+            self._leave(scope.started)
 
     def _enter(self, began: float) -> None:
         with self._lock.current:
@@ -104,6 +103,11 @@ class RateLimit:
                 self._process = os.getpid()
                 self._waiting.clear()
             insort(self._waiting, began)
+
+    def _leave(self, began: float) -> None:
+        with self._lock.current:
+            if began in self._waiting:  # an exception of a signal handler may have come before `_enter`
+                self._waiting.remove(began)
 
     def _delay(self, began: float) -> tuple[float, float]:
         """Seconds until the pause ends, and seconds until the call may send or should ask again."""

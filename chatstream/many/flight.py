@@ -19,6 +19,7 @@ from queue import Empty, SimpleQueue
 from threading import get_ident
 
 from .._dataclass import frozen
+from .._http.callers import caused_by_signal_handler
 from .result import Result
 from .store import Store
 from .tasks import Task
@@ -144,8 +145,10 @@ class Flight(ABC):
             self.write(outcome, entry.task)
         except (BrokenExecutor, CancelledError) as error:
             outcome = error
+        except Exception as error:
+            outcome = Lost(entry.task, error) if is_lost and not caused_by_signal_handler(error) else error
         except BaseException as error:
-            outcome = Lost(entry.task, error) if is_lost and isinstance(error, Exception) else error
+            outcome = error
         self._outcomes.append((entry.task.index, outcome))
         if self._announced.empty():
             self._announced.put(None)

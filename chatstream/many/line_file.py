@@ -74,6 +74,8 @@ class LineFile:
     def append(self, line: bytes) -> None:
         """Append a whole line, or nothing. Raises OSError if it can't; what was written before stays whole."""
         with self._lock.current:
+            if self._file.closed:  # by the end of the run; its number may be that of another file now
+                raise OSError(errno.EBADF, "can't write a result: the run has ended", self.path)
             self._write(line)
             if monotonic() - self._synced_at >= SYNC_INTERVAL:
                 self.sync()
@@ -109,6 +111,14 @@ class LineFile:
 
     def close(self) -> None:
         """Let other runs have the file."""
+        with self._lock.current:
+            if fcntl is not None and not self._file.closed:  # pragma: no branch  (not on Windows)
+                with suppress(OSError):  # of a file system without locks
+                    fcntl.flock(self._file, fcntl.LOCK_UN)  # a child that was forked just now may have it, too
+            self._file.close()
+
+    def close_in_child(self) -> None:
+        """Close the file in a forked process. The lock stays with the parent."""
         self._file.close()
 
     def replace(self, copy: Callable[[BinaryIO, BinaryIO], None]) -> None:
@@ -148,7 +158,7 @@ def _remove(path: str) -> None:
 def _close_in_child() -> None:
     """Close the files of the parent: a worker that survives a killed run would hold their locks."""
     for file in list(_open_files):
-        file.close()
+        file.close_in_child()
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch  (not on Windows)

@@ -20,6 +20,7 @@ from collections.abc import Callable, Generator, Iterable
 from time import time
 from typing import Any
 
+from .._http.callers import caused_by_signal_handler
 from .._runtime import process
 from ..errors import ConfigError
 from .flight import Flight, Lost
@@ -31,7 +32,8 @@ LOOKAHEAD = 8
 
 
 class Entries:
-    """The entries of a run, counted from 0. They end at an exception of the iterable, which is kept in ``error``."""
+    """The entries of a run, counted from 0. They end at an exception of the iterable, which is kept in ``error``.
+    One of a signal handler is raised at once."""
 
     def __init__(self, entries: Iterable[Any]) -> None:
         self._numbered = enumerate(entries)
@@ -42,6 +44,8 @@ class Entries:
         try:
             return next(self._numbered, None) if self.error is None else None
         except Exception as error:
+            if caused_by_signal_handler(error):
+                raise
             self.error = error
             return None
 
@@ -134,6 +138,8 @@ class Run:
         try:
             task = self._make(index, given)
         except Exception as error:
+            if caused_by_signal_handler(error):
+                raise
             task, wrong = unmade_task(index, given), error
         if self._store is not None:
             try:

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, BinaryIO
 
+from .._http.callers import caused_by_signal_handler
 from ..errors import ConfigError
 from .batch import ID, decode_batch, encode_batch
 from .index import Index
@@ -131,6 +132,8 @@ class Store:
         try:
             found = decode_batch(line) if "custom_id" in line else decode_result(line)
         except Exception as error:  # the line has been changed, or a newer version of this library has written it
+            if caused_by_signal_handler(error):
+                raise
             raise ConfigError(f"{self.path} has an answer under {task.key!r} that can't be read: {error}") from None
         return Result(task.key, task.index, found.turn, None, (), found.started, found.seconds, True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from bisect import insort
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
@@ -27,6 +28,7 @@ from chatstream import (
 )
 from chatstream._calls import backoff
 from chatstream._http.cancel_scope import CancelScope
+from chatstream._retries import rate_limit
 from chatstream._retries.rate_limit import FIRST_INTERVAL, LONGEST_INTERVAL, RateLimit
 from chatstream.testing import Wire, delta, end, event, head, status, text_answer
 
@@ -258,6 +260,21 @@ def test_a_forked_process_does_not_wait_for_the_threads_of_its_parent(monkeypatc
     limit._waiting = [0.0] * 1000  # calls of threads that exist in the parent only
     monkeypatch.setattr(os, "getpid", lambda: -1)
     with within(0.3, least=0.05):
+        limit.wait(CancelScope(), 9.0)
+    assert limit._waiting == []
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_an_interrupted_call_leaves_no_place_among_those_that_wait(monkeypatch, before):
+    def interrupted(waiting: list[float], began: float) -> None:
+        if not before:
+            insort(waiting, began)
+        raise KeyboardInterrupt
+
+    limit = RateLimit()
+    limit.pause(5.0, time.monotonic())
+    monkeypatch.setattr(rate_limit, "insort", interrupted)
+    with pytest.raises(KeyboardInterrupt):
         limit.wait(CancelScope(), 9.0)
     assert limit._waiting == []
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +50,16 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 def texts_of(path: Path) -> list[str]:
     """The texts of the answers in a file of results."""
     return [line["turn"]["items"][0]["content"][0]["text"] for line in lines_of(path) if "turn" in line]
+
+
+def texts(results: Iterable[Any]) -> list[str]:
+    return [result.turn.text for result in results]
+
+
+def run_program(*arguments: str, cwd: Path) -> str:
+    """What a program of Python prints, which must end well and without a word on stderr."""
+    ended = subprocess.run(
+        [sys.executable, *arguments], check=False, cwd=cwd, capture_output=True, text=True, timeout=60
+    )
+    assert (ended.stderr, ended.returncode) == ("", 0)
+    return ended.stdout

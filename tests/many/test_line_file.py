@@ -204,14 +204,14 @@ def read_only_folder() -> Iterator[Path]:
         folder.chmod(0o755)
 
 
-def test_a_file_that_can_not_be_made_is_an_error_of_the_first_result(client_of_echo, tmp_path):
+def test_a_file_that_can_not_be_made_is_an_error_of_the_first_result(client, tmp_path):
     (tmp_path / "file").touch()
     for path, kind in (
         (tmp_path, IsADirectoryError),
         (tmp_path / "nowhere" / "out.jsonl", FileNotFoundError),
         (tmp_path / "file" / "out.jsonl", NotADirectoryError),
     ):
-        results = map_prompts(client_of_echo, ["a"], out=path)
+        results = map_prompts(client, ["a"], out=path)
         with pytest.raises(kind) as caught:
             next(results)
         assert caught.value.filename == os.fspath(path)
@@ -230,21 +230,16 @@ def test_a_folder_that_can_not_be_written_is_an_error_unless_its_file_can_be_con
     assert out.read_bytes() == whole
 
 
-@pytest.fixture
-def client_of_echo(serve: Any, connect: Any) -> Any:
-    return connect(serve([Echo()]))
-
-
 # ── what becomes of the file meanwhile ──────────────────────────────────────────────────────────────────────────
 
 
 def test_a_file_that_is_removed_during_a_run_is_an_error_of_the_run_within_a_second_or_at_its_end(
-    client_of_echo, out, monkeypatch
+    client, out, monkeypatch
 ):
     for interval in (3600.0, 0.0):
         monkeypatch.setattr(line_file, "SYNC_INTERVAL", interval)
         seen: list[Result] = []
-        results = map_prompts(client_of_echo, [f"p{number}" for number in range(20)], out=out, concurrency=1)
+        results = map_prompts(client, [f"p{number}" for number in range(20)], out=out, concurrency=1)
         seen.append(next(results))
         out.unlink()
         with pytest.raises(FileNotFoundError, match="was removed before the run ended") as caught:
@@ -253,18 +248,18 @@ def test_a_file_that_is_removed_during_a_run_is_an_error_of_the_run_within_a_sec
         assert len(seen) == 20 if interval else len(seen) < 4
 
 
-def test_a_removed_file_does_not_hide_the_error_that_ends_the_run(client_of_echo, out):
+def test_a_removed_file_does_not_hide_the_error_that_ends_the_run(client, out):
     def prompts() -> Iterator[str]:
         yield "a"
         out.unlink()
         raise LookupError("no more")
 
     with pytest.raises(LookupError, match="no more"):
-        list(map_prompts(client_of_echo, prompts(), out=out, concurrency=1))
+        list(map_prompts(client, prompts(), out=out, concurrency=1))
 
 
-def test_a_file_that_is_moved_during_a_run_gets_all_its_lines(client_of_echo, out):
-    results = map_prompts(client_of_echo, ["a", "b", "c"], out=out, concurrency=1)
+def test_a_file_that_is_moved_during_a_run_gets_all_its_lines(client, out):
+    results = map_prompts(client, ["a", "b", "c"], out=out, concurrency=1)
     next(results)
     moved = out.rename(out.with_suffix(".moved"))
     assert len(list(results)) == 2
@@ -312,38 +307,38 @@ def test_of_several_runs_that_open_one_file_at_the_same_time_one_gets_it(out, co
 
 
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
-def test_a_run_goes_on_without_a_lock_on_a_file_system_that_has_none(client_of_echo, out, monkeypatch, code):
+def test_a_run_goes_on_without_a_lock_on_a_file_system_that_has_none(client, out, monkeypatch, code):
     def flock(*arguments: Any) -> None:
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(line_file.fcntl, "flock", flock)
     for prompts in ([5, "a"], ["a", "b"]):  # the second run takes out the line of an error
-        results = list(map_prompts(client_of_echo, prompts, out=out, ordered=True))
+        results = list(map_prompts(client, prompts, out=out, ordered=True))
     assert [result.resumed for result in results] == [True, False]
     assert texts_of(out) == ["a", "b"]
 
 
-def test_a_file_that_can_not_be_locked_is_an_error_of_the_run(client_of_echo, out, monkeypatch):
+def test_a_file_that_can_not_be_locked_is_an_error_of_the_run(client, out, monkeypatch):
     def flock(*arguments: Any) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(line_file.fcntl, "flock", flock)
     with pytest.raises(OSError, match="Input/output error"):
-        next(map_prompts(client_of_echo, ["a"], out=out))
+        next(map_prompts(client, ["a"], out=out))
 
 
-def test_a_named_pipe_gets_the_lines_as_they_come(client_of_echo, tmp_path):
+def test_a_named_pipe_gets_the_lines_as_they_come(client, tmp_path):
     pipe, lines = tmp_path / "pipe", list[bytes]()
     os.mkfifo(pipe)
     reader = threading.Thread(target=lambda: lines.extend(pipe.read_bytes().splitlines()))
     reader.start()
     with within(5.0):
-        assert len(list(map_prompts(client_of_echo, ["a", "b", "c"], out=pipe))) == 3
+        assert len(list(map_prompts(client, ["a", "b", "c"], out=pipe))) == 3
         reader.join()
     assert len(lines) == 3
 
 
-def test_a_pipe_whose_reader_has_gone_ends_the_run_with_an_error(client_of_echo, tmp_path):
+def test_a_pipe_whose_reader_has_gone_ends_the_run_with_an_error(client, tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
 
@@ -359,10 +354,50 @@ def test_a_pipe_whose_reader_has_gone_ends_the_run_with_an_error(client_of_echo,
     reader = threading.Thread(target=read_a_line)
     reader.start()
     with within(5.0), pytest.raises(BrokenPipeError, match=f"can't write a result: {os.strerror(errno.EPIPE)}"):
-        list(map_prompts(client_of_echo, prompts(), out=pipe, concurrency=1))
+        list(map_prompts(client, prompts(), out=pipe, concurrency=1))
 
 
-def test_a_run_whose_file_is_the_null_device_keeps_nothing(client_of_echo):
+def test_a_run_whose_file_is_the_null_device_keeps_nothing(client):
     for _ in range(2):
-        results = list(map_prompts(client_of_echo, ["a", "b"], out=os.devnull))
+        results = list(map_prompts(client, ["a", "b"], out=os.devnull))
         assert [result.resumed for result in results] == [False, False]
+
+
+def test_a_child_that_was_forked_while_the_file_was_opened_does_not_keep_it_from_the_next_run(out):
+    """Its copy of the file has the lock of the run, too. Here a second descriptor stands for it."""
+    with Store(out) as store:
+        inherited = os.dup(store._file._file.fileno())
+    try:
+        write(out, "a")
+    finally:
+        os.close(inherited)
+    assert len(lines_of(out)) == 1
+
+
+def test_a_file_is_not_closed_in_the_middle_of_a_line_and_not_written_to_afterwards(out, monkeypatch):
+    """The number of a closed file may be that of another one, into which the line would go."""
+    writing, may_go_on = threading.Event(), threading.Event()
+    write_to_descriptor = os.write
+
+    def write_slowly(descriptor: int, data: bytes) -> int:
+        writing.set()
+        assert may_go_on.wait(5)
+        return write_to_descriptor(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write_slowly)
+    store = Store(out)
+    writer = threading.Thread(target=store.write, args=[answer("a"), task("a")])
+    writer.start()
+    assert writing.wait(5)
+    closer = threading.Thread(target=store._file.close)
+    closer.start()
+    closer.join(0.1)
+    is_open = not store._file.closed
+    may_go_on.set()
+    for thread in (writer, closer):
+        thread.join()
+    assert is_open
+    assert store._file.closed
+    with store, pytest.raises(OSError, match="can't write a result: the run has ended"):
+        store.write(answer("b"), task("b"))
+    assert len(lines_of(out)) == 1

@@ -6,12 +6,12 @@ import pickle
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from echo import USAGE, Echo, lines_of
+from echo import USAGE, Echo, lines_of, texts
 from support import wait_for, within
 
 import chatstream
@@ -28,20 +28,7 @@ from chatstream import (
     map_prompts,
 )
 from chatstream.many import run
-from chatstream.many.futures import Futures
-from chatstream.many.tasks import Task
-from chatstream.testing import cut, delta, end, finish, head, status, text_answer
-
-
-@pytest.fixture
-def client(serve: Any, connect: Any) -> Any:
-    """A client of a server that repeats each prompt."""
-    return connect(serve([Echo()]))
-
-
-def texts(results: Any) -> list[str]:
-    return [result.turn.text for result in results]
-
+from chatstream.testing import cut, delta, head, status, text_answer
 
 # ── prompts and their results ───────────────────────────────────────────────────────────────────────────────────
 
@@ -384,168 +371,6 @@ def test_results_of_prompts_in_flight_are_handed_over_before_what_the_iterable_o
     with pytest.raises(LookupError, match="no more"):
         consume()
     assert sorted(got) == ["a", "b"]
-
-
-@pytest.fixture
-def interrupt_when(interrupt: Any) -> Any:
-    """A function that presses Ctrl-C so many times after an event."""
-
-    def press(event: threading.Event, times: int) -> None:
-        event.wait(10)
-        for _ in range(times):
-            time.sleep(0.1)
-            interrupt()
-
-    def start(event: threading.Event, times: int = 1) -> threading.Thread:
-        thread = threading.Thread(target=press, args=(event, times))
-        thread.start()
-        return thread
-
-    return start
-
-
-class Promising(Executor):
-    """Gives out futures that were made before."""
-
-    def __init__(self, *futures: Future[Any]) -> None:
-        self._futures = list(futures)
-
-    def submit(self, *_: Any) -> Any:
-        return self._futures.pop(0)
-
-
-class RefusingExecutor(ThreadPoolExecutor):
-    """Raises an exception instead of taking a task."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(1)
-        self._error = error
-
-    def submit(self, *_: Any, **__: Any) -> Any:
-        raise self._error
-
-
-class Written:
-    """A file of results that notes their keys only."""
-
-    def __init__(self) -> None:
-        self.written: list[str] = []
-
-    def write(self, result: Result, task: Task) -> None:
-        self.written.append(result.key)
-
-
-@pytest.mark.parametrize("ordered", [False, True])
-def test_ctrl_c_hands_over_what_is_in_flight_and_takes_no_more_prompts(
-    serve, connect, tmp_path, interrupt_when, ordered
-):
-    asked, release = threading.Event(), threading.Event()
-    server = serve([lambda wire: asked.set(), wait_for(release), *text_answer("x")])
-    thread = interrupt_when(asked)
-    threading.Timer(0.5, release.set).start()
-    seen: list[Result] = []
-    results = map_prompts(
-        connect(server), (f"p{n}" for n in range(99)), out=tmp_path / "out.jsonl", concurrency=3, ordered=ordered
-    )
-    with pytest.raises(KeyboardInterrupt):
-        seen.extend(results)
-    thread.join()
-    assert texts(seen) == ["x"] * 3
-    assert len(server.requests) == 3
-    assert len(lines_of(tmp_path / "out.jsonl")) == 3
-
-
-def test_ctrl_c_in_order_hands_over_results_that_wait_for_an_earlier_one(serve, connect, interrupt_when):
-    asked, release = threading.Event(), threading.Event()
-
-    def script(wire: Any) -> None:
-        if wire.request.json["messages"][-1]["content"] == "0":
-            asked.set()
-            wait_for(release)(wire)
-        for step in text_answer("x"):
-            step(wire)
-
-    thread = interrupt_when(asked)
-    threading.Timer(0.6, release.set).start()
-    results = map_prompts(connect(serve([script])), map(str, range(9999)), concurrency=2, ordered=True)
-    seen: list[int] = []
-    with pytest.raises(KeyboardInterrupt):
-        seen.extend(result.index for result in results)
-    thread.join()
-    assert seen == sorted(seen)
-    assert 1 <= len(seen) <= 2 * run.LOOKAHEAD
-
-
-class InterruptedExecutor(ThreadPoolExecutor):
-    """Ctrl-C comes when the second task is submitted, before its result can be announced."""
-
-    submitted = 0
-
-    def submit(self, *arguments: Any, **named: Any) -> Any:
-        future = super().submit(*arguments, **named)
-        self.submitted += 1
-        if self.submitted == 2:
-
-            def interrupt(_: Any) -> None:
-                raise KeyboardInterrupt
-
-            future.add_done_callback = interrupt  # type: ignore[method-assign]
-        return future
-
-
-def test_ctrl_c_between_the_submission_of_a_task_and_its_callback_loses_nothing(client, tmp_path):
-    seen: list[Result] = []
-    with InterruptedExecutor(2) as executor, within(5.0), pytest.raises(KeyboardInterrupt):
-        seen.extend(map_prompts(client, ["a", "b", "c"], executor=executor, out=tmp_path / "out.jsonl"))
-    assert sorted(texts(seen)) == ["a", "b"]
-    assert len(lines_of(tmp_path / "out.jsonl")) == 2
-
-
-def test_a_result_that_is_found_after_it_was_announced_is_written_once():
-    future: Future[Result] = Future()
-    store = Written()
-    tasks = Futures(store, Promising(future), Result)
-    tasks.begin(Task(0, "a", "hash", "Hi"))
-    future.set_result(result := Result("a", 0))
-    tasks._find()
-    assert store.written == ["a"]
-    assert tasks.wait() is result
-    tasks.drop()
-    assert not tasks
-
-
-def test_ctrl_c_while_an_executor_accepts_a_task_ends_the_run(client):
-    """Whether it was accepted is not known, so nothing waits for it."""
-    with within(5.0), pytest.raises(KeyboardInterrupt):
-        list(map_prompts(client, ["a", "b"], executor=RefusingExecutor(KeyboardInterrupt())))
-
-
-def test_a_task_that_was_perhaps_not_accepted_is_not_cancelled_and_not_waited_for():
-    tasks = Futures(None, RefusingExecutor(KeyboardInterrupt()), Result)
-    with pytest.raises(KeyboardInterrupt):
-        tasks.begin(Task(0, "a", "hash", "Hi"))
-    tasks.cancel_unbegun()
-    with within(1.0):
-        assert tasks.wait() is None
-
-
-def test_a_loop_that_is_left_cancels_what_an_executor_has_not_begun(serve, connect):
-    server = serve(text_answer("x"), [head(), wait_for(threading.Event())])
-    with within(5.0), ThreadPoolExecutor(1) as executor:
-        results = map_prompts(connect(server), map(str, range(9)), executor=executor, concurrency=4)
-        next(results)
-        results.close()
-    assert len(server.requests) <= 2
-
-
-def test_a_second_ctrl_c_cancels_what_is_in_flight(serve, connect, tmp_path, interrupt_when):
-    asked = threading.Event()
-    server = serve([lambda wire: asked.set(), head(), delta("a"), wait_for(threading.Event()), finish(), end()])
-    thread = interrupt_when(asked, times=2)
-    with within(5.0), pytest.raises(KeyboardInterrupt):
-        list(map_prompts(connect(server), ["a", "b"], out=tmp_path / "out.jsonl"))
-    thread.join()
-    assert lines_of(tmp_path / "out.jsonl") == []
 
 
 def test_a_missing_folder_of_the_file_is_an_error_of_the_first_result(client):

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import gc
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from echo import Echo, lines_of, texts_of
+from echo import Echo, lines_of, run_program, texts_of
 from support import within
 
 from chatstream import Result, map_prompts
@@ -20,17 +17,6 @@ from chatstream.many import mapping
 from chatstream.many.flight import Entry
 from chatstream.many.tasks import Task
 from chatstream.many.threads import Threads
-
-PROGRAM = Path(__file__).with_name("interrupted_at_each_line.py")
-
-
-def run_program(*arguments: str, cwd: Path) -> str:
-    """What a program of Python prints, which must end well and without a word on stderr."""
-    ended = subprocess.run(
-        [sys.executable, *arguments], check=False, cwd=cwd, capture_output=True, text=True, timeout=60
-    )
-    assert (ended.stderr, ended.returncode) == ("", 0)
-    return ended.stdout
 
 
 def until(condition: Callable[[], object], seconds: float = 5.0) -> bool:
@@ -43,15 +29,6 @@ def until(condition: Callable[[], object], seconds: float = 5.0) -> bool:
 
 def has_threads() -> bool:
     return any(thread.name.startswith("chatstream_") for thread in threading.enumerate())
-
-
-@pytest.mark.parametrize("out", [(), ("out.jsonl",)], ids=["no file", "file"])
-@pytest.mark.parametrize("ordered", [False, True])
-def test_ctrl_c_at_any_line_of_a_run_loses_and_repeats_nothing(tmp_path, ordered, out):
-    """It hung for ever if it came while a task was submitted, or left a prompt asked for and not written."""
-    *wrong, runs = run_program(str(PROGRAM), str(ordered), *out, cwd=tmp_path).splitlines()
-    assert wrong == []
-    assert int(runs.removesuffix(" runs")) > 200
 
 
 @pytest.fixture
