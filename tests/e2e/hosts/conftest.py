@@ -18,7 +18,7 @@ from web_hosts import COMMANDS, WebHost, free_port, listens
 HERE = Path(__file__).parent
 PROGRAMS = HERE / "programs"
 PROGRAM_SECONDS = 60.0
-START_SECONDS = 15.0
+START_SECONDS = 60.0
 Run = Callable[..., dict[str, Any]]
 
 

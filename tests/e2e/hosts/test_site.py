@@ -128,7 +128,9 @@ class Server(ThreadingHTTPServer):
 
 @pytest.fixture(scope="module")
 def site(environment: Environments, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the built site. A warning of Sphinx is an error."""
+    """The folder of the built site: that of CHATSTREAM_SITE, or a new one. A warning of Sphinx is an error."""
+    if built := os.environ.get("CHATSTREAM_SITE"):
+        return Path(built)
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg", encoding="utf-8")
     packages = setup["options.extras_require"]["docs"].split()

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 HEARTBEAT = 0.4  # seconds, as the applications have it
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 GUNICORN = ["-m", "gunicorn", "--bind", "127.0.0.1:@port", "--graceful-timeout", "1", "--worker-class"]
 COMMANDS = {
     "Flask in gunicorn's sync worker": [*GUNICORN, "sync", "flask_app:app"],

@@ -23,7 +23,7 @@ import pytest
 import trustme
 
 HERE = Path(__file__).parent
-START_SECONDS = 10.0
+START_SECONDS = 30.0
 COMMANDS = {
     "nginx": ["nginx", "-e", "stderr", "-c", "nginx.conf"],
     "haproxy": ["haproxy", "-f", "haproxy.cfg"],
