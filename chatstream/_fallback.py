@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ._calls.call import joined
@@ -160,7 +161,8 @@ class _Route:
         """Let ``reader`` continue with the answer of the next client, after ``error`` has ended its call."""
         call = reader.call
         call.annotate(error)
-        call.end(lambda: reader.turn, error)
+        turn = partial(reader.attempt.turn, call.scope.elapsed, len(call.all_attempts) - 1)
+        call.end(turn, None if reader.ended else error)
         try:
             self._choose_next(error)
             reader.adopt(self.open()._reader)

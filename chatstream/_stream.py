@@ -19,6 +19,7 @@ from ._http.cancel_scope import checked_seconds
 from ._missing import explain_missing
 from ._runtime.clock import monotonic
 from ._runtime.imports import imports
+from ._runtime.locks import ForkSafeLock
 from .errors import Attempt, ConfigError
 from .types.events import Heartbeat, OutputTextDelta, ResponseEvent
 from .types.turn import Timing, Turn
@@ -35,6 +36,7 @@ class ResponseStream:
     def __init__(self, reader: CallReader) -> None:
         self._reader = reader
         self._iterator: Iterator[ResponseEvent] | None = None
+        self._lock = ForkSafeLock()
 
     def __iter__(self) -> Iterator[ResponseEvent]:
         """The events, as they arrive. Raises `StreamError` or a subclass of it, `DeadlineExceeded`, `Cancelled`, and
@@ -42,11 +44,9 @@ class ResponseStream:
         return self._reader.run(Collector.tee)
 
     def __next__(self) -> ResponseEvent:
-        if self._reader.ended:
-            self._iterator = None  # another one says why
-        events = self._iterator = self._iterator or self._reader.run(Collector.tee, loop=False)
+        events = None if self._reader.ended else self._iterator
         try:
-            return next(events)
+            return next(events or _begin_iterator(self))
         except ConfigError:
             self._iterator = None  # it has ended; the stream may have not
             raise
@@ -189,6 +189,15 @@ explain_missing(
         "usage": "use stream.turn.token_usage",
     },
 )
+
+
+def _begin_iterator(stream: ResponseStream) -> Iterator[ResponseEvent]:
+    """The iterator behind `next`, one for all threads: to drop a second one would close the stream. After the end there
+    is a new one each time, which says why."""
+    with stream._lock.current:
+        if stream._iterator is None or stream._reader.ended:
+            stream._iterator = stream._reader.run(Collector.tee, loop=False)
+        return stream._iterator
 
 
 def _started(items: Generator[T, None, None]) -> Generator[T, None, None]:

@@ -36,6 +36,7 @@ from chatstream import (
     replay,
     run_tools,
 )
+from chatstream._http.reply import Reply
 from chatstream.testing import Script, chunk, cut, delta, done, end, event, finish, head, stall, status, text_answer
 
 pytestmark = pytest.mark.usefixtures("short_waits")
@@ -396,6 +397,27 @@ def test_each_client_hears_once_of_its_own_call(serve, connect, broken):
     assert infos[1].error is None
     assert isinstance(infos[0].error, StreamTruncated if broken else RetryLimit)
     assert (infos[0].turn.text, infos[1].turn.text) == ("It" if broken else "", "Fine.")
+    assert all(0 < info.timing.headers <= info.timing.total for info in infos[not broken :])
+    assert infos[0].timing.total > 0
+
+
+def test_a_stream_that_another_thread_closes_before_it_is_restarted_has_no_error_for_on_turn(
+    serve, connect, monkeypatch
+):
+    infos: list[CallInfo] = []
+    closing: list[threading.Thread] = []
+
+    def close_slowly(_: Any) -> None:
+        monkeypatch.setattr(Reply, "close", lambda _: time.sleep(0.2))
+        closing.append(threading.Thread(target=stream.close))
+        closing[0].start()
+
+    client = connect(serve(BROKEN), on_turn=infos.append, on_retry=close_slowly)
+    stream = fallback([client, connect(serve(FINE))]).stream("Hi")
+    with pytest.raises(StreamClosed):
+        stream.collect()
+    closing[0].join()
+    assert [info.error for info in infos] == [None]
 
 
 @pytest.mark.parametrize("second", [FINE, status(503, "busy")], ids=["answers", "refuses"])

@@ -87,6 +87,18 @@ def test_first_event_is_none_until_an_event_has_arrived(open_stream):
     assert timing_of(stream).first_event > timing.headers
 
 
+def test_a_timing_that_is_read_while_the_first_text_arrives_has_no_first_text_without_a_first_event():
+    class Arriving(Arrivals):
+        """Another thread notes the first event and its text as soon as one of the two has been read."""
+
+        def _since_start(self, at: float | None) -> float | None:
+            self.first_event = self.first_text = self.started + 1.0
+            return super()._since_start(at)
+
+    timing = Arriving(0.0).timing(None, 0, False, None)
+    assert (timing.first_event, timing.first_text) == (1.0, None)
+
+
 def test_first_text_is_none_for_an_answer_without_text(open_stream):
     entry = {"index": 0, "id": "c1", "function": {"name": "f", "arguments": "{}"}}
     call = event({"choices": [{"index": 0, "delta": {"tool_calls": [entry]}, "finish_reason": "tool_calls"}]})

@@ -46,6 +46,7 @@ class OpenAttempt:
         heartbeat: float | None,
     ) -> None:
         self.reply = reply
+        self.counted = False  # its tokens are in the total of the client
         self.collector: Collector = Collector()
         self.parser: EventParser = EventParser(
             choices,

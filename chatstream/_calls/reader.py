@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator
 from .._decode.aggregate import Collector
 from .._http.cancel_scope import INHERITED
 from .._runtime.frames import calling_line
+from .._runtime.locks import ForkSafeLock
 from ..errors import ChatStreamError, ConfigError, StreamClosed, StreamError
 from ..types.events import Completed, Heartbeat, ResponseEvent
 from ..types.turn import Timing, Turn
@@ -53,6 +54,7 @@ class CallReader:
         self.ask_next: AskNext | None = None  # makes the reader adopt the answer of another provider, or raises
         self._closing = threading.Lock()  # acquired once: two threads may end one stream
         self._looping: threading.Thread | None = None  # which runs the loop that reads
+        self._beginning = ForkSafeLock()
         self._opened_at = calling_line()
         self.ended = False
 
@@ -73,7 +75,7 @@ class CallReader:
         self.check_complete()
         owned = False
         try:
-            self._begin(loop)
+            _begin(self, loop)
             owned = True
             while not self.ended:
                 events = take(self.attempt.collector, self.events)
@@ -111,13 +113,6 @@ class CallReader:
             self._error = error if owned else self._error
         if owned:
             self.close(None if isinstance(error, GeneratorExit) else error)
-
-    def _begin(self, loop: bool) -> None:
-        """Raise `ConfigError` if the stream is another process's, or if a loop of another thread reads it."""
-        if not self.ended:
-            _check_free(self.call, self._looping)
-        if loop:
-            self._looping = threading.current_thread()
 
     def whole_items(self, collector: Collector, events: Iterable[ResponseEvent]) -> Iterator[ResponseEvent]:
         """Hand over whole items, until the stream is ended."""
@@ -160,8 +155,8 @@ class CallReader:
     def adopt(self, other: CallReader) -> None:
         """Go on with the answer of another call, and end that call in the place of ``other``."""
         other.ended = True
+        self.attempt, self.events = other.attempt, other.events  # before the call, to which `close` adds their tokens
         self.call, self.sender, self._restarts = other.call, other.sender, 0
-        self.attempt, self.events = other.attempt, other.events
 
     def close(self, error: BaseException | None = None) -> None:
         """Give the connection back after a complete answer, and up otherwise. ``error`` is what ended the stream."""
@@ -171,7 +166,7 @@ class CallReader:
             self.call.scope.socket.close_inherited()
         elif not self.ended and self._closing.acquire(blocking=False):
             self.ended = True
-            self.call.add_tokens(self.attempt.tokens)
+            _count(self.call, self.attempt)
             if self.attempt.collector.completed is not None:
                 self.attempt.reply.drain()
             else:
@@ -185,6 +180,15 @@ class CallReader:
             self.close()
             if not self.call.scope.inherited:
                 warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
+
+
+def _begin(reader: CallReader, loop: bool) -> None:
+    """Raise `ConfigError` if the stream is another process's, or if a loop of another thread reads it."""
+    with reader._beginning.current:
+        if not reader.ended:
+            _check_free(reader.call, reader._looping)
+        if loop:
+            reader._looping = threading.current_thread()
 
 
 def _check_free(call: Call, looping: threading.Thread | None) -> None:
@@ -203,11 +207,17 @@ def _closed_error(reader: CallReader) -> StreamClosed:
 
 def _end_broken(reader: CallReader, broken: OpenAttempt, call: Call) -> None:
     """Count what a broken attempt of ``call`` took, once ``reader`` has another one."""
-    if reader.ended:  # closed by another thread meanwhile, which knew only the broken one, and has counted it
+    _count(call, broken)
+    if reader.ended:  # closed by another thread meanwhile, which may have known only the broken one
         reader.attempt.reply.close()
         reader.call.end(lambda: reader.turn, None)
-    else:
-        call.add_tokens(broken.tokens)
+
+
+def _count(call: Call, attempt: OpenAttempt) -> None:
+    """Add up what an attempt took, once, whichever thread ends it."""
+    if not attempt.counted:
+        attempt.counted = True
+        call.add_tokens(attempt.tokens)
 
 
 def read_elsewhere() -> ConfigError:

@@ -29,10 +29,11 @@ from chatstream import (
     OutputTextDelta,
     Turn,
 )
+from chatstream._calls import attempt, reader
 from chatstream._http.connection import ScopedPool
 from chatstream._http.reply import Reply
 from chatstream._runtime import clock
-from chatstream.testing import chunk, delta, done, end, event, finish, forever, head, pause, stall, text_answer
+from chatstream.testing import chunk, cut, delta, done, end, event, finish, forever, head, pause, stall, text_answer
 
 TEXT = "".join(WORDS)
 MANY = [f"{number} " for number in range(200)]
@@ -128,6 +129,75 @@ def test_a_reader_beside_one_that_uses_next_gets_an_error_when_they_collide(serv
         gate.set()
         reading.result()
     assert text_of(list(stream)) == TEXT
+
+
+def at_once(*functions: Any) -> list[Any]:
+    """What the functions return or raise in threads that begin at the same time."""
+    together = threading.Barrier(len(functions), timeout=5)
+
+    def run(function: Any) -> Any:
+        together.wait()
+        return function()
+
+    with ThreadPoolExecutor(len(functions)) as pool:
+        futures = [pool.submit(run, function) for function in functions]
+        return [future.exception() or future.result() for future in futures]
+
+
+def test_of_two_loops_that_begin_at_the_same_time_one_gets_an_error(serve, connect, monkeypatch):
+    check = reader._check_free
+
+    def check_slowly(*arguments: Any) -> None:
+        check(*arguments)
+        time.sleep(0.1)
+
+    stream = connect(serve([head(), *THREE, pause(0.5), *REST])).stream("Hi")
+    monkeypatch.setattr(reader, "_check_free", check_slowly)
+    results = at_once(lambda: list(stream), lambda: list(stream))
+    (error,) = (each for each in results if isinstance(each, Exception))
+    assert isinstance(error, ConfigError)
+    results.remove(error)
+    assert text_of(results[0]) == TEXT
+
+
+def test_two_threads_that_call_next_at_the_same_time_share_one_iterator(serve, connect, monkeypatch):
+    """Each made one, and to drop the second one closed the stream."""
+    stream = connect(serve([head(), *THREE, *REST])).stream("Hi")
+    run = stream._reader.run
+    made: list[Any] = []
+
+    def run_slowly(*arguments: Any, **options: Any) -> Any:
+        time.sleep(0.1)
+        made.append(run(*arguments, **options))
+        return made[-1]
+
+    monkeypatch.setattr(stream._reader, "run", run_slowly)
+    results = at_once(lambda: next(stream), lambda: next(stream))
+    assert len(made) == 1
+    events = [each for each in results if not isinstance(each, ConfigError)]  # of those that have collided
+    assert 1 <= len(events) <= 2
+    assert text_of([*sorted(events, key=lambda each: isinstance(each, OutputTextDelta)), *stream]) == TEXT
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_the_tokens_of_a_broken_answer_count_although_another_thread_closes_the_next_one(
+    serve, connect, monkeypatch, ends
+):
+    """It knew the next attempt only, and the thread that reads took the broken one for counted."""
+    usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+    broken = [head(), event({"id": "c1", "choices": [], "usage": usage}), cut()]
+    client = connect(serve(broken, text_answer("x", usage=usage)))
+    stream = client.stream("Hi")
+    read = attempt.OpenAttempt.read
+
+    def read_and_close(self: Any) -> Any:
+        if ends:
+            stream.close()
+        return read(self)
+
+    monkeypatch.setattr(attempt.OpenAttempt, "read", read_and_close)
+    assert stream.collect().text == "x" if not ends else error_in_thread(stream.collect)
+    assert client.usage.tokens.total_tokens == (10 if ends else 20)
 
 
 def test_a_loop_may_follow_one_whose_thread_has_ended(serve, connect):
