@@ -117,8 +117,7 @@ class Call:
         if self.is_over:
             return
         self.is_over = True
-        if self.recording is not None:
-            self.recording.end(error)
+        self.end_recording(error)
         hooks = self.hooks.after_call()
         if not hooks and self.log is None:
             return
@@ -129,6 +128,10 @@ class Call:
             self.log.ended(info)
         for hook in hooks:
             hook(info)
+
+    def end_recording(self, error: BaseException | None) -> None:
+        if self.recording is not None:
+            self.recording.end(error)
 
     def fail(self, error: BaseException) -> None:
         """End a call that has no answer."""

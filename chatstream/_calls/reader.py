@@ -170,6 +170,7 @@ class CallReader:
             if self.attempt.collector.completed is not None:
                 self.attempt.reply.drain()
             else:
+                self.call.end_recording(error)  # before a thread wakes whose next call may use the same `Recorder`
                 self.call.scope.cancel()  # wakes another thread that reads; the connection is given up anyway
             self.attempt.reply.close()
             self.call.end(lambda: self.turn, error)

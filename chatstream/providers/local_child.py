@@ -112,7 +112,7 @@ class Child:
         self._read(self._read_log, "chatstream-local-log")
         sent = json.dumps({**options, "api_key": self._key, "folders": _folders()}).encode() + b"\n"
         assert self.process.stdin is not None
-        with contextlib.suppress(OSError):  # a child that has ended already gives the reason in its log
+        with contextlib.suppress(OSError, ValueError):  # the child has ended, or was stopped
             self.process.stdin.write(sent)
 
     def address(self) -> str | None:

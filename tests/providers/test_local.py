@@ -617,6 +617,29 @@ def test_threads_share_one_server(llama_cpp: Callable[[str], None]) -> None:
     shared.stop()
 
 
+def test_a_thread_that_waits_for_another_one_to_start_the_server_can_be_cancelled(
+    llama_cpp: Callable[[str], None],
+) -> None:
+    llama_cpp(SLOW)
+    client = Client("local")
+    with ThreadPoolExecutor(1) as pool, local._Shared.lock.current:
+        call = pool.submit(client.stream, "Hi")
+        while not client._running:
+            time.sleep(0.001)
+        client.cancel()
+        with within(1.0), pytest.raises(Cancelled):
+            call.result(5)
+
+
+def test_a_child_that_was_stopped_while_it_started_says_nothing(llama_cpp: Callable[[str], None]) -> None:
+    llama_cpp(HEALTHY)
+    child = local_child.Child("key")
+    child.kill()
+    child.configure({})
+    child.await_log()
+    assert child.address() is None
+
+
 @pytest.mark.usefixtures("short_waits")
 def test_on_wait_is_called_while_the_server_starts(llama_cpp: Callable[[str], None]) -> None:
     llama_cpp(SLOW)

@@ -31,6 +31,7 @@ from chatstream import (
     read_events,
     replay,
 )
+from chatstream._http.cancel_scope import CancelScope
 from chatstream._recording.load import load
 from chatstream.testing import (
     chunk,
@@ -195,6 +196,42 @@ def test_a_recorder_writes_into_a_file_that_is_open_and_leaves_it_open(serve, co
     client.stream("Hi", record=recorder).collect()
     assert file.getvalue().count(b"\n: request ") == 2
     assert "BytesIO" in repr(recorder)
+
+
+def test_a_thread_whose_stream_another_one_has_closed_can_use_the_recorder_for_its_next_call(
+    serve, connect, tmp_path, monkeypatch
+):
+    """It may run as soon as the other thread has woken it, long before that one has ended the call."""
+    recorder = Recorder(tmp_path / "r.sse")
+    stream = connect(serve([head(), *THREE, wait_for(threading.Event())])).stream("Hi", record=recorder)
+    next(stream)
+    begun: list[Any] = []
+    cancel = CancelScope.cancel
+
+    def cancel_and_run(scope: CancelScope) -> None:
+        cancel(scope)
+        begun.append(recorder.begin(1))
+
+    monkeypatch.setattr(CancelScope, "cancel", cancel_and_run)
+    stream.close()
+    assert len(begun) == 1
+
+
+def test_the_next_call_can_not_use_a_recorder_that_is_still_being_closed(serve, connect, tmp_path, monkeypatch):
+    recorder = Recorder(tmp_path / "r.sse")
+    refused: list[ConfigError] = []
+    close = Recorder.close
+
+    def begin_and_close(self: Recorder) -> None:
+        with pytest.raises(ConfigError, match="already recording another call") as caught:
+            self.begin(1)
+        refused.append(caught.value)
+        close(self)
+
+    monkeypatch.setattr(Recorder, "close", begin_and_close)
+    connect(serve(text_answer("x"))).stream("Hi", record=recorder).collect()
+    assert len(refused) == 1
+    assert not recorder.begin(1).ended
 
 
 def test_a_recorder_records_one_call_at_a_time(serve, connect, path):
