@@ -43,6 +43,11 @@ class Backoff:
         if not call.attempts:
             self.wait_for_rate_limit(call)
 
+    def hold(self, call: Call) -> None:
+        """Wait if a rate limit was met while the request of the call was made: a key function may take long."""
+        if self._limit_of(call).is_paused:
+            self.wait_for_rate_limit(call)
+
     def answered(self, call: Call, error: UnexpectedStatus | None, headers: Mapping[str, str]) -> None:
         """The server has answered the latest request of the call, with an ``error`` or with status 200."""
         if call.limiter is not None:

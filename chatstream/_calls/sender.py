@@ -83,6 +83,7 @@ class Sender:
         retries = 0
         while True:
             request = self._request(call)
+            self.backoff.hold(call)
             call.announce(request)
             try:
                 return self._attempt(call, request)

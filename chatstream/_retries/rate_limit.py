@@ -43,6 +43,10 @@ class RateLimit:
         self._process = os.getpid()
         self._lock = ForkSafeLock()
 
+    @property
+    def is_paused(self) -> bool:
+        return self._paused_until > monotonic()
+
     def paused_since(self, sent_at: float) -> bool:
         """Whether a pause began after ``sent_at``: requests that are rate-limited together are one event."""
         return sent_at < self._paused_at
@@ -80,7 +84,7 @@ class RateLimit:
 
         Raises `Cancelled`, and `DeadlineExceeded` at once if the deadline comes before the end of the pause.
         """
-        if not self._interval and self._paused_until <= monotonic():
+        if not self._interval and not self.is_paused:
             return 0.0
         began = monotonic()
         try:

@@ -29,12 +29,15 @@ def new_parser(command: str, usage: str, description: str, examples: str) -> arg
     )
 
 
-def add_server(parser: argparse.ArgumentParser) -> None:
-    """Which server, model and key."""
+def add_server(parser: argparse.ArgumentParser, *, asks: bool = True) -> None:
+    """Which server and key and, for a command that ``asks`` a model, which model."""
     group = parser.add_argument_group("server")
-    group.add_argument(
-        "-m", "--model", help="name of the model, as its server knows it; needed unless the provider has a default"
-    )
+    if asks:
+        group.add_argument(
+            "-m", "--model", help="name of the model, as its server knows it; needed unless the provider has a default"
+        )
+    else:
+        parser.set_defaults(model=None)
     group.add_argument("-p", "--provider", metavar="ID", help="id of a provider, or a base URL (default: openai)")
     group.add_argument("--base-url", metavar="URL", help="use the server at this URL instead of a provider")
     group.add_argument("--key-env", metavar="NAME", help="environment variable that holds the API key")

@@ -100,8 +100,9 @@ class Flight(ABC):
 
     def write(self, result: Result, task: Task) -> None:
         """Write a result, if there is a file. Raises OSError if it can't."""
-        if self._store is not None:
-            self._store.write(result, task)
+        store = self._store  # another thread may stop the writing
+        if store is not None:
+            store.write(result, task)
 
     def stop_writing(self) -> None:
         """Write nothing that finishes from now on."""
@@ -125,7 +126,7 @@ class Flight(ABC):
         while self._outcomes:
             self.drop()
 
-    def _asked(self, ask: Callable[[Task], Result], task: Task) -> Result:
+    def _ask_here(self, ask: Callable[[Task], Result], task: Task) -> Result:
         """Ask for a task in this thread."""
         self._asking.add(get_ident())
         try:

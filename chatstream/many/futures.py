@@ -31,7 +31,7 @@ class Futures(Flight):
     ) -> None:
         super().__init__(store)
         self._executor = executor
-        self._arguments = arguments or (lambda task: (self._asked, ask, task))
+        self._arguments = arguments or (lambda task: (self._ask_here, ask, task))
 
     def begin(self, task: Task) -> None:
         arguments = self._arguments(task)

@@ -73,7 +73,7 @@ class Threads(Flight):
         while (entry := self._queue.get()) is not None:
             self._count(-1)
             self._grow()
-            self._finish(entry, partial(self._asked, self._ask, entry.task))
+            self._finish(entry, partial(self._ask_here, self._ask, entry.task))
             self._count(1)
         self._queue.put(None)  # for the next one
 

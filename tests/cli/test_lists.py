@@ -32,6 +32,17 @@ def test_models_that_a_server_does_not_list_are_an_error_of_one_line(
     assert err.startswith("chatstream: unexpected status 404: no such page")
 
 
+def test_models_asks_no_model_and_refuses_the_option_for_one(
+    openai_server: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = openai_server(status(200, {"data": []}))
+    with pytest.raises(SystemExit) as ended:
+        main(["models", "-m", "gpt-4.1"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith("chatstream models: error: unrecognized arguments: -m gpt-4.1\n")
+    assert server.requests == []
+
+
 def test_providers_lists_the_own_ones_first_and_says_which_keys_are_set(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

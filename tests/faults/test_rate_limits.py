@@ -190,6 +190,33 @@ def test_a_rate_limit_holds_back_calls_that_have_not_been_sent(default_client):
     assert sum(gaps[:5]) > 2 * FIRST_INTERVAL, "the calls go out one by one after the pause"
 
 
+def test_a_rate_limit_that_is_met_while_the_key_of_another_call_is_fetched_holds_that_call_back(serve, connect):
+    asked, refused = threading.Event(), threading.Event()
+
+    def key() -> str:
+        if threading.current_thread() is not threading.main_thread():
+            asked.set()
+            assert refused.wait(5)
+        return KEY
+
+    arrived: list[float] = []
+
+    def script(wire: Wire) -> None:
+        arrived.append(time.monotonic())
+        is_first = len(arrived) == 1
+        for step in status(429, "slow down", {"Retry-After": "0.5"}) if is_first else text_answer("fine"):
+            step(wire)
+
+    client = connect(serve([script]), api_key=key, on_retry=lambda _: refused.set())
+    with within(3.0), ThreadPoolExecutor(1) as pool:
+        other = pool.submit(lambda: client.stream("Hi").collect())
+        assert asked.wait(5)
+        client.stream("Hi").collect()
+        other.result()
+    assert len(arrived) == 3
+    assert arrived[1] - arrived[0] >= 0.45
+
+
 def test_the_call_that_began_first_is_sent_first_after_a_pause(default_client):
     order: list[str] = []
 
