@@ -44,12 +44,13 @@ class ResponseStream:
         return self._reader.run(Collector.tee)
 
     def __next__(self) -> ResponseEvent:
-        events = None if self._reader.ended else self._iterator
         try:
-            return next(events or _begin_iterator(self))
-        except ConfigError:
+            return next((None if self._reader.ended else self._iterator) or _begin_iterator(self))
+        except (ConfigError, StopIteration) as error:
             self._iterator = None  # it has ended; the stream may have not
-            raise
+            if self._reader.ended or isinstance(error, ConfigError):
+                raise
+            raise read_elsewhere() from None  # which another thread got from the same iterator
         except ValueError as error:
             if str(error) != COLLISION:
                 raise

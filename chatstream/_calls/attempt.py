@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import partial
+from threading import Lock
 
 from .._decode.aggregate import Collector
 from .._decode.parser import EventParser
@@ -46,7 +47,7 @@ class OpenAttempt:
         heartbeat: float | None,
     ) -> None:
         self.reply = reply
-        self.counted = False  # its tokens are in the total of the client
+        self.counted: Lock = Lock()  # acquired once, by the thread that adds its tokens to the total of the client
         self.collector: Collector = Collector()
         self.parser: EventParser = EventParser(
             choices,

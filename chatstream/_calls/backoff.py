@@ -43,10 +43,14 @@ class Backoff:
         if not call.attempts:
             self.wait_for_rate_limit(call)
 
-    def hold(self, call: Call) -> None:
-        """Wait if a rate limit was met while the request of the call was made: a key function may take long."""
-        if self._limit_of(call).is_paused:
-            self.wait_for_rate_limit(call)
+    def wait_if_paused(self, call: Call) -> bool:
+        """Wait if another call met a rate limit while a request of this one was being prepared, which may take long if
+        the key comes from a function. Returns whether it has waited, so that the key may have expired."""
+        if not self._limit_of(call).is_paused:
+            return False
+        call.scope.reset()
+        self.wait_for_rate_limit(call)
+        return True
 
     def answered(self, call: Call, error: UnexpectedStatus | None, headers: Mapping[str, str]) -> None:
         """The server has answered the latest request of the call, with an ``error`` or with status 200."""

@@ -30,7 +30,7 @@ from .attempt import OpenAttempt
 from .call import Call
 from .sender import Sender
 
-COLLISION = "generator already executing"  # CPython's and PyPy's words for a generator that two threads advance
+COLLISION = "generator already executing"  # the message of CPython and PyPy for a generator that two threads advance
 CLOSED = "the stream was closed, or its loop was left, before the answer was complete: make a new call to read more"
 AskNext = Callable[["CallReader", ChatStreamError], None]
 Take = Callable[[Collector, Iterable[ResponseEvent]], Iterator[ResponseEvent]]
@@ -167,12 +167,15 @@ class CallReader:
         elif not self.ended and self._closing.acquire(blocking=False):
             self.ended = True
             _count(self.call, self.attempt)
-            if self.attempt.collector.completed is not None:
-                self.attempt.reply.drain()
-            else:
-                self.call.end_recording(error)  # before a thread wakes whose next call may use the same `Recorder`
-                self.call.scope.cancel()  # wakes another thread that reads; the connection is given up anyway
-            self.attempt.reply.close()
+            try:
+                if self.attempt.collector.completed is not None:
+                    self.attempt.reply.drain()
+                else:
+                    self.call.end_recording(error)  # before a thread wakes whose next call may use the same one
+            finally:
+                if self.attempt.collector.completed is None:
+                    self.call.scope.cancel()  # wakes another thread that reads; the connection is given up anyway
+                self.attempt.reply.close()
             self.call.end(lambda: self.turn, error)
 
     def __del__(self) -> None:  # here and not on the stream, which a loop over its events does not keep alive
@@ -216,8 +219,7 @@ def _end_broken(reader: CallReader, broken: OpenAttempt, call: Call) -> None:
 
 def _count(call: Call, attempt: OpenAttempt) -> None:
     """Add up what an attempt took, once, whichever thread ends it."""
-    if not attempt.counted:
-        attempt.counted = True
+    if attempt.counted.acquire(blocking=False):
         call.add_tokens(attempt.tokens)
 
 

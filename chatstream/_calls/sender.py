@@ -83,7 +83,8 @@ class Sender:
         retries = 0
         while True:
             request = self._request(call)
-            self.backoff.hold(call)
+            if self.backoff.wait_if_paused(call):
+                continue
             call.announce(request)
             try:
                 return self._attempt(call, request)

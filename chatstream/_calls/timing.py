@@ -83,7 +83,7 @@ class Arrivals:
 
     def timing(self, total: float | None, retries: int, reused: bool, usage: TokenUsage | None) -> Timing:
         """The times so far, in seconds since the call began."""
-        first_text = self._since_start(self.first_text)  # before the first event, which another thread notes before it
+        first_text = self._since_start(self.first_text)  # read before `first_event`, which is set before it
         return Timing(
             self.headers - self.started,
             self._since_start(self.first_event),

@@ -45,6 +45,7 @@ class RateLimit:
 
     @property
     def is_paused(self) -> bool:
+        """Whether a pause lasts now."""
         return self._paused_until > monotonic()
 
     def paused_since(self, sent_at: float) -> bool:

@@ -29,10 +29,10 @@ def new_parser(command: str, usage: str, description: str, examples: str) -> arg
     )
 
 
-def add_server(parser: argparse.ArgumentParser, *, asks: bool = True) -> None:
-    """Which server and key and, for a command that ``asks`` a model, which model."""
+def add_server(parser: argparse.ArgumentParser, *, with_model: bool = True) -> None:
+    """Which server and key and, ``with_model``, which model."""
     group = parser.add_argument_group("server")
-    if asks:
+    if with_model:
         group.add_argument(
             "-m", "--model", help="name of the model, as its server knows it; needed unless the provider has a default"
         )

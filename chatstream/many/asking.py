@@ -20,6 +20,7 @@ from time import time
 from typing import Any
 
 from .._field_names import KNOWN
+from .._http.callers import caused_by_signal_handler
 from .._runtime.clock import monotonic
 from .._runtime.locks import ForkSafeLock
 from .._secrets import has_key_prefix, is_named_secret, is_secret, masked_if_key
@@ -44,6 +45,8 @@ def ask(client: Client, task: Task) -> Result:
         stream = client.stream(task.prompt, **task.fields)
         turn = stream.collect()
     except Exception as error:
+        if caused_by_signal_handler(error):  # in an executor that runs functions in the thread of the caller
+            raise
         attempts = error.attempts if isinstance(error, ChatStreamError) else ()
         clean = error.with_traceback(None)  # whose frames hold the prompt and what was received
         return Result(task.key, task.index, None, clean, attempts, started, monotonic() - began)

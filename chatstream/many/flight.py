@@ -1,12 +1,12 @@
 """Tasks in flight → their outcomes. `threads` and `futures` say where the tasks run.
 
-    begin ─▶ an entry ─ask▶ its result, written ─▶ an outcome ─▶ wait, drop
+    submit ─▶ pending ─ask▶ its result, written ─▶ an outcome ─▶ wait, drop
 
 Rules:
-- An outcome is written where a task finishes: in the thread that has finished it.
-- Ctrl-C may come between any two steps of the thread that begins and waits. So a task is in flight from before it is
-  submitted until its outcome was dropped, and what an interrupt has left undone is found by looking.
-- A task is asked for once, and has one outcome, whoever finds it.
+- A result is written in the thread that finds the task finished, before it is handed over.
+- Ctrl-C may come between any two steps of the thread that submits and waits. So a task is in flight from before it is
+  submitted until its outcome was dropped, and what an interrupt left undone is recovered.
+- A task has one outcome, whichever thread finds it. Only a task that its executor lost is submitted again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, CancelledError, Future
 from queue import Empty, SimpleQueue
-from threading import get_ident
+from threading import Lock
 
 from .._dataclass import frozen
 from .._http.callers import caused_by_signal_handler
@@ -24,12 +24,12 @@ from .result import Result
 from .store import Store
 from .tasks import Task
 
-POLL = 0.05  # seconds until what an interrupt has left undone is looked for
+POLL = 0.05  # seconds between two checks for work that an interrupt left undone
 
 
 @frozen
 class Lost:
-    """A task that an executor has lost, which still works."""
+    """A task that its executor lost, although the executor can still run others."""
 
     task: Task
     error: Exception
@@ -38,52 +38,42 @@ class Lost:
 Outcome = Result | Lost | BaseException
 
 
-class Entry:
+class Pending:
     """A task in flight, and its future if it has one."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
         self.future: Future[Result] | None = None
-        self._claims: list[None] = [None]
+        self._claim = Lock()  # acquired once, and never released
 
     @property
     def claimed(self) -> bool:
-        return not self._claims
+        return self._claim.locked()
 
     def claim(self) -> bool:
-        """Whether nobody has claimed the entry before: one of several threads gets True."""
-        try:
-            self._claims.pop()
-        except IndexError:
-            return False
-        return True
+        """Whether nobody has claimed the task before: one of several threads gets True."""
+        return self._claim.acquire(blocking=False)
 
 
 class Flight(ABC):
-    """The tasks in flight; true while there are any. One thread begins and drops them."""
+    """The tasks in flight; true while there are any. One thread submits and drops them."""
 
     def __init__(self, store: Store | None) -> None:
         self._store = store
-        self._entries: dict[int, Entry] = {}
+        self._pending: dict[int, Pending] = {}
         self._outcomes: deque[tuple[int, Outcome]] = deque()
         self._announced: SimpleQueue[None] = SimpleQueue()  # wakes the thread that waits for outcomes
-        self._asking: set[int] = set()  # the threads of this process that ask
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._pending)
 
     @property
     def has_outcome(self) -> bool:
         """Whether `wait` returns at once."""
         return bool(self._outcomes)
 
-    @property
-    def is_asking_here(self) -> bool:
-        """Whether this is a thread that asks, which can't wait for the end of what is in flight."""
-        return get_ident() in self._asking
-
     @abstractmethod
-    def begin(self, task: Task) -> None:
+    def submit(self, task: Task) -> None:
         """Submit a task. Raises `ConfigError` if it can't be sent to a worker."""
 
     @abstractmethod
@@ -91,12 +81,12 @@ class Flight(ABC):
         """Cancel the tasks that no worker has begun."""
 
     @abstractmethod
-    def end(self) -> None:
-        """Let the threads go that are waiting for tasks."""
+    def stop_threads(self) -> None:
+        """Stop the threads that wait for tasks, if the run has its own."""
 
     @abstractmethod
-    def _find(self) -> None:
-        """Do what an interrupt has left undone."""
+    def _recover(self) -> None:
+        """Finish what an interrupt left undone."""
 
     def write(self, result: Result, task: Task) -> None:
         """Write a result, if there is a file. Raises OSError if it can't."""
@@ -111,46 +101,49 @@ class Flight(ABC):
     def wait(self) -> Outcome | None:
         """Wait for the next outcome: a result, a lost task, or an error that ends the run. It stays until `drop`. None
         if nothing is in flight any more."""
-        while self._entries and not self._outcomes:
+        while self._pending and not self._outcomes:
             self._wait_briefly()
         return self._outcomes[0][1] if self._outcomes else None
 
     def drop(self) -> None:
         """Drop the next outcome. Its task is not in flight any more."""
-        self._entries.pop(self._outcomes[0][0], None)
+        self._pending.pop(self._outcomes[0][0], None)
         self._outcomes.popleft()
 
-    def drop_finished(self) -> None:
-        """Wait for outcomes, for `POLL` seconds at most, and drop them."""
+    def drop_finished(self) -> list[Outcome]:
+        """Wait for outcomes, for `POLL` seconds at most, drop them, and return them."""
         self._wait_briefly()
+        dropped: list[Outcome] = []
         while self._outcomes:
+            dropped.append(self._outcomes[0][1])
             self.drop()
+        return dropped
 
-    def _ask_here(self, ask: Callable[[Task], Result], task: Task) -> Result:
-        """Ask for a task in this thread."""
-        self._asking.add(get_ident())
-        try:
-            return ask(task)
-        finally:
-            self._asking.discard(get_ident())
+    def drain(self) -> None:
+        """Wait until nothing is in flight, and drop it. Raises OSError if a result can't be written."""
+        errors: list[OSError] = []
+        while self._pending:
+            errors += [outcome for outcome in self.drop_finished() if isinstance(outcome, OSError)]
+        if errors:
+            raise errors[0]
 
-    def _finish(self, entry: Entry, result: Callable[[], Result]) -> None:
-        """Write the result of an entry that nobody has claimed before, and announce it."""
+    def _finish(self, pending: Pending, result: Callable[[], Result]) -> None:
+        """Write the result of a task that nobody has claimed before, and announce it."""
         outcome: Outcome
         is_lost = True
         try:
-            if not entry.claim():
+            if not pending.claim():
                 return
             outcome = result()
             is_lost = False
-            self.write(outcome, entry.task)
+            self.write(outcome, pending.task)
         except (BrokenExecutor, CancelledError) as error:
             outcome = error
         except Exception as error:
-            outcome = Lost(entry.task, error) if is_lost and not caused_by_signal_handler(error) else error
+            outcome = Lost(pending.task, error) if is_lost and not caused_by_signal_handler(error) else error
         except BaseException as error:
             outcome = error
-        self._outcomes.append((entry.task.index, outcome))
+        self._outcomes.append((pending.task.index, outcome))
         if self._announced.empty():
             self._announced.put(None)
 
@@ -158,4 +151,4 @@ class Flight(ABC):
         try:
             self._announced.get(timeout=POLL)
         except Empty:
-            self._find()
+            self._recover()

@@ -1,10 +1,11 @@
 """Tasks in an executor of the caller's, in this process or elsewhere.
 
-    begin ─▶ executor.submit ─▶ a future ─when it is done▶ its result, written here
+    submit ─▶ executor.submit ─▶ a future ─when it is done▶ its result, written here
 
 Rules:
 - An error in the place of a result is the executor's: it has lost the task, perhaps with the worker that had it.
-- If Ctrl-C comes while the executor accepts a task, its result is lost: only the executor knows the future.
+- If Ctrl-C comes while the executor accepts or reports a task, its result may be lost, and a `ThreadPoolExecutor` may
+  stay locked. A second Ctrl-C ends the wait for it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
 
-from .flight import Entry, Flight
+from .flight import Flight, Pending
 from .result import Result
 from .store import Store
 from .tasks import Task
@@ -31,34 +32,34 @@ class Futures(Flight):
     ) -> None:
         super().__init__(store)
         self._executor = executor
-        self._arguments = arguments or (lambda task: (self._ask_here, ask, task))
+        self._arguments = arguments or (lambda task: (ask, task))
 
-    def begin(self, task: Task) -> None:
+    def submit(self, task: Task) -> None:
         arguments = self._arguments(task)
-        self._entries[task.index] = entry = Entry(task)
-        entry.future = future = self._executor.submit(*arguments)
-        future.add_done_callback(lambda future: self._receive(entry, future))
+        self._pending[task.index] = pending = Pending(task)
+        pending.future = future = self._executor.submit(*arguments)
+        future.add_done_callback(lambda future: self._receive(pending, future))
 
-    def _receive(self, entry: Entry, future: Future[Result]) -> None:
-        self._finish(entry, future.result)
-        entry.future = None  # which refers to the entry through its callback
+    def _receive(self, pending: Pending, future: Future[Result]) -> None:
+        self._finish(pending, future.result)
+        pending.future = None  # which refers to `pending` through its callback
 
-    def _find(self) -> None:
+    def _recover(self) -> None:
         """Receive what has no callback, and forget what was perhaps not accepted."""
-        for index, entry in self._entries.copy().items():
-            future = entry.future
-            if entry.claimed:
+        for index, pending in self._pending.copy().items():
+            future = pending.future
+            if pending.claimed:
                 continue
             if future is None:
-                del self._entries[index]
+                del self._pending[index]
             elif future.done():
-                self._receive(entry, future)
+                self._receive(pending, future)
 
     def cancel_unbegun(self) -> None:
-        for entry in self._entries.copy().values():
-            future = entry.future
+        for pending in self._pending.copy().values():
+            future = pending.future
             if future is not None:
                 future.cancel()
 
-    def end(self) -> None:
-        """The executor's threads are the caller's."""
+    def stop_threads(self) -> None:
+        """The threads are those of the executor."""

@@ -6,34 +6,39 @@
 Rules:
 - An error in the call as a whole is a `ConfigError` of the call. An error in one prompt is its result.
 - The calls of a run share the connections, the retry budget and the usage of the client, and are cancelled separately.
-- A run that is still open when the program ends is ended as by a loop that is left.
+- A run that is still open when the program ends is closed, as if its loop had been left.
+- Only the thread that has read last waits while it closes a run. The garbage collector closes it in any thread, perhaps
+  in one that the run waits for; then a new thread does that.
 """
 
 from __future__ import annotations
 
-import _thread
 import atexit
 import os
 from collections.abc import Generator, Iterable, Mapping, Sized
 from concurrent.futures import Executor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
+from threading import Thread, get_ident
 from typing import Any
-from weakref import WeakSet
+from weakref import ref
 
 from .._retries.limiter import Limiter
 from ..client import Client
 from ..errors import ConfigError
+from ..providers import local  # noqa: F401  # whose hook at exit, which kills the server, is called after the one here
 from .asking import ask, worker_arguments
 from .futures import Futures
 from .progress import Report, Tally
+from .ready import Ready
 from .result import Result
 from .run import Run
 from .store import Store
 from .tasks import OPTIONS, make_task, read_lines
 from .threads import Threads
 
-_open_runs: WeakSet[Generator[Result, None, None]] = WeakSet()
+_exiting: list[bool] = []  # true when the program ends
+_open_runs: set[ref[Any]] = set()  # an interrupt may be lost in the Python of a WeakSet
 
 
 def map_prompts(
@@ -54,8 +59,8 @@ def map_prompts(
     - ``prompts``: an iterable, read only as fast as calls can start, or the path of a JSON Lines file. A prompt is
       whatever `Client.stream` accepts; a dict with ``prompt`` or ``messages`` and, optionally, an ``id`` and request
       fields; or a line of an OpenAI batch file.
-    - ``executor``: where the calls run; without it, in ``concurrency`` threads. At most ``concurrency`` prompts are in
-      flight in any executor. Workers in other processes read the key from their own environment.
+    - ``executor``: where the calls run; without it, in up to ``concurrency`` threads. At most ``concurrency`` prompts
+      are in flight in any executor. Workers in other processes read the key from their own environment.
     - ``out``: a file to which each result is appended, as a line of JSON. With ``resume``, prompts that already have
       an answer in the file are skipped, and those that failed are sent again.
     - ``ordered``: yield in the order of the prompts.
@@ -64,9 +69,10 @@ def map_prompts(
     - ``fields``: arguments of `Client.stream` for all prompts. The fields of a dict take precedence, but ``model``
       replaces the models that dicts name.
 
-    A failed call is a `Result` with its error, and does not end the run. What ``prompts`` raises is raised after the
-    results of the prompts in flight. Raises `ConfigError` for arguments that can't
-    work, for a file of another run or one that another run is writing to, and OSError if a result can't be written.
+    A failed call is a `Result` with its error, and does not end the run. Leaving the loop cancels the prompts in
+    flight; with ``out``, they are finished and written first. What ``prompts`` raises is raised after the results of
+    the prompts in flight. Raises `ConfigError` for arguments that can't work, for a file of another run or one that
+    another run is writing to, and OSError if a result can't be written.
     """
     if not isinstance(client, Client):
         raise ConfigError(f"client must be a Client, not {type(client).__name__}")
@@ -87,28 +93,34 @@ def map_prompts(
             )
             run = Run(
                 flight,
+                ready := Ready(ordered, tally.add),
                 lambda index, given: make_task(client, index, given, fields),
                 client.cancel if arguments is None else None,
                 concurrency=concurrency,
-                ordered=ordered,
                 store=store,
             )
-            stack.callback(flight.end)
+            stack.callback(flight.stop_threads)
             stack.callback(run.end)
             try:
-                yield from run.results(read_lines(prompts), tally.add)
+                yield from run.results(read_lines(prompts))
             finally:
-                if flight.is_asking_here:  # a hook has closed this, or the garbage collector
-                    _thread.start_new_thread(stack.pop_all().close, ())
+                if ready.reader not in (0, get_ident()) and not _exiting:
+                    Thread(target=stack.pop_all().close, name="chatstream_end").start()
 
-    _open_runs.add(run := results())
+    return _opened(results())
+
+
+def _opened(run: Generator[Result, None, None]) -> Generator[Result, None, None]:
+    _open_runs.add(ref(run, _open_runs.discard))
     return run
 
 
-def _end_open_runs() -> None:
-    for run in list(_open_runs):
-        with suppress(ValueError):  # another thread is using it, which ends with the program
-            run.close()
+def _close_open_runs() -> None:
+    _exiting.append(True)
+    with ExitStack() as stack:
+        for run in filter(None, [reference() for reference in _open_runs.copy()]):
+            if not run.gi_running:  # otherwise by another thread, which ends with the program
+                stack.callback(run.close)
 
 
 def _check(prompts: Any, executor: Any, concurrency: Any, out: Any, fields: Mapping[str, Any]) -> None:
@@ -128,4 +140,4 @@ def _check(prompts: Any, executor: Any, concurrency: Any, out: Any, fields: Mapp
             raise ConfigError(f"map_prompts does not accept {name}=…: pass the prompts as its second argument")
 
 
-atexit.register(_end_open_runs)
+atexit.register(_close_open_runs)

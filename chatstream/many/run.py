@@ -9,8 +9,8 @@ Rules:
 - A result is written where it finishes, and not when the caller asks for it: a slow loop loses no answer.
 - In order, no more than `LOOKAHEAD` × ``concurrency`` results wait for an earlier one.
 - What the entries raise is raised after the results of what is in flight.
-- Ctrl-C takes no further entries, hands over what is in flight, and is raised then. A second one cancels what is in
-  flight in this process.
+- After Ctrl-C no more entries are taken; what is in flight is handed over, and then KeyboardInterrupt is raised. A
+  second one cancels what is in flight in this process.
 - A loop that is left early waits for what is in flight if there is a file to write it to, and cancels it otherwise.
 """
 
@@ -24,6 +24,7 @@ from .._http.callers import caused_by_signal_handler
 from .._runtime import process
 from ..errors import ConfigError
 from .flight import Flight, Lost
+from .ready import Ready
 from .result import Result
 from .store import Store
 from .tasks import Task, unmade_task
@@ -59,48 +60,39 @@ class Run:
     def __init__(
         self,
         flight: Flight,
+        ready: Ready,
         make: Callable[[int, Any], Task],
         cancel: Callable[[], None] | None,
         *,
         concurrency: int,
-        ordered: bool,
         store: Store | None,
     ) -> None:
         self._flight = flight
+        self._ready = ready
         self._make = make
         self._cancel = cancel
         self._concurrency = concurrency
-        self._ordered = ordered
         self._store = store
-        self._ready: dict[int, Result] = {}  # by index, to be handed over
-        self._held: dict[int, Result] = {}  # in order: those after one that is in flight
-        self._next = 0  # in order: the index of the next result
         self._lost: set[int] = set()  # the indices of tasks that were submitted once more
         self._waits_at_end = store is not None
         self._process = process.pid
 
-    def results(self, entries: Iterable[Any], announce: Callable[[Result], None]) -> Generator[Result, None, None]:
-        """The results of all entries, as they finish or in order, each after its announcement. Raises what ``entries``
-        raises, the errors of the executor, and OSError if a result can't be written."""
+    def results(self, entries: Iterable[Any]) -> Generator[Result, None, None]:
+        """The results of all entries, as they finish or in order. Raises what ``entries`` raises, the errors of the
+        executor, and OSError if a result can't be written."""
         taken = Entries(entries)
         try:
             while self._fill(taken):
-                yield from self._hand_over(announce)
+                yield from self._ready.hand_over()
         except KeyboardInterrupt:
             self._waits_at_end = False  # after a second one
             while self._flight:
                 self._take()
-            self._ready.update(sorted(self._held.items()))
-            yield from self._hand_over(announce)
+            self._ready.add_held()
+            yield from self._ready.hand_over()
             raise
         if taken.error is not None:
             raise taken.error
-
-    def _hand_over(self, announce: Callable[[Result], None]) -> Generator[Result, None, None]:
-        while self._ready:
-            index, result = next(iter(self._ready.items()))
-            announce(result)
-            yield self._ready.pop(index)
 
     def _fill(self, entries: Entries) -> bool:
         """Submit entries until there is a result. False if there will be none."""
@@ -118,7 +110,7 @@ class Run:
         return True
 
     def _has_room(self) -> bool:
-        waiting = len(self._flight) + len(self._held)
+        waiting = len(self._flight) + self._ready.held
         return len(self._flight) < self._concurrency and waiting < LOOKAHEAD * self._concurrency
 
     def _begin(self, index: int, given: Any) -> None:
@@ -126,11 +118,11 @@ class Run:
         task, result = self._prepare(index, given)
         if result is None:
             try:
-                self._flight.begin(task)
+                self._flight.submit(task)
             except ConfigError as error:
                 result = self._failed(task, error)
         if result is not None:
-            self._hold(result)
+            self._ready.add(result)
 
     def _prepare(self, index: int, given: Any) -> tuple[Task, Result | None]:
         """The task of an entry, and its result if it has one already: that of an earlier run, or an error."""
@@ -158,42 +150,30 @@ class Run:
 
     def _take(self) -> None:
         """Wait for a task to finish. Raises what ends the run."""
-        outcome = self._flight.wait()
-        if outcome is None:
+        if (outcome := self._flight.wait()) is None:
             return
         if isinstance(outcome, Lost):
             task, outcome = outcome.task, outcome.error
             if task.index not in self._lost:
                 self._lost.add(task.index)
                 self._flight.drop()
-                self._flight.begin(task)
+                self._flight.submit(task)
                 return
         if isinstance(outcome, BaseException):
             self._waits_at_end = False
             self._flight.drop()
             raise outcome
-        self._hold(outcome)
+        self._ready.add(outcome)
         self._flight.drop()  # not before: until then an interrupt lets it be taken again
 
-    def _hold(self, result: Result) -> None:
-        """Make a result ready, or in order those that it was the last to be missing for. Twice is as good as once."""
-        if not self._ordered:
-            self._ready[result.index] = result
-            return
-        self._held[result.index] = result
-        while self._next in self._held:
-            self._ready[self._next] = self._held[self._next]
-            self._next += 1
-            del self._held[self._next - 1]
-
     def end(self) -> None:
-        """End what is in flight: wait for it if it is written to a file, else cancel it. A process that inherited the
-        run has none of its threads, and leaves it to the one that began it."""
+        """End what is in flight: wait for it if it is written to a file, else cancel it. A forked process has none of
+        its threads, and leaves it to the parent. Raises OSError as `results` does."""
         if self._process != process.pid:
             return
         try:
-            while self._flight and self._waits_at_end:
-                self._flight.drop_finished()
+            if self._waits_at_end:
+                self._flight.drain()
         finally:
             self._flight.stop_writing()
             self._flight.cancel_unbegun()  # not before, because Dask cancels what it has begun, too

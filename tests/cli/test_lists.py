@@ -32,7 +32,7 @@ def test_models_that_a_server_does_not_list_are_an_error_of_one_line(
     assert err.startswith("chatstream: unexpected status 404: no such page")
 
 
-def test_models_asks_no_model_and_refuses_the_option_for_one(
+def test_the_models_command_rejects_the_option_for_a_model(
     openai_server: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server = openai_server(status(200, {"data": []}))

@@ -217,6 +217,23 @@ def test_a_rate_limit_that_is_met_while_the_key_of_another_call_is_fetched_holds
     assert arrived[1] - arrived[0] >= 0.45
 
 
+def test_a_wait_for_a_rate_limit_between_two_requests_of_a_call_does_not_count_as_waiting_for_an_event(serve, connect):
+    keys: list[str] = []
+
+    def key() -> str:
+        keys.append(KEY)
+        if len(keys) == 2:  # now another call of the client meets a rate limit
+            client._sender.backoff._rate_limit.pause(0.7, time.monotonic())
+        return KEY
+
+    server = serve(status(400, "unknown field stream_options"), text_answer("fine"))
+    client = connect(server, api_key=key, first_event_timeout=0.3)
+    with within(3.0, least=0.7):
+        assert client.stream("Hi").collect().text == "fine"
+    assert len(keys) == 3  # the key may have expired during the wait
+    assert len(server.requests) == 2
+
+
 def test_the_call_that_began_first_is_sent_first_after_a_pause(default_client):
     order: list[str] = []
 

@@ -27,6 +27,7 @@ from chatstream import (
     DeadlineExceeded,
     IdleTimeout,
     OutputTextDelta,
+    StreamClosed,
     Turn,
 )
 from chatstream._calls import attempt, reader
@@ -161,7 +162,7 @@ def test_of_two_loops_that_begin_at_the_same_time_one_gets_an_error(serve, conne
 
 
 def test_two_threads_that_call_next_at_the_same_time_share_one_iterator(serve, connect, monkeypatch):
-    """Each made one, and to drop the second one closed the stream."""
+    """To drop a second one would close the stream."""
     stream = connect(serve([head(), *THREE, *REST])).stream("Hi")
     run = stream._reader.run
     made: list[Any] = []
@@ -179,11 +180,18 @@ def test_two_threads_that_call_next_at_the_same_time_share_one_iterator(serve, c
     assert text_of([*sorted(events, key=lambda each: isinstance(each, OutputTextDelta)), *stream]) == TEXT
 
 
+def test_next_on_an_iterator_that_another_thread_has_ended_with_an_error_does_not_end_the_stream(serve, connect):
+    stream = connect(serve([head(), *THREE, *REST])).stream("Hi")
+    stream._iterator = iter(())  # as it is until the other thread, which got `ConfigError` from it, drops it
+    with pytest.raises(ConfigError, match="another loop is already reading this stream"):
+        next(stream)
+    assert text_of(list(stream)) == TEXT
+
+
 @pytest.mark.parametrize("ends", [False, True])
 def test_the_tokens_of_a_broken_answer_count_although_another_thread_closes_the_next_one(
     serve, connect, monkeypatch, ends
 ):
-    """It knew the next attempt only, and the thread that reads took the broken one for counted."""
     usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
     broken = [head(), event({"id": "c1", "choices": [], "usage": usage}), cut()]
     client = connect(serve(broken, text_answer("x", usage=usage)))
@@ -196,7 +204,11 @@ def test_the_tokens_of_a_broken_answer_count_although_another_thread_closes_the_
         return read(self)
 
     monkeypatch.setattr(attempt.OpenAttempt, "read", read_and_close)
-    assert stream.collect().text == "x" if not ends else error_in_thread(stream.collect)
+    if ends:
+        with pytest.raises(StreamClosed):
+            stream.collect()
+    else:
+        assert stream.collect().text == "x"
     assert client.usage.tokens.total_tokens == (10 if ends else 20)
 
 

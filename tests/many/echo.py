@@ -57,7 +57,7 @@ def texts(results: Iterable[Any]) -> list[str]:
 
 
 def run_program(*arguments: str, cwd: Path) -> str:
-    """What a program of Python prints, which must end well and without a word on stderr."""
+    """Stdout of a Python program, which must exit with 0 and print nothing to stderr."""
     ended = subprocess.run(
         [sys.executable, *arguments], check=False, cwd=cwd, capture_output=True, text=True, timeout=60
     )

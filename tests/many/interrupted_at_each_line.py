@@ -2,8 +2,9 @@
 
     python interrupted_at_each_line.py ORDERED [FILE]
 
-Prints what was lost or repeated, with the line at which Ctrl-C came, and at last how many runs there were. Nothing is
-sent: the function that asks the model is replaced.
+It does not come at a ``yield``: Python calls signal handlers only at calls, when a function begins or goes on, and at
+backward jumps. Prints what was lost or repeated, with the line at which Ctrl-C came, and at last how many runs there
+were. Nothing is sent: the function that asks the model is replaced.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import sys
 import threading
 from collections import Counter
+from linecache import getline
 from pathlib import Path
 from time import monotonic, sleep
 from types import FrameType
@@ -36,7 +38,7 @@ class Interrupt:
     def __call__(self, frame: FrameType, event: str, _: Any) -> Any:
         if frame.f_code.co_filename not in FILES:
             return None
-        if event == "line":
+        if event == "line" and not getline(frame.f_code.co_filename, frame.f_lineno).lstrip().startswith("yield "):
             self._left -= 1
             if not self._left:
                 self.where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"

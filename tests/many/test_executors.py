@@ -40,6 +40,7 @@ from chatstream import (
 from chatstream._runtime import process
 from chatstream.many import asking
 from chatstream.many.futures import Futures
+from chatstream.many.ready import Ready
 from chatstream.many.result import Result
 from chatstream.many.run import Run
 from chatstream.many.tasks import Task
@@ -439,22 +440,22 @@ def test_a_child_that_leaves_an_inherited_run_ends_at_once_and_the_parent_gets_a
     assert (ended.stdout, ended.stderr) == ("7 3\n", "")
 
 
-def test_a_run_that_another_process_began_can_only_be_left_with_its_tasks_in_flight(monkeypatch):
+def test_a_run_inherited_by_a_fork_raises_config_error_and_can_be_closed(monkeypatch):
     class Endless(Executor):
         def submit(self, *_: Any) -> Any:
             return Future()
 
     run = Run(
         Futures(None, Endless(), Result),
+        Ready(ordered=False, announce=print),
         lambda index, given: Task(index, given, given, given),
         lambda: None,
         concurrency=1,
-        ordered=False,
         store=None,
     )
     run._begin(0, "a")
     monkeypatch.setattr(process, "pid", -1)
     with within(1.0), pytest.raises(ConfigError, match="can't go on in a forked process: call map_prompts there"):
-        next(run.results([], print))
+        next(run.results([]))
     with within(1.0):
         run.end()

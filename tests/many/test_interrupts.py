@@ -15,7 +15,7 @@ import pytest
 from echo import Echo, lines_of, run_program, texts
 from support import alarm, wait_for, within
 
-from chatstream import Result, map_prompts
+from chatstream import Progress, Result, map_prompts
 from chatstream.many import mapping, run, store
 from chatstream.many.futures import Futures
 from chatstream.many.tasks import Task
@@ -54,7 +54,7 @@ def interrupt_when(interrupt: Any) -> Any:
     return start
 
 
-class Promising(Executor):
+class PreparedExecutor(Executor):
     """Gives out futures that were made before."""
 
     def __init__(self, *futures: Future[Any]) -> None:
@@ -154,10 +154,10 @@ def test_ctrl_c_between_the_submission_of_a_task_and_its_callback_loses_nothing(
 def test_a_result_that_is_found_after_it_was_announced_is_written_once():
     future: Future[Result] = Future()
     store = Written()
-    tasks = Futures(store, Promising(future), Result)
-    tasks.begin(Task(0, "a", "hash", "Hi"))
+    tasks = Futures(store, PreparedExecutor(future), Result)
+    tasks.submit(Task(0, "a", "hash", "Hi"))
     future.set_result(result := Result("a", 0))
-    tasks._find()
+    tasks._recover()
     assert store.written == ["a"]
     assert tasks.wait() is result
     tasks.drop()
@@ -170,10 +170,10 @@ def test_ctrl_c_while_an_executor_accepts_a_task_ends_the_run(client):
         list(map_prompts(client, ["a", "b"], executor=RefusingExecutor(KeyboardInterrupt())))
 
 
-def test_a_task_that_was_perhaps_not_accepted_is_not_cancelled_and_not_waited_for():
+def test_a_task_whose_submission_was_interrupted_is_not_waited_for():
     tasks = Futures(None, RefusingExecutor(KeyboardInterrupt()), Result)
     with pytest.raises(KeyboardInterrupt):
-        tasks.begin(Task(0, "a", "hash", "Hi"))
+        tasks.submit(Task(0, "a", "hash", "Hi"))
     tasks.cancel_unbegun()
     with within(1.0):
         assert tasks.wait() is None
@@ -196,6 +196,21 @@ def test_a_second_ctrl_c_cancels_what_is_in_flight(serve, connect, tmp_path, int
         list(map_prompts(connect(server), ["a", "b"], out=tmp_path / "out.jsonl"))
     thread.join()
     assert lines_of(tmp_path / "out.jsonl") == []
+
+
+def test_ctrl_c_during_a_report_of_progress_loses_no_result_and_counts_none_twice(client):
+    done: list[int] = []
+    got: list[Result] = []
+
+    def report(progress: Progress) -> None:
+        done.append(progress.done)
+        if len(done) == 1:
+            raise KeyboardInterrupt
+
+    with within(5.0), pytest.raises(KeyboardInterrupt):
+        got.extend(map_prompts(client, list("abcd"), concurrency=2, progress=report))
+    assert len(got) >= 1
+    assert done == [*range(1, len(got) + 1)]
 
 
 @pytest.mark.parametrize("threads", [False, True])
@@ -249,6 +264,20 @@ def test_an_exception_of_a_signal_handler_is_not_taken_for_an_error_in_a_file(cl
         list(map_prompts(client, ["a"], out=out))
 
 
+def test_an_exception_of_a_signal_handler_in_an_executor_that_runs_at_once_is_not_an_error_of_a_prompt(serve, connect):
+    class Inline(Executor):
+        def submit(self, function: Any, /, *arguments: Any) -> Future[Any]:
+            future: Future[Any] = Future()
+            try:
+                future.set_result(function(*arguments))
+            except BaseException as error:
+                future.set_exception(error)
+            return future
+
+    with raises_alarm():
+        list(map_prompts(connect(serve([wait_for(threading.Event())])), ["a"], executor=Inline()))
+
+
 def test_an_exception_of_a_signal_handler_is_not_taken_for_an_error_of_an_executor(client):
     class Slow(Future):  # type: ignore[type-arg]
         """Done, but without a callback, so that the thread that waits finds it."""
@@ -261,4 +290,4 @@ def test_an_exception_of_a_signal_handler_is_not_taken_for_an_error_of_an_execut
     future = Slow()
     future.set_result(None)
     with raises_alarm():
-        list(map_prompts(client, ["a"], executor=Promising(future, future)))
+        list(map_prompts(client, ["a"], executor=PreparedExecutor(future, future)))

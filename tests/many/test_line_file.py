@@ -18,7 +18,7 @@ from echo import Echo, lines_of, texts_of
 from support import within
 
 from chatstream import ConfigError, Message, Result, Turn, map_prompts
-from chatstream.many import line_file
+from chatstream.many import asking, line_file, mapping
 from chatstream.many.result import dump, encode_result
 from chatstream.many.store import Store
 from chatstream.many.tasks import Task
@@ -371,6 +371,31 @@ def test_a_child_that_was_forked_while_the_file_was_opened_does_not_keep_it_from
         write(out, "a")
     finally:
         os.close(inherited)
+    assert len(lines_of(out)) == 1
+
+
+def test_a_result_that_can_not_be_written_after_the_loop_was_left_is_an_error_of_closing(client, out, monkeypatch):
+    def fail(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    both_asked = threading.Barrier(2, timeout=5)
+    asked_first = asking.ask
+
+    def ask(*arguments: Any) -> Result:
+        both_asked.wait()
+        result = asked_first(*arguments)
+        if result.key == "b":
+            assert may_write.wait(5)
+        return result
+
+    may_write = threading.Event()
+    monkeypatch.setattr(mapping, "ask", ask)
+    results = map_prompts(client, [{"prompt": key, "id": key} for key in "ab"], out=out, concurrency=2)
+    assert next(results).key == "a"
+    monkeypatch.setattr(os, "write", fail)
+    may_write.set()
+    with pytest.raises(OSError, match="can't write a result: No space left on device"):
+        results.close()
     assert len(lines_of(out)) == 1
 
 

@@ -631,6 +631,29 @@ def test_a_thread_that_waits_for_another_one_to_start_the_server_can_be_cancelle
             call.result(5)
 
 
+def test_an_interrupt_that_comes_when_the_lock_of_the_server_is_taken_leaves_it_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Interrupted:
+        """A lock, and Ctrl-C as soon as it is taken."""
+
+        def __init__(self) -> None:
+            self.current = self
+            self.lock = threading.RLock()
+            self.release = self.lock.release
+
+        def acquire(self, blocking: bool) -> bool:
+            self.lock.acquire(blocking)
+            raise KeyboardInterrupt
+
+    lock = Interrupted()
+    monkeypatch.setattr(local._Shared, "lock", lock)
+    with pytest.raises(KeyboardInterrupt):
+        local_provider()
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(lock.lock.acquire, blocking=False).result()
+
+
 def test_a_child_that_was_stopped_while_it_started_says_nothing(llama_cpp: Callable[[str], None]) -> None:
     llama_cpp(HEALTHY)
     child = local_child.Child("key")

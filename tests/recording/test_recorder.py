@@ -217,6 +217,28 @@ def test_a_thread_whose_stream_another_one_has_closed_can_use_the_recorder_for_i
     assert len(begun) == 1
 
 
+def test_a_file_that_raises_when_a_stream_is_closed_leaves_no_connection_open_and_no_thread_blocked(serve, connect):
+    class File(io.BytesIO):
+        is_broken = False
+
+        def write(self, data: Any) -> int:
+            if self.is_broken:
+                raise LookupError("broken")
+            return super().write(data)
+
+    file = File()
+    server = serve([head(), delta("a"), wait_for(threading.Event())])
+    stream = connect(server).stream("Hi", record=Recorder(file))
+    next(stream)
+    reader = threading.Thread(target=lambda: list(stream))
+    reader.start()
+    file.is_broken = True
+    with pytest.raises(LookupError, match="broken"):
+        stream.close()
+    reader.join(5)
+    assert not reader.is_alive()
+
+
 def test_the_next_call_can_not_use_a_recorder_that_is_still_being_closed(serve, connect, tmp_path, monkeypatch):
     recorder = Recorder(tmp_path / "r.sse")
     refused: list[ConfigError] = []

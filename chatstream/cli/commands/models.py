@@ -18,7 +18,7 @@ EXAMPLES = """\
 
 def parser() -> argparse.ArgumentParser:
     parser = new_parser("models", "[options]", "List the models of a server, in the order of the server.", EXAMPLES)
-    add_server(parser, asks=False)
+    add_server(parser, with_model=False)
     return parser
 
 
