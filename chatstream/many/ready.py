@@ -16,7 +16,7 @@ class Ready:
     """The results to be handed over; true while there are any. ``announce`` is called with each before."""
 
     def __init__(self, ordered: bool, announce: Callable[[Result], None]) -> None:
-        self.reader = 0  # the thread that has read last
+        self.reader: int = 0  # the thread that has read last
         self._ordered = ordered
         self._announce = announce
         self._announced = -1  # the index of the last result
