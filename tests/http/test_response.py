@@ -219,6 +219,18 @@ def test_a_response_whose_buffer_another_thread_has_closed_can_be_closed(exchang
     assert response.isclosed()
 
 
+def test_the_buffer_of_a_response_is_dropped_once_although_two_threads_drop_it(exchange, pair):
+    ours, theirs = pair
+    theirs.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\na")
+    response = ScopedResponse(ours)
+    response.begin()
+    buffered = response.fp
+    for _ in range(2):
+        response._close_conn()
+        assert response.fp is None
+        assert buffered.closed
+
+
 def read_until_closed(response: ScopedResponse, at_once: threading.Barrier) -> None:
     at_once.wait(5)
     with suppress(AttributeError, ValueError, http.client.HTTPException, Cancelled):
