@@ -209,10 +209,7 @@ def test_closing_a_response_that_another_thread_reads_raises_nothing_in_the_thre
 
 
 def test_a_response_whose_buffer_another_thread_has_closed_can_be_closed(exchange, pair):
-    ours, theirs = pair
-    theirs.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\na")
-    response = ScopedResponse(ours)
-    response.begin()
+    response = begun_response(pair)
     exchange.scope.cancel()
     response.fp.close()
     response.close()
@@ -220,15 +217,21 @@ def test_a_response_whose_buffer_another_thread_has_closed_can_be_closed(exchang
 
 
 def test_the_buffer_of_a_response_is_dropped_once_although_two_threads_drop_it(exchange, pair):
-    ours, theirs = pair
-    theirs.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\na")
-    response = ScopedResponse(ours)
-    response.begin()
+    response = begun_response(pair)
     buffered = response.fp
     for _ in range(2):
         response._close_conn()
         assert response.fp is None
         assert buffered.closed
+
+
+def begun_response(pair: tuple[socket.socket, socket.socket]) -> ScopedResponse:
+    """A response of which the head and one of nine bytes have arrived."""
+    ours, theirs = pair
+    theirs.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\na")
+    response = ScopedResponse(ours)
+    response.begin()
+    return response
 
 
 def read_until_closed(response: ScopedResponse, at_once: threading.Barrier) -> None:
