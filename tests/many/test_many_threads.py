@@ -356,6 +356,21 @@ def test_a_run_in_another_thread_goes_on_after_the_main_thread_has_ended(tmp_pat
     assert run_program("-c", LEFT_OPEN.format(script="text_answer('x')", rest=rest), cwd=tmp_path) == "99\n"
 
 
+HOOKS_AT_EXIT = """
+import atexit
+registered = []
+atexit.register = lambda hook, *arguments: registered.append(hook.__name__) or hook
+from chatstream.many import mapping
+from chatstream.providers import local
+print([name for name in registered if name in ("_close_open_runs", "_stop_all")])
+"""
+
+
+def test_a_program_that_ends_ends_its_runs_before_the_embedded_server_that_answers_them(tmp_path):
+    """Python calls first what was registered last."""
+    assert run_program("-c", HOOKS_AT_EXIT, cwd=tmp_path) == "['_stop_all', '_close_open_runs']\n"
+
+
 def test_a_program_ends_while_a_daemon_thread_reads_a_run(tmp_path):
     rest = """
 first = threading.Event()
